@@ -1,0 +1,51 @@
+"""Runs benchmarks and prints their tables: ``python -m bench [NAME…] [--times N] [--write]``."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from bench.measure import ROOT, compiled
+from bench.table import Table
+
+NAMES = ("start", "plan_memory", "plan_libvirt", "create_libvirt", "placement")
+PAGE = ROOT / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Written by `python -m bench --write`. A virtual machine of {cores} cores, Debian 12, CPython 3.11; guests by emulation
+(TCG), which matters to none of these: no guest runs. The load was {load:.0f} when it was done: with more than {cores}
+the wall seconds are those of a machine that does other things too, and the CPU seconds are the better measure, though
+not free of it. Each number is the least of several runs, of the whole process with its imports. What must hold on any
+machine, the numbers of calls, is held by `tests/e2e/test_calls.py`.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks, each beside the same by hand.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--times", type=int, default=3, help="runs of each, of which the least counts")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}; needs all")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}")
+    if options.write and options.names:
+        parser.error("--write needs all benchmarks")
+    made = []
+    with compiled():
+        for table in _tables(options.names or NAMES, options.times):
+            print(table.markdown(), flush=True)
+            made.append(table)
+    if options.write:
+        head = HEAD.format(cores=os.cpu_count(), load=os.getloadavg()[2])
+        PAGE.write_text("\n".join([head, *(table.markdown() for table in made)]))
+    return 0
+
+
+def _tables(names: Sequence[str], times: int) -> Iterator[Table]:
+    for name in names:
+        yield from importlib.import_module(f"bench.{name}").tables(times)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""Placement in memory.
+
+``one by one`` keeps the hosts and asks for one server at a time; ``batch`` is one call of ``place``.
+"""
+
+import gc
+from collections.abc import Iterator
+from time import process_time
+
+from bench.measure import Cost
+from bench.table import Row, Table
+from stacksmith.address import Address
+from stacksmith.placement import Group, HostState, Inventory, Request, place
+from stacksmith.placement.attempt import Eligible, Pass
+from stacksmith.placement.request import Strategy
+from stacksmith.placement.site import open_sites
+from stacksmith.placement.unit import bundle
+from stacksmith.placement.weigher import make_weigher
+
+FLAVORS = ((1, 512, 4), (2, 4096, 20), (4, 8192, 40))
+GROUP_SIZE = 10
+
+
+def fleet(count: int) -> list[HostState]:
+    offer = {"VCPU": Inventory(32, 0, 4.0), "MEMORY_MB": Inventory(524288, 512), "DISK_GB": Inventory(4000)}
+    return [HostState(f"hv{i:05}", offer) for i in range(count)]
+
+
+def batch(count: int, grouped: bool) -> list[Request]:
+    found = []
+    for i in range(count):
+        block = i // GROUP_SIZE
+        vcpu, memory, disk = FLAVORS[block % 3]
+        amounts = {"VCPU": vcpu, "MEMORY_MB": memory, "DISK_GB": disk}
+        address = Address("server", f"g{block}", i % GROUP_SIZE)
+        found.append(Request(address, amounts, group=f"g{block}" if grouped else None))
+    return found
+
+
+def measure_batch(servers: int, hosts: int, policy: str | None, strategy: str = "spread", explain: bool = False) -> Row:
+    requests, states = batch(servers, policy is not None), fleet(hosts)
+    groups = {r.group: Group(r.group, policy) for r in requests if r.group is not None and policy is not None}
+    started = process_time()
+    placements = place(requests, states, groups, strategy=strategy, explain=explain)
+    words = [f"batch {servers:,} on {hosts:,}", policy or "no groups", strategy, *(["explained"] if explain else [])]
+    return _row(", ".join(words), process_time() - started, sum(p.host is None for p in placements))
+
+
+def measure_one_by_one(servers: int, hosts: int) -> Row:
+    requests, states = batch(servers, True), fleet(hosts)
+    groups = {r.group: Group(r.group, "anti-affinity") for r in requests if r.group is not None}
+    sites = open_sites(states)
+    run = Pass(sites, Eligible(states), make_weigher(Strategy.SPREAD, sites))
+    started = process_time()
+    left = sum(run.place(unit) is None for request in requests for unit in bundle([request], (), groups))
+    return _row(f"one by one {servers:,} on {hosts:,}, anti-affinity", process_time() - started, left)
+
+
+def _row(name: str, seconds: float, left: int) -> Row:
+    return Row(f"{name}, {left:,} left over" if left else name, Cost(0, seconds, 0))
+
+
+def tables(times: int = 3) -> Iterator[Table]:
+    """One table, of one run each."""
+    gc.freeze()
+    gc.disable()
+    rows = [
+        measure_one_by_one(10_000, 1_000),
+        measure_batch(200, 100, "anti-affinity", explain=True),
+        measure_batch(1_000, 100, "anti-affinity"),
+        *(
+            measure_batch(10_000, 1_000, policy)
+            for policy in (None, "anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity")
+        ),
+        measure_batch(10_000, 1_000, "anti-affinity", strategy="pack"),
+        measure_batch(10_000, 100, "anti-affinity"),
+    ]
+    gc.enable()
+    yield Table("Placement in memory", "New servers in groups of ten, by the call alone: no imports.", tuple(rows))

@@ -1,0 +1,123 @@
+"""Writes docs/reference.md from the code: every key, command, exit status and error. `--check` only compares."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+
+from stacksmith.cli.app import app
+from stacksmith.model.codes import CODES
+from stacksmith.model.fleet import Defaults, Fleet, Host, VolumeType
+from stacksmith.model.kinds.flavor import FlavorSpec
+from stacksmith.model.kinds.image import FileSpec, ImageSpec
+from stacksmith.model.kinds.keypair import KeypairSpec
+from stacksmith.model.kinds.network import DnsSpec, NetworkSpec, RangeSpec, SubnetSpec
+from stacksmith.model.kinds.server import BdmSpec, NicSpec, ServerSpec, UserDataSpec, WaitForSpec
+from stacksmith.model.kinds.server_group import ServerGroupSpec
+from stacksmith.model.kinds.volume import VolumeSpec
+
+TARGET = Path(__file__).with_name("reference.md")
+STACK: dict[str, type[BaseModel]] = {
+    "flavors": FlavorSpec, "images": ImageSpec, "images: kernel, ramdisk": FileSpec, "keypairs": KeypairSpec,
+    "networks": NetworkSpec, "networks: subnets": SubnetSpec, "networks: allocation_pools": RangeSpec,
+    "networks: dns": DnsSpec, "server_groups": ServerGroupSpec, "volumes": VolumeSpec, "servers": ServerSpec,
+    "servers: networks": NicSpec, "servers: block_device_mapping": BdmSpec, "servers: user_data": UserDataSpec,
+    "servers: wait_for": WaitForSpec,
+}  # fmt: skip
+FLEET: dict[str, type[BaseModel]] = {
+    "top level": Fleet, "defaults": Defaults, "hosts": Host, "hosts: volume_types": VolumeType,
+}  # fmt: skip
+EXITS = {
+    "plan": "0; with `--detailed-exitcode` 0 nothing to do, 1 error, 2 changes",
+    "drift": "0 in sync, 1 error, 2 drift, 3 changes not applied yet but no drift, 4 some hosts could not be read",
+    "apply, destroy": "0, 1 something failed or a host with some of it could not be read, 5 the plan is stale, "
+    "6 locked, 7 not allowed; 130 and 143 on a signal",
+    "all others": "0, or 1 with an error",
+}
+HEAD = """# Reference
+
+Made by `make docs` from the code.
+
+Any scalar of a stack file may be a `{{ expression }}` over `var`, `index`, `each`, `stack`
+and `file('path')`. Sizes are numbers in the unit named here, or text such as `8 GiB`.
+"""
+
+
+def type_words(annotation: Any) -> str:
+    """A type as people say it: ``integer or size``, ``list of text``."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        is_size = any(isinstance(part, BeforeValidator) for part in inner[1:])
+        return "size" if is_size else type_words(inner[0])
+    if origin in (Union, UnionType):
+        return " or ".join(type_words(part) for part in inner if part is not NoneType)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (list, dict):
+        return f"{'list' if origin is list else 'mapping'} of {type_words(inner[-1])}"
+    words = {str: "text", int: "integer", float: "number", bool: "boolean", object: "value"}
+    return words.get(annotation, f"{annotation.__name__.removesuffix('Spec')} (below)")
+
+
+def rows(model: type[BaseModel]) -> Iterator[str]:
+    yield "| key | type | default | |\n|---|---|---|---|"
+    for name, info in model.model_fields.items():
+        yield f"| `{name}` | {kind(info)} | {default(info)} | {info.description or ''} |"
+
+
+def kind(info: FieldInfo) -> str:
+    is_size = any(isinstance(part, BeforeValidator) for part in info.metadata)
+    return "size" if is_size else type_words(info.annotation)
+
+
+def default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel):
+        return "see there"
+    return "" if value in (None, "", [], {}) else f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"
+
+
+def sections(title: str, models: dict[str, type[BaseModel]]) -> Iterator[str]:
+    yield f"\n## {title}\n"
+    for name, model in models.items():
+        yield f"### {name}\n\n{' '.join((model.__doc__ or '').split())}\n"
+        yield "\n".join(rows(model)) + "\n"
+
+
+def commands(command: Any, path: str) -> Iterator[str]:
+    children = getattr(command, "commands", {})
+    if not children:
+        text = " ".join((command.help or "").split())
+        yield f"### {path}\n\n{text}\n"
+        options = [p for p in command.params if not getattr(p, "hidden", False)]
+        for option in options:
+            words = (
+                ", ".join(f"`{o}`" for o in option.opts)
+                if option.param_type_name == "option"
+                else f"`{(option.name or '').upper()}`"
+            )
+            yield f"- {words}: {getattr(option, 'help', '') or ''}"
+        yield ""
+    for name, child in sorted(children.items()):
+        yield from commands(child, f"{path} {name}")
+
+
+def reference() -> str:
+    parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), "## Commands\n"]
+    parts += commands(typer.main.get_command(app), "stacksmith")
+    parts += ["## Exit status\n", *(f"- **{name}**: {text}" for name, text in EXITS.items()), "", "## Errors\n"]
+    parts += ["| code | what it says |\n|---|---|", *(f"| `{code}` | {text} |" for code, text in sorted(CODES.items()))]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(None if TARGET.read_text() == reference() else "docs/reference.md is not current: make docs")
+    TARGET.write_text(reference())

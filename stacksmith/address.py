@@ -1,0 +1,64 @@
+"""The name of one resource: ``server.web[0]``, ``server.db["eu"]``, ``network.lan@hv1``."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Self
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("6f0e6c5e-6d1b-5c0e-9d5b-3b9f6c1f7a52")
+
+_PATTERN = re.compile(
+    r"(?P<kind>[a-z_]+)\.(?P<name>[A-Za-z0-9_.-]+?)"
+    # Marks on hosts hold addresses, which are printed: no control characters.
+    r'(?:\[(?:(?P<index>\d+)|"(?P<key>[^"\\\]\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+)")\])?'
+    r"(?:@(?P<host>[A-Za-z0-9_.-]+))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Names a resource of a stack; ``host`` is set for kinds realised once on every host that needs them."""
+
+    kind: str
+    name: str
+    key: int | str | None = None
+    host: str | None = None
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else f"[{self.key}]" if isinstance(self.key, int) else f'["{self.key}"]'
+        return f"{self.kind}.{self.name}{key}" + (f"@{self.host}" if self.host else "")
+
+    def __lt__(self, other: "Address") -> bool:
+        return self.order < other.order
+
+    @property
+    def order(self) -> tuple[str, str, int, int, str, str]:
+        """Sort key: kind, name, then keys with numbers in numeric order, then host."""
+        number = self.key if isinstance(self.key, int) else -1
+        return (self.kind, self.name, number >= 0, number, str(self.key or ""), self.host or "")
+
+    @property
+    def block(self) -> "Address":
+        """The address of the block in the stack file: without key and host."""
+        return Address(self.kind, self.name)
+
+    @property
+    def label(self) -> str:
+        """The name and key as one word (``web-0``): what hostnames and native names are made of."""
+        return self.name if self.key is None else f"{self.name}-{self.key}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads what ``str()`` writes. Raises: ValueError naming the text."""
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f'cannot read address {text!r}: expected KIND.NAME, KIND.NAME[0] or KIND.NAME["key"]')
+        index, key = match["index"], match["key"]
+        return cls(match["kind"], match["name"], int(index) if index is not None else key, match["host"])
+
+
+@cache
+def identity(fleet: str, stack: str, address: Address, generation: int = 0) -> UUID:
+    """The UUIDv5 of a resource: the same stack file always asks for the same object (rule 6)."""
+    return uuid5(NAMESPACE, f"{fleet}/{stack}/{address}/{generation}")

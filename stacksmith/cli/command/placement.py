@@ -1,0 +1,46 @@
+"""``stacksmith placement``."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.status import Status
+
+app = typer.Typer(help="Say why servers are where they are.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Format(StrEnum):
+    """How verdicts are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def explain(
+    call: Call,
+    address: Annotated[str | None, typer.Argument(help="Server; without, every server", show_default=False)] = None,
+    format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
+) -> int:
+    """Show every host's verdict on a server."""
+    from stacksmith.engine import session
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.placement_text import placements, placements_text
+    from stacksmith.views.plan_json import placement_data
+
+    planned = session.plan(call.options())
+    chosen = [
+        each for each in placements(planned.plan, planned.snapshot) if address is None or str(each.address) == address
+    ]
+    if address is not None and not chosen:
+        call.screen.say(f"Error: cannot explain {address}: the stack has no such server\n")
+        return Status.ERROR
+    if format is Format.JSON:
+        call.screen.answer(json_text([placement_data(each) for each in chosen]))
+    else:
+        call.screen.answer(placements_text(chosen, call.screen.paint))
+    return Status.OK
+
+
+app.command("explain")(takes_stack(explain))

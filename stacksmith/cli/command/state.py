@@ -1,0 +1,78 @@
+"""``stacksmith state``."""
+
+from typing import Annotated
+
+import typer
+
+from stacksmith.address import Address
+from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.status import Status
+
+app = typer.Typer(help="Look at what was recorded, and mend it.", no_args_is_help=True, rich_markup_mode=None)
+
+_Address = Annotated[str, typer.Argument(help="Address of a resource, as server.web[0]", metavar="ADDRESS")]
+_Json = Annotated[bool, typer.Option("--json", help="As JSON")]
+
+
+def listed(call: Call, json: _Json = False) -> int:
+    """List the records of the stack."""
+    from stacksmith.engine import session
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.resource import record_data, records_text
+
+    records = session.records(call.options())
+    answer = json_text([record_data(each) for each in records]) if json else records_text(records, call.screen.paint)
+    call.screen.answer(answer)
+    return Status.OK
+
+
+def show(call: Call, address: _Address, json: _Json = False) -> int:
+    """Show one record."""
+    from stacksmith.engine import session
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.resource import record_data
+    from stacksmith.views.yaml_text import yaml_text
+
+    wanted = _parsed(address)
+    record = next((each for each in session.records(call.options()) if each.address == wanted), None)
+    if record is None:
+        call.screen.say(f"Error: cannot show {wanted}: it is not recorded\n")
+        return Status.ERROR
+    data = record_data(record)
+    call.screen.answer(json_text(data) if json else yaml_text(data))
+    return Status.OK
+
+
+def remove(call: Call, address: _Address) -> int:
+    """Drop one record; the object on the host is left alone."""
+    from stacksmith.engine import session
+
+    wanted = _parsed(address)
+    if not session.forget(call.options(), wanted):
+        call.screen.say(f"Error: cannot remove {wanted}: it is not recorded\n")
+        return Status.ERROR
+    call.screen.answer(f"Removed {wanted} from the state; the object was left alone.\n")
+    return Status.OK
+
+
+def rebuild(call: Call) -> int:
+    """Write the records anew from what the hosts hold."""
+    from stacksmith.engine import session
+    from stacksmith.views.words import counted
+
+    records = session.rebuild(call.options())
+    call.screen.answer(f"Rebuilt the state: {counted(len(records), 'record')}.\n")
+    return Status.OK
+
+
+def _parsed(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from fault
+
+
+app.command("list")(takes_stack(listed))
+app.command("show")(takes_stack(show))
+app.command("rm")(takes_stack(remove))
+app.command("rebuild")(takes_stack(rebuild))

@@ -1,0 +1,55 @@
+"""What is said of an error, and the exit status it means."""
+
+import os
+import sys
+
+import typer
+
+from stacksmith.cli.screen import open_screen
+from stacksmith.cli.status import Status
+
+# BadParameter < UsageError < ClickException: only the first is public in typer.
+_BadUse = typer.BadParameter.__mro__[2]
+
+
+def report(fault: BaseException) -> Status:
+    """Tells the user and returns the exit status. Bad use is 1, not click's 2: 2 says that there are changes."""
+    if isinstance(fault, _BadUse):
+        fault.show()  # type: ignore[attr-defined]
+        return Status.ERROR
+    if isinstance(fault, KeyboardInterrupt | typer.Abort):
+        sys.stderr.write("\nInterrupted.\n")
+        return Status.INTERRUPTED
+    return _told(fault)
+
+
+def _told(fault: BaseException) -> Status:
+    from stacksmith.diagnostics import Diagnostic, Faults, Severity
+    from stacksmith.engine.allow import NotAllowed
+    from stacksmith.lab.layout import LabError
+    from stacksmith.state.store import Locked
+    from stacksmith.views import notice
+    from stacksmith.views.diagnostic_text import diagnostics_text
+
+    screen = open_screen(os.environ, "--no-color" in sys.argv)
+    if isinstance(fault, NotAllowed):
+        screen.say(notice.barred([(b.step, b.cause, b.hint) for b in fault.barred], screen.error_paint))
+        return Status.REFUSED
+    hint, status = None, Status.ERROR
+    if isinstance(fault, Faults):
+        diagnostics = fault.diagnostics
+        status = Status.STALE if any(d.code == "stale-plan" for d in diagnostics) else status
+    else:
+        if isinstance(fault, Locked):
+            code, message, status = "locked", str(fault), Status.LOCKED
+            hint = "--lock-timeout SECONDS waits for it"
+        elif isinstance(fault, LabError):
+            code, message = "lab", str(fault)
+        elif isinstance(fault, OSError) and fault.filename is not None:
+            code, message = "file", f"cannot use {fault.filename}: {fault.strerror}"
+        else:
+            code, message = "internal", f"unexpected {type(fault).__name__}: {fault}"
+            hint = "this is a fault of stacksmith; --debug shows where"
+        diagnostics = (Diagnostic(Severity.ERROR, code, message, hint=hint),)
+    screen.say(diagnostics_text(diagnostics, screen.error_paint))
+    return status

@@ -1,0 +1,107 @@
+"""Opens the hosts of a fleet and reads them, all at once, each under its own time limit."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from stacksmith.engine.job import words
+from stacksmith.model.fleet import Host
+from stacksmith.model.found import HostSnapshot, Snapshot
+from stacksmith.providers.base import Deadline, Scope, Session
+
+log = logging.getLogger(__name__)
+
+OVERDUE_SECONDS = 1.0  # what a provider may be late with its own TimedOut
+
+Open = Callable[[str, Host, Deadline], Session]
+
+
+class Sessions:
+    """Open hosts, and what they were when read: ``snapshot`` has every host, ``sessions`` those that answered."""
+
+    def __init__(self, snapshot: Snapshot, sessions: Mapping[str, Session]) -> None:
+        self.snapshot, self.sessions = snapshot, sessions
+
+    def close(self) -> None:
+        """Closes every session."""
+        for session in self.sessions.values():
+            session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def observe(
+    hosts: Mapping[str, Host], open_host: Open, scope: Scope | None, clock: Callable[[], float] = time.monotonic
+) -> Sessions:
+    """Opens and reads every host (without a scope only opens it), each in its thread within its ``timeout_seconds``.
+
+    A host that fails or does not answer in time has an ``error`` in the snapshot; its thread is left behind, and
+    closes its session should it ever come.
+    """
+    visits = [_Visit(name, host, clock) for name, host in sorted(hosts.items())]
+    done: SimpleQueue[_Visit] = SimpleQueue()
+    for visit in visits:
+        work = (visit, open_host, scope, done)
+        threading.Thread(target=_visit, args=work, name=f"observe-{visit.name}", daemon=True).start()
+    waiting = set(visits)
+    while waiting:
+        seconds = min(visit.deadline.at for visit in waiting) + OVERDUE_SECONDS - clock()
+        try:
+            waiting.discard(done.get(timeout=max(0.0, seconds)))
+        except Empty:
+            for visit in [visit for visit in waiting if visit.deadline.at + OVERDUE_SECONDS <= clock()]:
+                waiting.discard(visit)
+                visit.give_up()
+    return Sessions(
+        Snapshot(tuple(visit.read for visit in visits)),
+        {visit.name: visit.session for visit in visits if visit.session is not None},
+    )
+
+
+class _Visit:
+    """One host being read. Whoever settles it first, its thread or the caller's patience, says what it gave."""
+
+    def __init__(self, name: str, host: Host, clock: Callable[[], float]) -> None:
+        self.name, self.host = name, host
+        self.deadline = Deadline(clock() + host.timeout_seconds, clock)
+        self.read = HostSnapshot(name, f"no answer in {host.timeout_seconds:g} s")
+        self.session: Session | None = None
+        self._unsettled = threading.Lock()
+
+    def settle(self, read: HostSnapshot, session: Session | None) -> bool:
+        """Takes what it gave; False when it had been given up."""
+        if not self._unsettled.acquire(blocking=False):
+            return False
+        self.read, self.session = read, session
+        return True
+
+    def give_up(self) -> None:
+        """Leaves it as it is: no answer."""
+        self._unsettled.acquire(blocking=False)
+
+
+def _visit(visit: _Visit, open_host: Open, scope: Scope | None, done: "SimpleQueue[_Visit]") -> None:
+    """On the host's thread."""
+    session: Session | None = None
+    try:
+        session = open_host(visit.name, visit.host, visit.deadline)
+        read = session.observe(scope, visit.deadline) if scope is not None else HostSnapshot(visit.name)
+    except Exception as fault:
+        log.debug("reading %s failed", visit.name, exc_info=fault)
+        read = HostSnapshot(visit.name, words(fault)[1])
+    keep = session if read.error is None else None
+    if session is not None and (not visit.settle(read, keep) or keep is None):
+        session.close()
+    elif session is None:
+        visit.settle(read, None)
+    done.put(visit)

@@ -1,0 +1,60 @@
+"""Tries again what failed by a transient fault."""
+
+from collections.abc import Callable
+from threading import Event as Flag
+from typing import TYPE_CHECKING, TypeVar
+
+from stacksmith.providers.base import Deadline, Transient
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 15.0
+
+T = TypeVar("T")
+Tell = Callable[[str, int, float], None]
+
+
+def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) -> T:
+    """What ``call`` returns; on ``Transient`` it is called again after 0.5, 1, 2, … 15 s, each with a jitter of up to
+    0.5 s, until the next wait would pass ``until`` or ``halted`` is set. ``tell`` gets cause, attempt and wait.
+
+    Raises: the last Transient, or at once whatever else ``call`` raises.
+    """
+    try:
+        return call()  # the usual way costs nothing of what follows
+    except Transient as fault:
+        first: Transient | None = fault
+
+    def attempt() -> T:
+        nonlocal first
+        if first is None:
+            return call()
+        fault, first = first, None
+        raise fault
+
+    return _again(attempt, until, halted, tell)
+
+
+def _again(attempt: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) -> T:
+    from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
+
+    def over(state: "RetryCallState") -> bool:
+        return halted.is_set() or state.upcoming_sleep >= until.seconds
+
+    def before_sleep(state: "RetryCallState") -> None:
+        fault = state.outcome.exception() if state.outcome else None
+        tell(str(fault), state.attempt_number, state.upcoming_sleep)
+
+    def sleep(seconds: float) -> None:
+        halted.wait(seconds)
+
+    return Retrying(
+        retry=retry_if_exception_type(Transient),
+        wait=wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS) + wait_random(0, FIRST_WAIT_SECONDS),
+        stop=over,
+        before_sleep=before_sleep,
+        sleep=sleep,
+        reraise=True,
+    )(attempt)

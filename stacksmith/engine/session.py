@@ -1,0 +1,287 @@
+"""The library's front door: load, plan, apply, and care of the state, each from one set of options."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stacksmith.address import Address, identity
+from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.engine.allow import NotAllowed, barred
+from stacksmith.engine.belonging import strange
+from stacksmith.engine.contents import StackContents, cache_folder
+from stacksmith.engine.interrupt import Stop, interruptible
+from stacksmith.engine.observe import Sessions, observe
+from stacksmith.engine.output import LIVE_VALUES, server_values
+from stacksmith.engine.recording import live, record_found, stood_on
+from stacksmith.engine.run import RunOptions, run
+from stacksmith.engine.scope import scope_of
+from stacksmith.events import Event
+from stacksmith.model.change import Impact
+from stacksmith.model.fleet import Host
+from stacksmith.model.found import HostSnapshot, Snapshot
+from stacksmith.model.load import LoadOptions, evaluate_outputs, load_stack
+from stacksmith.model.realised import Server
+from stacksmith.model.record import Record
+from stacksmith.model.report import Report
+from stacksmith.model.stack import Loaded, Stack
+from stacksmith.model.types import JSON
+from stacksmith.planner.build import server_nics
+from stacksmith.planner.drive import drive_digest, drive_files
+from stacksmith.planner.make import PlanOptions, make_plan
+from stacksmith.planner.plan import Operation, Plan
+from stacksmith.providers.base import Contents, Deadline, Session, Stale
+from stacksmith.providers.registry import provider
+from stacksmith.state.lease import Patience, held
+from stacksmith.state.process import this_process
+from stacksmith.state.store import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command was asked. ``environment`` is where ``env:`` references and STACKSMITH_VAR_* are looked up."""
+
+    stack: Path = Path(".")
+    fleet: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    var_files: tuple[Path, ...] = ()
+    provider: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    allow_commands: bool = False
+    targets: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    destroy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with what it was made from."""
+
+    plan: Plan
+    snapshot: Snapshot
+    stack: Stack
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """What an apply may do. ``allowed`` is the worst impact a step may have."""
+
+    command: str = "apply"
+    allowed: Impact = Impact.LIVE
+    overwrite_drift: bool = False
+    lock_timeout_seconds: float = 0.0
+    parallel: int = 64
+
+
+def load(options: Options) -> Loaded:
+    """The stack, its fleet, and every fault and warning of all their files."""
+    return load_stack(
+        options.stack,
+        LoadOptions(
+            fleet=options.fleet,
+            variables=options.variables,
+            var_files=options.var_files,
+            environment=options.environment,
+            allow_commands=options.allow_commands,
+            provider=options.provider,
+        ),
+    )
+
+
+def plan(options: Options) -> Planned:
+    """What an apply would do. Opens hosts and the store read-only. Raises: Faults."""
+    stack, diagnostics = _loaded(options)
+    with _store(stack, read_only=True) as store:
+        records = store.records(stack.name)
+    with _read_hosts(stack, records) as snapshot:
+        pass
+    return Planned(_planned(stack, snapshot, records, options), snapshot, stack, diagnostics)
+
+
+def survey(options: Options) -> tuple[Stack, Snapshot]:
+    """The stack and what the hosts of its fleet hold, where no plan is wanted or can be made. Raises: Faults."""
+    stack, _ = _loaded(options)
+    with _store(stack, read_only=True) as store:
+        records = store.records(stack.name)
+    with _read_hosts(stack, records) as snapshot:
+        return stack, snapshot
+
+
+def apply(options: Options, planned: Plan, sink: Callable[[Event], None], what: ApplyOptions) -> Report:
+    """Walks the plan, and only it. Holds the stack's lease meanwhile.
+
+    Raises: NotAllowed before anything is done; Faults; Locked.
+    """
+    if found := barred(planned, what.allowed, what.overwrite_drift):
+        raise NotAllowed(found)
+    stack, _ = _loaded(options)
+    with _store(stack, read_only=True) as store:
+        faults = strange(stack, planned, store.records(stack.name))
+    if faults:
+        raise Faults(faults)
+    _check_drives(stack, planned)
+    with _store(stack, read_only=False) as store:
+        with _open_hosts(stack, planned) as sessions:
+            contents = _contents(stack, options.environment)
+            report = _run(planned, sessions, store, contents, sink, what)
+        known = store.records(stack.name)
+        lost = {u.address for u in planned.unchanged} - {r.address for r in known}
+        if lost:
+            with _read_hosts(stack, known) as snapshot:
+                record_found(stack, [f for f in live(snapshot) if f.address in lost], store)
+    return report
+
+
+def outputs(options: Options) -> Mapping[str, JSON]:
+    """The stack's outputs, with what the hosts say of its servers. Raises: Faults."""
+    return plan(options).plan.outputs
+
+
+def outputs_after(options: Options, planned: Plan) -> Mapping[str, JSON]:
+    """The outputs once the plan is applied: the hosts are read again only when one asks for what only they know.
+
+    Raises: Faults.
+    """
+    stack, _ = _loaded(options)
+    texts = stack.outputs.values()
+    return outputs(options) if any(word in text for text in texts for word in LIVE_VALUES) else planned.outputs
+
+
+def records(options: Options) -> tuple[Record, ...]:
+    """The stack's records. Raises: Faults."""
+    stack, _ = _loaded(options)
+    with _store(stack, read_only=True) as store:
+        return store.records(stack.name)
+
+
+def forget(options: Options, address: Address) -> bool:
+    """Drops one record; the object is left alone. False when there was none. Raises: Faults."""
+    stack, _ = _loaded(options)
+    with _store(stack, read_only=False) as store:
+        known = any(r.address == address for r in store.records(stack.name))
+        store.remove(stack.name, address)
+    return known
+
+
+def rebuild(options: Options) -> tuple[Record, ...]:
+    """Writes the records anew from the marks and names on the hosts, and returns them. Records of objects on hosts
+    that cannot be read stay. Raises: Faults."""
+    stack, _ = _loaded(options)
+    with _store(stack, read_only=False) as store:
+        before = store.records(stack.name)
+        with _read_hosts(stack, before) as snapshot:
+            pass
+        unread = {h.host for h in snapshot.unreachable}
+        found = stood_on(live(snapshot))
+        there = {f.address for f in found}
+        for record in before:
+            if record.host not in unread and record.address not in there:
+                store.remove(stack.name, record.address)
+        record_found(stack, found, store)
+        return store.records(stack.name)
+
+
+def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
+    loaded = load(options)
+    if loaded.stack is None or has_errors(loaded.diagnostics):
+        raise Faults(loaded.diagnostics)
+    return loaded.stack, loaded.diagnostics
+
+
+@contextmanager
+def _store(stack: Stack, read_only: bool) -> Iterator[Store]:
+    url = stack.fleet.state or f"sqlite:///.stacksmith/{stack.fleet.fleet}.db"
+    store = open_store(url, stack.fleet_path.parent, read_only)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _read_hosts(stack: Stack, records: tuple[Record, ...]) -> Iterator[Snapshot]:
+    """The fleet's hosts as read, and open read-only. A failed host is not connected to: what it had is unknown."""
+    hosts = {name: host for name, host in stack.fleet.hosts.items() if host.state != "failed"}
+    with observe(hosts, _opener(read_only=True), scope_of(stack, records)) as sessions:
+        left = [HostSnapshot(n, "marked failed in the fleet file") for n in stack.fleet.hosts if n not in hosts]
+        yield Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
+
+
+def _open_hosts(stack: Stack, planned: Plan) -> Sessions:
+    """The hosts that the plan acts on, open for writing and not read: each step reads its own object."""
+    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET}
+    hosts = {name: stack.fleet.hosts[name] for name in acted_on if name in stack.fleet.hosts}
+    return observe(hosts, _opener(read_only=False), None)
+
+
+def _opener(read_only: bool) -> Callable[[str, Host, Deadline], Session]:
+    return lambda name, host, deadline: provider(host.libvirt).open(name, host, read_only, deadline)
+
+
+def _run(
+    planned: Plan,
+    sessions: Sessions,
+    store: Store,
+    contents: Contents,
+    sink: Callable[[Event], None],
+    what: ApplyOptions,
+) -> Report:
+    stop = Stop()
+    holder = this_process(uuid.uuid4().hex[:12], what.command)
+    options = RunOptions(run=holder.run, command=what.command, allowed=what.allowed, parallel=what.parallel, stop=stop)
+    patience = Patience(what.lock_timeout_seconds, sleep=stop.sleep)
+    with interruptible(stop), held(store, planned.stack, holder, sink, stop.request, patience):
+        return run(planned, sessions.sessions, store, contents, sink, options)
+
+
+def _check_drives(stack: Stack, planned: Plan) -> None:
+    """Before anything is done: the stack files still give what a saved plan needs of them."""
+    render, faults = _drive(stack), []
+    for step in planned.steps:
+        if isinstance(step.wanted, Server) and step.wanted.config_drive is not None:
+            try:
+                render(step.address, step.wanted.config_drive.digest)
+            except Stale as stale:
+                hint = "use the stack files and --var values that the plan was made with, or plan again"
+                faults.append(error("stale-plan", f"cannot apply the plan: {stale}", hint=hint, address=step.address))
+    if faults:
+        raise Faults(faults)
+
+
+def _contents(stack: Stack, environment: Mapping[str, str]) -> Contents:
+    files = {f.checksum: f for image in stack.image_files.values() for f in image.values()}
+    return StackContents(files, _drive(stack), cache_folder(environment))
+
+
+def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
+    """Renders config drives anew from the stack files: their bytes are in no plan and no store."""
+
+    def render(server: Address, digest: str) -> Mapping[str, bytes]:
+        resource = stack.resources.get(server)
+        hosts = [None, *sorted({h.availability_zone for h in stack.fleet.hosts.values() if h.availability_zone})]
+        if resource is not None:
+            made = str(identity(stack.fleet.fleet, stack.name, server))
+            for zone in hosts:
+                files = drive_files(stack, resource, made, server_nics(stack, resource, made), zone)
+                if drive_digest(files) == digest:
+                    return files
+        raise Stale(f"the stack files no longer give the config drive that was planned for {server}", "config_drive")
+
+    return render
+
+
+def _planned(stack: Stack, snapshot: Snapshot, records: tuple[Record, ...], options: Options) -> Plan:
+    made = make_plan(
+        stack,
+        snapshot,
+        records,
+        lambda host: provider(stack.fleet.hosts[host].libvirt),
+        PlanOptions(options.targets, options.excludes, options.replaces, options.destroy),
+    )
+    made = replace(made, provider=options.provider)
+    if options.destroy or not stack.outputs:
+        return made
+    return replace(made, outputs=evaluate_outputs(stack, server_values(stack, made, snapshot)))

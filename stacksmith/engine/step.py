@@ -1,0 +1,206 @@
+"""One step: read the object again, check it, journal, act, record."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from stacksmith.address import Address
+from stacksmith.engine.check import check
+from stacksmith.engine.contents import StackContents
+from stacksmith.engine.job import Job, Site, redacted, words
+from stacksmith.engine.retry import retried
+from stacksmith.events import StepRetried
+from stacksmith.model.found import Found, Mark
+from stacksmith.model.realised import to_data
+from stacksmith.model.record import Record
+from stacksmith.model.report import Outcome, StepResult
+from stacksmith.planner.plan import Operation, Step
+from stacksmith.providers.base import (
+    Contents,
+    Driver,
+    Gone,
+    ProviderError,
+    Refused,
+    Target,
+    TimedOut,
+    Transient,
+)
+from stacksmith.state.store import JournalEntry
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def perform(job: Job, site: Site) -> StepResult | None:
+    """Does the step; None when the run gave it up meanwhile.
+
+    What it journalled as begun is journalled as ended when it returns, unless it was given up or the store failed.
+    """
+    try:
+        if job.step.operation is Operation.FORGET:
+            return _forget(job, site)
+        return _Action(job, site).perform()
+    except Exception as fault:
+        return _failed(job, site, fault) if job.settle() else None
+
+
+def _forget(job: Job, site: Site) -> StepResult | None:
+    """Needs no host: the record goes, the object stays."""
+    entry = _entry(job.step, site)
+    site.store.begin(entry)
+    return _ended_well(job, site, entry, remove=job.step.address)
+
+
+def _ended_well(
+    job: Job, site: Site, entry: JournalEntry, record: Record | None = None, remove: Address | None = None
+) -> StepResult | None:
+    if not job.settle():
+        return None
+    try:
+        site.store.end(entry, Outcome.DONE, record, remove)
+    except Exception as fault:
+        failed = _failed(job, site, fault)
+        return replace(failed, cause=f"it was done, but that is not recorded: {failed.cause}")
+    return job.result(Outcome.DONE)
+
+
+def _failed(job: Job, site: Site, fault: Exception) -> StepResult:
+    kind, cause, hint = words(fault)
+    if kind == "internal":
+        log.debug("%s failed", job.step.id, exc_info=fault)
+    if site.halted.is_set() and isinstance(fault, TimedOut | Transient):
+        kind, cause, hint = "interrupted", f"it did not end in time: {cause}", "run the same command again"
+    return replace(job.result(Outcome.FAILED), kind=kind, cause=cause, hint=hint)
+
+
+def _entry(step: Step, site: Site) -> JournalEntry:
+    run, stack = site.options.run, site.plan.stack
+    return JournalEntry(run, stack, step.id, step.operation.value, step.address, step.host, step.uuid)
+
+
+class _Action:
+    """A step that needs its object: the state of doing it once."""
+
+    def __init__(self, job: Job, site: Site) -> None:
+        self.job, self.site, self.step = job, site, job.step
+        step, plan = self.step, site.plan
+        self.data = step.before if step.wanted is None else to_data(step.wanted)
+        self.mark = Mark(plan.fleet, plan.stack, step.address, step.uuid, self.data, step.policy)
+        self.entry = _entry(step, site)
+        self.found: Found | None = None
+
+    def perform(self) -> StepResult | None:
+        driver = self._driver()
+        self._read(driver)
+        check(self.step, self.found, (self.site.plan.fleet, self.site.plan.stack), self.site.begun)
+        if self.site.halted.is_set():
+            return self.job.result(Outcome.SKIPPED, because="interrupted")
+        creating = self.step.operation is Operation.CREATE
+        self.site.store.begin(self.entry, replace(self._record(), complete=False) if creating else None)
+        was_there = self.found is not None
+        try:
+            self._act(driver)
+        except Exception as fault:
+            return self._ended_badly(driver, fault, was_there)
+        if self.step.operation is Operation.DELETE:
+            return _ended_well(self.job, self.site, self.entry, remove=self.step.address)
+        return _ended_well(self.job, self.site, self.entry, self._record())
+
+    def _driver(self) -> Driver:
+        session = self.site.sessions.get(self.step.host)
+        if session is None:
+            raise Refused(f"host {self.step.host} is not open")
+        driver = session.drivers.get(self.step.address.kind)
+        if driver is None:
+            raise Refused(f"host {self.step.host} cannot have objects of kind {self.step.address.kind}")
+        return driver
+
+    def _read(self, driver: Driver) -> None:
+        try:
+            self.found = self._retried(lambda: driver.read(self.mark))
+        except (Transient, TimedOut):
+            self.job.unreachable = True
+            raise
+
+    def _act(self, driver: Driver) -> None:
+        """Calls the driver; after a transient fault with the object as it is then."""
+        again = False
+
+        def attempt() -> None:
+            nonlocal again
+            if again:
+                self.found = driver.read(self.mark)
+            again = True
+            self._call(driver)
+
+        if self.step.operation is not Operation.ADOPT:
+            self._retried(attempt)
+
+    def _call(self, driver: Driver) -> None:
+        target, deadline = self._target(), self.job.deadline
+        match self.step.operation:
+            case Operation.CREATE:
+                self.found = driver.create(target, self._contents(), deadline)
+            case Operation.UPDATE if target.found is None:
+                raise Gone("it no longer exists")
+            case Operation.UPDATE:
+                self.found = driver.update(target, self._contents(), deadline)
+            case _:
+                driver.delete(target, deadline)
+
+    def _target(self) -> Target:
+        step = self.step
+        return Target(
+            mark=self.mark,
+            host=step.host,
+            wanted=step.wanted,
+            policy=step.policy,
+            found=self.found,
+            changes=step.changes,
+            allowed=self.site.options.allowed,
+            wait_for=step.wait_for,
+            progress=self.job.note,
+        )
+
+    def _contents(self) -> Contents:
+        contents = self.site.contents
+        return contents.bound(self.job.deadline, self.job.note) if isinstance(contents, StackContents) else contents
+
+    def _record(self) -> Record:
+        """What is recorded when it ends well. An adopted object keeps what its mark says was applied."""
+        step, applied = self.step, self.data
+        if step.operation is Operation.ADOPT and self.found is not None:
+            marked = self.found.mark.applied if self.found.mark else None
+            applied = marked or applied or to_data(self.found.spec)
+        return Record(step.address, step.host, step.uuid, applied, step.policy, True, step.depends_on)
+
+    def _ended_badly(self, driver: Driver, fault: Exception, was_there: bool) -> StepResult | None:
+        """Journals the failure; a create that made nothing at all leaves no record."""
+        nothing = self.step.operation is Operation.CREATE and not was_there and self._absent(driver, fault)
+        if not self.job.settle():
+            return None
+        result = _failed(self.job, self.site, fault)
+        try:
+            remove = self.step.address if nothing else None
+            self.site.store.end(self.entry, Outcome.FAILED, remove=remove, cause=result.cause)
+        except Exception as broken:  # the failure itself is what matters; its entry stays open
+            log.debug("%s: its end is not journalled", self.step.id, exc_info=broken)
+        return result
+
+    def _absent(self, driver: Driver, fault: Exception) -> bool:
+        if not isinstance(fault, Refused):
+            return False
+        try:
+            return driver.read(self.mark) is None
+        except ProviderError:
+            return False
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        step = self.step
+
+        def tell(cause: str, attempt: int, seconds: float) -> None:
+            self.site.post(StepRetried(step.id, step.address, step.host, redacted(cause), attempt, seconds))
+
+        return retried(call, self.job.until(self.site.options.retry_seconds), self.site.halted, tell)

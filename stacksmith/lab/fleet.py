@@ -1,0 +1,55 @@
+"""The lab's fleet file: the one file a user points stacksmith at."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from stacksmith.lab.guest import COMMAND_LINE
+from stacksmith.lab.host import POOL
+from stacksmith.lab.image import Image
+from stacksmith.lab.layout import Layout, number
+
+ZONES = ("rack-a", "rack-b")
+
+
+def fleet_text(layout: Layout, hosts: Sequence[str], images: Sequence[Image]) -> str:
+    """The YAML of the fleet; every outside value is written as a JSON string, which YAML reads the same."""
+    lines = [
+        "# Written by `stacksmith lab up`; `stacksmith lab down` removes it.",
+        "fleet: lab",
+        "state: sqlite:///state/lab.db",
+        "defaults: {allocation_ratios: {VCPU: 16.0}, reserved: {MEMORY_MB: 512}}",
+        "hosts:",
+    ]
+    for host in hosts:
+        lines += [
+            f"  {host}:",
+            f"    libvirt: {json.dumps(layout.uri(host))}",
+            "    virt_type: qemu",
+            f"    availability_zone: {ZONES[(number(host) - 1) % 2]}",
+            f"    volume_types: {{local: {{pool: stacksmith, path: {POOL}}}}}",
+        ]
+    lines.append("images:" if images else "images: {}")
+    lines += [f"  {image.name}: {{{', '.join(image_fields(image))}}}" for image in images]
+    return "\n".join(lines) + "\n"
+
+
+def image_fields(image: Image) -> list[str]:
+    """An image's fields as parts of a YAML flow mapping."""
+    files = [f"{{source: images/{file.name}, checksum: {json.dumps('sha256:' + file.sha256)}}}" for file in image.files]
+    if image.kind == "kernel":
+        return [
+            f"kernel: {files[0]}",
+            f"ramdisk: {files[1]}",
+            f'properties: {{os_command_line: "{COMMAND_LINE}"}}',
+        ]
+    return [files[0].strip("{}"), f"format: {image.kind}"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Put the text in place whole, or leave what was there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o644)
+    draft.replace(path)

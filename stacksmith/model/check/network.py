@@ -1,0 +1,223 @@
+"""Subnets, ranges and fixed addresses."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import pairwise
+from typing import Final
+
+from stacksmith.model.check.reporter import Reporter
+from stacksmith.model.document import DataPath
+from stacksmith.model.kinds.network import NetworkSpec, SubnetSpec
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Resource, Stack
+from stacksmith.model.validate import found
+
+MAX_DNS_NAME: Final = 253
+_DNS_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*")
+
+Net = IPv4Network | IPv6Network
+Ip = IPv4Address | IPv6Address
+
+
+@dataclass(slots=True)
+class Known:
+    """A network's sound subnets with their gateways, and the places of the addresses that are taken."""
+
+    resource: Resource
+    subnets: list[tuple[Net, Ip | None]] = field(default_factory=list)
+    sound: bool = True
+    taken: dict[Ip, tuple[Resource, DataPath]] = field(default_factory=dict)
+
+
+def check_networks(stack: Stack, reporter: Reporter) -> None:
+    """Checks every network, and the addresses and MACs of every server."""
+    networks: dict[str, Known] = {}
+    for address, resource in stack.resources.items():
+        if isinstance(resource.spec, NetworkSpec):
+            networks[address.name] = _network(resource, resource.spec, reporter)
+    _check_overlap(networks.values(), reporter)
+    macs: dict[str, tuple[Resource, DataPath]] = {}
+    for resource in stack.resources.values():
+        if isinstance(resource.spec, ServerSpec):
+            _server(resource, resource.spec, networks, macs, reporter)
+
+
+def _network(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> Known:
+    known = Known(resource)
+    _check_mode(resource, spec, reporter)
+    for number, subnet in enumerate(spec.subnets):
+        net = _subnet(resource, subnet, ("subnets", number), reporter)
+        if net is None:
+            known.sound = False
+        else:
+            known.subnets.append(net)
+    for number, entry in enumerate(spec.dns):
+        if _ip(entry.ip) is None:
+            reporter.fault("bad-address", resource, ("dns", number, "ip"), f"{found(entry.ip)} is not an address")
+        for place, name in enumerate(entry.names):
+            _check_dns_name(resource, name, ("dns", number, "names", place), reporter)
+    if spec.dns_domain is not None:
+        _check_dns_name(resource, spec.dns_domain, ("dns_domain",), reporter)
+    return known
+
+
+def _check_dns_name(resource: Resource, name: str, path: DataPath, reporter: Reporter) -> None:
+    """libvirt writes names into dnsmasq's configuration as they are: one with a line break would add to it."""
+    if len(name) > MAX_DNS_NAME or not _DNS_NAME.fullmatch(name):
+        cause = f"{found(name)} is not a DNS name: letters, digits, '_' and '-', with dots between"
+        reporter.fault("bad-name", resource, path, cause)
+
+
+def _check_mode(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> None:
+    if spec.mode == "bridge" and spec.bridge is None:
+        reporter.fault("bad-network", resource, ("mode",), "mode bridge needs the key bridge", "add bridge: br0")
+    if spec.mode != "bridge" and spec.bridge is not None:
+        cause = f"a bridge is named but the mode is {spec.mode}"
+        reporter.fault("bad-network", resource, ("bridge",), cause, "set mode: bridge, or take bridge out")
+    if spec.mode == "bridge":
+        for key in ("dns", "dns_domain"):
+            if getattr(spec, key):
+                cause = "an existing bridge has no DNS of ours"
+                reporter.fault("bad-network", resource, (key,), cause, f"take {key} out")
+    if spec.mode in ("nat", "route") and not spec.subnets:
+        cause = f"mode {spec.mode} needs a subnet"
+        reporter.fault("bad-network", resource, (), cause, "add subnets: [{cidr: 10.20.0.0/24}]")
+
+
+def _subnet(resource: Resource, spec: SubnetSpec, path: DataPath, reporter: Reporter) -> tuple[Net, Ip | None] | None:
+    try:
+        net = ip_network(spec.cidr)
+    except ValueError as fault:
+        hint = _strict_hint(spec.cidr)
+        reporter.fault("bad-address", resource, (*path, "cidr"), f"{fault}", hint)
+        return None
+    if net.num_addresses < 4:
+        cause = f"{net} is too small: it needs room for a gateway and a guest"
+        reporter.fault("bad-address", resource, (*path, "cidr"), cause)
+        return None
+    if net.is_loopback or net.is_multicast:
+        reporter.fault("bad-address", resource, (*path, "cidr"), f"{net} is reserved")
+        return None
+    gateway: Ip | None = net[1]
+    if spec.gateway_ip is not None:
+        gateway = _ip(spec.gateway_ip)
+        gateway_fault = _fault_of(spec.gateway_ip, net, None)
+        if gateway_fault is not None:
+            reporter.fault("bad-address", resource, (*path, "gateway_ip"), gateway_fault)
+            return None
+    for number, pool in enumerate(spec.allocation_pools):
+        _check_range(resource, pool.start, pool.end, net, ((*path, "allocation_pools", number), reporter))
+    return net, gateway
+
+
+def _strict_hint(cidr: str) -> str | None:
+    try:
+        return f"did you mean {str(ip_network(cidr, strict=False))!r}?"
+    except ValueError:
+        return "as 10.20.0.0/24"
+
+
+def _check_range(resource: Resource, start: str, end: str, net: Net, at: tuple[DataPath, Reporter]) -> None:
+    path, reporter = at
+    sound = True
+    for key, text in (("start", start), ("end", end)):
+        cause = _fault_of(text, net, None)
+        if cause is not None:
+            sound = False
+            reporter.fault("bad-address", resource, (*path, key), cause)
+    if sound and int(ip_address(start)) > int(ip_address(end)):
+        reporter.fault("bad-address", resource, (*path, "end"), f"{end} is before the start {start}")
+
+
+def _ip(text: str) -> Ip | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _fault_of(text: str, net: Net, gateway: Ip | None) -> str | None:
+    """Why an address cannot be a guest's in the subnet."""
+    address = _ip(text)
+    if address is None:
+        return f"{found(text)} is not an address"
+    if address not in net:
+        return f"{text} is not in {net}"
+    return _fault_in(address, net, gateway)
+
+
+def _fault_in(address: Ip, net: Net, gateway: Ip | None) -> str | None:
+    if address == net.network_address or (net.version == 4 and address == net.broadcast_address):
+        return f"{address} is the {'network' if address == net.network_address else 'broadcast'} address of {net}"
+    if address == gateway:
+        return f"{address} is the gateway of {net}"
+    return None
+
+
+def _check_overlap(networks: Iterable[Known], reporter: Reporter) -> None:
+    """Two subnets of one stack must not overlap: on one host they would share routes. Sorted, neighbours suffice."""
+    entries = [
+        (net, known.resource, n) for known in networks for n, (net, _) in enumerate(known.subnets) if known.sound
+    ]
+    entries.sort(key=lambda entry: (entry[0].version, int(entry[0].network_address), entry[0].prefixlen))
+    for (first, owner, number), (second, other, place) in pairwise(entries):
+        if first.version == second.version and second.network_address in first:
+            notes = ((f"{owner.address} has {first}", owner.where(("subnets", number, "cidr"))),)
+            cause = f"{second} overlaps {first} of {owner.address}"
+            reporter.fault("bad-address", other, ("subnets", place, "cidr"), cause, notes=notes)
+
+
+def _server(
+    resource: Resource,
+    spec: ServerSpec,
+    networks: Mapping[str, Known],
+    macs: dict[str, tuple[Resource, DataPath]],
+    reporter: Reporter,
+) -> None:
+    for number, nic in enumerate(spec.networks):
+        if nic.mac is not None:
+            _check_mac(resource, nic.mac.lower(), ("networks", number, "mac"), macs, reporter)
+        known = networks.get(nic.network)
+        if nic.fixed_ip is not None and known is not None and known.sound:
+            _fixed(resource, nic.fixed_ip, ("networks", number, "fixed_ip"), known, reporter)
+
+
+def _check_mac(
+    resource: Resource, mac: str, path: DataPath, macs: dict[str, tuple[Resource, DataPath]], reporter: Reporter
+) -> None:
+    if int(mac[:2], 16) & 1:
+        reporter.fault("bad-address", resource, path, f"{mac} is a multicast MAC", "make its first byte even, as 52")
+    first = macs.setdefault(mac, (resource, path))
+    if first != (resource, path):
+        notes = ((f"{first[0].address} has it", first[0].where(first[1])),)
+        reporter.fault("address-in-use", resource, path, f"{mac} is also a MAC of {first[0].address}", notes=notes)
+
+
+def _fixed(resource: Resource, text: str, path: DataPath, known: Known, reporter: Reporter) -> None:
+    address = _ip(text)
+    if not known.subnets and known.resource.spec.mode == "bridge":  # type: ignore[union-attr]
+        cause = f"{known.resource.address} is an existing bridge without subnets, so its addresses are not ours to give"
+        reporter.fault("bad-address", resource, path, cause)
+        return
+    within = [(net, gateway) for net, gateway in known.subnets if address is not None and address in net]
+    if not within:
+        subnets = ", ".join(str(net) for net, _ in known.subnets) or "no subnet"
+        cause = f"{found(text)} is not in {subnets} of {known.resource.address}"
+        reporter.fault("bad-address", resource, path, cause if address else f"{found(text)} is not an address")
+        return
+    assert address is not None
+    cause_of = _fault_in(address, *within[0])
+    if cause_of is not None:
+        reporter.fault("bad-address", resource, path, cause_of)
+        return
+    if address not in known.taken:
+        known.taken[address] = (resource, path)
+        return
+    other, place = known.taken[address]
+    hint = None
+    if other.address.block == resource.address.block and other.address != resource.address:
+        hint = "make it differ by server, as 10.20.0.{{ 10 + index }}"
+    notes = ((f"{other.address} has it", other.where(place)),)
+    reporter.fault("address-in-use", resource, path, f"{text} is also an address of {other.address}", hint, notes)

@@ -1,0 +1,82 @@
+"""Every code a diagnostic can carry, with one line on what it means. Codes are stable: scripts match on them."""
+
+from typing import Final
+
+CODES: Final[dict[str, str]] = {
+    # reading files
+    "file-missing": "A file that is named does not exist or is not a regular file.",
+    "file-unreadable": "A file cannot be read: no permission, or the disk failed.",
+    "outside-folder": "A path leads out of the folder that the file's own paths must stay in.",
+    "too-large": "A file, a text, a number of entries or a reuse of anchors is over its limit.",
+    "not-utf8": "A file is not UTF-8 text.",
+    "yaml-syntax": "A file is not well-formed YAML.",
+    "yaml-feature": "A YAML feature that is not taken: tags, several documents in one file, keys that are not text.",
+    "yaml-word": "Warning: YAML 1.1 read this word or number otherwise (no, on, 010); it is taken as YAML 1.2 says.",
+    "too-deep": "Mappings and lists are nested more than 64 levels deep.",
+    "duplicate-key": "A key is given twice in one mapping; the second would hide the first.",
+    "bad-number": "A number is not finite or does not fit in 64 bits.",
+    # the shape of the data
+    "empty-file": "A file holds no mapping at its top level.",
+    "unknown-key": "A key that does not exist at this place.",
+    "missing-key": "A key that must be given is missing.",
+    "wrong-type": "A value has the wrong type: a number where text is wanted, a list where a mapping is.",
+    "wrong-value": "A value that is not one of the allowed ones, or breaks a rule of its field.",
+    "out-of-range": "A number or a length is under its minimum or over its maximum.",
+    "bad-name": "A name, key or host name has characters that are not allowed, or is too long.",
+    # variables, expressions, expansion
+    "unknown-variable": "A value is given for a variable that no file declares.",
+    "missing-variable": "A variable without a default has no value.",
+    "bad-variable": "A variable's value breaks its declaration, or the declaration contradicts itself.",
+    "template-syntax": "An expression or a template cannot be read.",
+    "template-error": "An expression or a template fails when evaluated: an undefined name, a wrong type.",
+    "template-limit": "An expression or a template is over its limits of time, size or allowed operations.",
+    "bad-count": "count or for_each is not a whole number, a list of texts or a mapping.",
+    "duplicate-name": "Two blocks, servers or for_each keys have one name.",
+    "include-loop": "A file includes itself, or two files include each other.",
+    # files that blocks need
+    "bad-user-data": "user_data is too large, comes from a source that is not allowed, or could not be made.",
+    "cloud-config": "Warning: user_data starts with #cloud-config but is not YAML.",
+    "missing-checksum": "An image from a URL has no checksum, so its bytes could not be trusted.",
+    "bad-source": "An image source is neither a path nor an http(s) URL.",
+    # references and rules between blocks
+    "unknown-reference": "A name that no block of the stack or fleet has.",
+    "shadowed": "A stack's flavor or image has the name of one that its fleet offers.",
+    "cycle": "Blocks need each other in a circle, so none can be made first.",
+    "no-boot-source": "A server has nothing to boot from: no image and no bootable disk.",
+    "bad-boot-order": "boot_index values are not exactly 0, 1, 2, …",
+    "bad-block-device": "A block_device_mapping entry that Nova refuses or silently ignores.",
+    "bad-size": "A size is missing, or does not fit the flavor, image or volume it belongs to.",
+    "volume-in-use": "A volume is attached twice.",
+    "bad-address": "An address, subnet or range is malformed, outside its subnet, reserved, or overlaps another.",
+    "address-in-use": "Two interfaces ask for one address or one MAC.",
+    "bad-network": "A network's keys contradict each other or its mode.",
+    "bad-text": "A text has control characters, which no host takes.",
+    "sensitive": "The value of a sensitive variable stands where plans, the state or hosts would show it.",
+    "bad-metadata": "A metadata key or value, or a tag, that Nova refuses.",
+    "unknown-extra-spec": "Warning: an extra spec in a namespace of Nova that is not known.",
+    "bad-group": "A server group's keys contradict each other.",
+    # the fleet
+    "no-fleet": "The stack names no fleet file and none is given on the command line.",
+    "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",
+    "bad-output": "An output cannot be evaluated.",
+    # the plan
+    "no-valid-host": "No host can take a server; every host's reason is listed.",
+    "not-possible": "The provider of the chosen host cannot make what is asked.",
+    "circular-steps": "Steps wait for each other: servers exchange their volumes in one apply.",
+    "plan-file": "A saved plan is damaged, or of another version.",
+    "stale-plan": "The stack files or variables are not those that a saved plan was made with.",
+    # the state store
+    "state-url": "The fleet's `state:` names no kind of store that is known.",
+    "state-backend": "The store's kind needs an extra that is not installed.",
+    "state-access": "The state store cannot be opened, read or written.",
+    "state-file": "The state store's path is not a file that can be a store.",
+    "state-corrupt": "The state store is damaged: `state rebuild` makes it anew from the hosts.",
+    "state-newer": "The state store was written by a later release.",
+    "state-network": "The state store is on a network file system, which does not lock as it must.",
+    # the run of the command
+    "locked": "Another run holds the stack's lease.",
+    "lab": "The lab cannot do what was asked.",
+    "file": "A file named on the command line cannot be used.",
+    "internal": "A fault of stacksmith itself: `--debug` shows where.",
+    "too-many": "More faults were found than are shown.",
+}

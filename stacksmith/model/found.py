@@ -1,0 +1,100 @@
+"""What is there: the live objects of the hosts, as read in one observation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stacksmith.address import Address
+from stacksmith.model.realised import Policy, Realised
+from stacksmith.model.types import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The owner, written on the object itself where the API has room (domain and network metadata).
+
+    ``applied`` is the JSON data of the realised spec as last applied; None when the object was made but the apply
+    that made it did not finish.
+    """
+
+    fleet: str
+    stack: str
+    address: Address
+    uuid: str
+    applied: JSON = None
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Amounts of the placement classes VCPU, MEMORY_MB and DISK_GB."""
+
+    vcpus: int = 0
+    memory_mib: int = 0
+    disk_gib: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(self.vcpus + other.vcpus, self.memory_mib + other.memory_mib, self.disk_gib + other.disk_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A live object of this stack (or a half made one).
+
+    spec: what is in effect now (a running guest's live definition); saved: the persistent definition when it differs
+    from the live one (``pending restart``), else None. ``partial`` is set when parts exist but not the whole (disks
+    without their domain): create completes it. ``facts`` are for people and outputs: addresses, state, path.
+    ``fingerprint`` changes whenever the object does, and only then; it leaves out what only runs (ids, counters).
+    """
+
+    address: Address
+    host: str
+    uuid: str
+    name: str
+    spec: Realised | None
+    fingerprint: str
+    mark: Mark | None = None
+    saved: Realised | None = None
+    partial: bool = False
+    usage: Resources = Resources()
+    facts: Mapping[str, JSON] = field(default_factory=dict)
+    problem: str | None = None  # why the object cannot be read or used: "file is missing: …"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmanaged:
+    """A live object that carries no mark of this stack: reported, counted by placement, never touched.
+
+    ``owner`` is ``fleet/stack`` when another stack's mark is on it.
+    """
+
+    kind: str
+    host: str
+    name: str
+    uuid: str
+    owner: str | None = None
+    usage: Resources = Resources()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSnapshot:
+    """One host as read. ``error`` is set, and the rest empty, when it could not be read in its time limit."""
+
+    host: str
+    error: str | None = None
+    capacity: Resources = Resources()
+    found: tuple[Found, ...] = ()
+    unmanaged: tuple[Unmanaged, ...] = ()
+    facts: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every host of the fleet as read in one observation, in order of host name."""
+
+    hosts: tuple[HostSnapshot, ...]
+
+    @property
+    def unreachable(self) -> tuple[HostSnapshot, ...]:
+        """The hosts that could not be read."""
+        return tuple(h for h in self.hosts if h.error is not None)

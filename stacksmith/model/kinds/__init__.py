@@ -1,0 +1,1 @@
+"""What a user can declare: one module per kind."""

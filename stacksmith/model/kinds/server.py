@@ -1,0 +1,82 @@
+"""Servers, in Nova's words."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stacksmith.model.spec import Spec
+
+LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+
+class NicSpec(Spec):
+    """One interface."""
+
+    network: str
+    fixed_ip: str | None = None
+    mac: str | None = Field(
+        None, pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", description="Default: derived, stable"
+    )
+    model: Literal["virtio", "e1000", "e1000e", "rtl8139"] | None = None
+
+
+class BdmSpec(Spec):
+    """An entry of Nova's block_device_mapping_v2."""
+
+    source_type: Literal["image", "blank", "volume"]
+    destination_type: Literal["local", "volume"]
+    image: str | None = Field(None, description="With source_type image")
+    volume: str | None = Field(None, description="With source_type volume: a volume of this stack")
+    boot_index: int | None = None
+    volume_size: int | None = Field(None, ge=1, description="GiB; MiB for swap")
+    guest_format: str | None = Field(None, description="swap: a swap disk")
+    device_name: str | None = Field(None, pattern=r"^(/dev/)?[a-z]{2,3}[a-z]$")
+    device_type: Literal["disk", "cdrom"] = "disk"
+    disk_bus: Literal["virtio", "scsi", "sata", "ide"] | None = None
+    delete_on_termination: bool = Field(False, description="Delete the volume with the server; local disks always go")
+    volume_type: str | None = None
+    tag: str | None = Field(None, min_length=1, max_length=60)
+
+
+class UserDataSpec(Spec):
+    """Where user_data comes from when it is not written in place: exactly one of the keys."""
+
+    template: str | None = Field(None, description="Jinja2 file in the stack's folder, given vars, var, index, each")
+    file: str | None = Field(None, description="File in the stack's folder, taken as it is")
+    env: str | None = Field(None, description="Environment variable, whose name starts with STACKSMITH_")
+    command: list[str] | None = Field(
+        None, description="Program and arguments, run without a shell; only with --allow-commands"
+    )
+    vars: dict[str, object] = Field(default_factory=dict)
+
+
+class WaitForSpec(Spec):
+    """What the guest must reach before the server counts as created."""
+
+    source: Literal["lease", "agent", "console"] = "lease"
+    text: str | None = Field(None, description="With console: a text on the serial console")
+    timeout: float = Field(120, gt=0, le=3600, description="Seconds")
+
+
+class ServerSpec(Spec):
+    """A server."""
+
+    name: str | None = Field(None, pattern=LABEL, description="Host name; default: block name, and key, as web-0")
+    description: str = Field("", max_length=255)
+    flavor: str
+    image: str | None = None
+    keypair: str | None = None
+    group: str | None = None
+    networks: list[NicSpec] = Field(default_factory=list)
+    block_device_mapping: list[BdmSpec] = Field(default_factory=list)
+    user_data: str | UserDataSpec | None = None
+    metadata: dict[str, str] = Field(default_factory=dict, max_length=128)
+    tags: list[str] = Field(default_factory=list, max_length=50)
+    config_drive: bool | Literal["configdrive", "nocloud"] = Field(True, description="Format; true is configdrive")
+    power_state: Literal["running", "stopped", "paused"] = "running"
+    autostart: bool = True
+    availability_zone: str | None = None
+    host: str | None = Field(None, description="Pin to this host")
+    wait_for: WaitForSpec | None = None
+    protect: bool = False
+    depends_on: list[str] = Field(default_factory=list, description="Addresses, as volume.data or server.db")

@@ -1,0 +1,231 @@
+"""The shape that wanted and found objects share (rule 3): what a provider makes and what it reads back.
+
+A wanted object is compiled from the stack by ``planner.build``; a found one is read from a host. Both are these
+frozen dataclasses, so a diff is a comparison of trees. ``None`` in a wanted object means: not declared, leave alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from stacksmith.model.types import JSON
+
+# The field that names an element of a list, by the list's own field name: lists without one compare as a whole.
+LIST_KEYS = {
+    "disks": "device",
+    "nics": "mac",
+    "hosts": "mac",
+    "dns": "ip",
+    "subnets": "cidr",
+    "files": "role",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of a server, named by ``device`` (``vda``).
+
+    source: ``image`` (overlay on image file ``ref``, its checksum), ``blank`` (local, empty; ref None), ``volume``
+    (ref is the volume's address, which owns the size) or ``file`` (found only: not ours, ref is the path).
+    Local disks (image, blank) live and die with the server. ``boot_index`` as Nova: 0 boots first, None never.
+    """
+
+    device: str
+    source: str
+    ref: str | None = None
+    size_bytes: int | None = None
+    bus: str = "virtio"
+    device_type: str = "disk"
+    format: str = "qcow2"
+    boot_index: int | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network interface, named by its MAC (lower case, colons). ``network`` is the name of a network of the
+    stack; a found one that is not ours is ``network:NAME`` or ``bridge:NAME`` as libvirt has it."""
+
+    mac: str
+    network: str
+    model: str = "virtio"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDrive:
+    """The config drive: ``format`` is configdrive or nocloud, ``digest`` the sha256 of its logical content."""
+
+    format: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server with its local disks. ``kernel`` and ``ramdisk`` are checksums of image files on the host."""
+
+    name: str
+    vcpus: int
+    ram_mib: int
+    description: str = ""
+    max_vcpus: int | None = None
+    max_ram_mib: int | None = None
+    cpu_mode: str | None = None
+    cpu_sockets: int | None = None
+    cpu_cores: int | None = None
+    cpu_threads: int | None = None
+    machine_type: str | None = None
+    firmware: str = "bios"
+    secure_boot: bool = False
+    kernel: str | None = None
+    ramdisk: str | None = None
+    command_line: str | None = None
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    config_drive: ConfigDrive | None = None
+    power_state: str = "running"  # running | stopped | paused
+    autostart: bool = True
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk with a life of its own. ``image`` is the checksum of the image it was made from."""
+
+    size_bytes: int
+    volume_type: str = "local"
+    format: str = "qcow2"
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """Addresses of a network. ``ranges`` are (first, last) of the DHCP pool; dhcp False has none."""
+
+    cidr: str
+    gateway: str | None = None
+    dhcp: bool = True
+    ranges: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpHost:
+    """A fixed address: ``mac`` always gets ``ip`` and resolves as ``name``."""
+
+    mac: str
+    ip: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsHost:
+    """Names that the network's DNS answers for ``ip``."""
+
+    ip: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network realised on one host. mode: nat, route, isolated, or bridge (an existing ``bridge`` of the host)."""
+
+    mode: str = "nat"
+    bridge: str | None = None
+    mtu: int | None = None
+    domain: str | None = None
+    subnets: tuple[Subnet, ...] = ()
+    hosts: tuple[DhcpHost, ...] = ()
+    dns: tuple[DnsHost, ...] = ()
+    active: bool = True
+    autostart: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One file of an image on a host, complete and verified. role: disk, kernel or ramdisk."""
+
+    role: str
+    checksum: str
+    format: str = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image cached on one host, shared by every stack that uses the same bytes."""
+
+    files: tuple[ImageFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the live object cannot show: kept in its mark and in the store.
+
+    protect: no plan may delete or replace it. on_destroy: ``delete``, or ``keep`` (the object is left and forgotten).
+    """
+
+    protect: bool = False
+    on_destroy: str = "delete"
+
+
+Realised = Server | Volume | Network | Image
+SHAPES: dict[str, type[Realised]] = {"server": Server, "volume": Volume, "network": Network, "image": Image}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How one shape becomes data: its fields, their values in one call, and the fields that hold more than a scalar."""
+
+    names: tuple[str, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    nested: tuple[str, ...]
+
+
+_SCALARS = frozenset({str, int, float, bool, NoneType})
+_LAYOUTS: dict[type[Any], _Layout] = {}
+
+
+def to_data(value: Any) -> JSON:
+    """JSON data of a realised object, a policy, or anything inside one. Tuples become lists."""
+    shape = type(value)
+    if shape in _SCALARS:
+        return value
+    if shape is tuple or shape is list:
+        return [to_data(item) for item in value]
+    if shape is dict:
+        return {key: to_data(item) for key, item in value.items()}
+    layout = _LAYOUTS.get(shape) or _LAYOUTS.setdefault(shape, _layout(shape))
+    data = dict(zip(layout.names, layout.values(value), strict=True))
+    for name in layout.nested:
+        data[name] = to_data(data[name])
+    return data
+
+
+def _layout(shape: type[Any]) -> _Layout:
+    names = tuple(f.name for f in fields(shape))
+    hints = get_type_hints(shape)
+    one = attrgetter(names[0])
+    values = attrgetter(*names) if len(names) > 1 else lambda value: (one(value),)
+    return _Layout(names, values, tuple(name for name in names if not _is_scalar(hints[name])))
+
+
+def _is_scalar(hint: Any) -> bool:
+    return hint in _SCALARS or (get_origin(hint) is UnionType and _SCALARS.issuperset(get_args(hint)))
+
+
+@cache
+def _adapter(kind: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(SHAPES[kind])
+
+
+def from_data(kind: str, data: JSON) -> Realised:
+    """The realised object of ``kind`` that ``to_data`` wrote. Unknown fields are ignored, missing ones get defaults.
+
+    Raises: ValueError when a value has the wrong type.
+    """
+    made: Realised = _adapter(kind).validate_python(data)
+    return made

@@ -1,0 +1,20 @@
+"""What we wrote: one row per resource in the state store."""
+
+from dataclasses import dataclass, field
+
+from stacksmith.address import Address
+from stacksmith.model.realised import Policy
+from stacksmith.model.types import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A resource as last applied. ``complete`` is False from the begin of its create until its end (a killed run)."""
+
+    address: Address
+    host: str
+    uuid: str
+    applied: JSON
+    policy: Policy = field(default_factory=Policy)
+    complete: bool = True
+    requires: tuple[Address, ...] = ()  # what it was built on: deletes go in reverse

@@ -1,0 +1,75 @@
+"""Puts a batch of requests on hosts and says why."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stacksmith.address import Address
+from stacksmith.placement.arrange import Failure, Outcome, arrange
+from stacksmith.placement.explain import Complaint, company, complain, verdicts
+from stacksmith.placement.host import HostState
+from stacksmith.placement.request import Group, Request, Strategy
+from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.unit import bundle
+from stacksmith.placement.verdict import Placement
+
+
+def place(
+    requests: Sequence[Request],
+    hosts: Sequence[HostState],
+    groups: Mapping[str, Group],
+    kept: Mapping[Address, str] | None = None,
+    strategy: str = Strategy.SPREAD,
+    explain: bool = True,
+) -> tuple[Placement, ...]:
+    """Where each request goes, in order of address, whatever the order of the arguments; addresses are unique.
+
+    ``kept`` are servers that stay, with their hosts: already counted in the hosts' ``used`` and ``groups``, they come
+    back as kept. Their requests may be given too: verdicts then name them as members of their groups.
+    Verdicts of requests that found a host are left out without ``explain``.
+    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy.
+    """
+    hosts = sorted(hosts, key=lambda host: host.name)
+    kept = kept or {}
+    units = bundle((r for r in requests if r.address not in kept), hosts, groups)
+    outcome = arrange(units, hosts, Strategy(strategy))
+    sites = open_sites(hosts)
+    _introduce(requests, sites, kept)
+    placements = [Placement(address, host, (), kept=True) for address, host in kept.items()]
+    placements += _tell_placed(outcome, sites, explain)
+    placements += _tell_failed(outcome.failures, sites)
+    return tuple(sorted(placements, key=lambda p: p.address.order))
+
+
+def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping[Address, str]) -> None:
+    """Names the kept members of groups to their hosts."""
+    by_name = {site.host.name: site for site in sites}
+    for request in sorted(requests, key=lambda r: r.address.order):
+        site = by_name.get(kept.get(request.address, ""))
+        if site is not None and request.group is not None:
+            site.guests.setdefault(request.group, []).append(request.address)
+
+
+def _tell_placed(outcome: Outcome, sites: Sequence[Site], explain: bool) -> Iterator[Placement]:
+    """Puts the units on the sites in the order they were decided, with the verdicts of that moment."""
+    for unit, index in outcome.placed:
+        site = sites[index]
+        forced = index if outcome.forced else None
+        told = verdicts(unit, sites, outcome.weigher, forced) if explain else ()
+        site.add(unit)
+        site.introduce(unit)
+        for request in unit.requests:
+            yield Placement(request.address, site.host.name, told)
+
+
+def _tell_failed(failures: Sequence[Failure], sites: Sequence[Site]) -> Iterator[Placement]:
+    """Says why the rest found no host, with everything else in its place; equal units share the words."""
+    known: dict[object, Complaint] = {}
+    for failure in failures:
+        unit = failure.unit
+        key = (unit.key, unit.joins)
+        if key not in known:
+            known[key] = complain(unit, sites)
+        told = known[key]
+        proof = f"; {failure.proof}" if failure.proof else ""
+        cause = f"{failure.claim}: {told.summary}{company(unit)}{proof}"
+        for request in unit.requests:
+            yield Placement(request.address, None, told.verdicts, cause=cause, hint=told.hint)

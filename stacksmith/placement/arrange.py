@@ -1,0 +1,88 @@
+"""Finds an arrangement for a batch: greedy passes first, a search when they leave something over."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from stacksmith.placement.attempt import Arrangement, Eligible, attempt
+from stacksmith.placement.host import HostState
+from stacksmith.placement.proof import Shortage
+from stacksmith.placement.request import Strategy
+from stacksmith.placement.search import search
+from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.unit import Unit
+from stacksmith.placement.weigher import Alignment, Weigher, make_weigher, most_free
+
+NO_HOST = "no valid host"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A unit without a host. ``claim`` says ``no valid host`` only when that is proven; ``proof`` adds to it."""
+
+    unit: Unit
+    claim: str = NO_HOST
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Which unit goes where, in the order decided, with the weigher that orders the hosts.
+
+    ``forced``: the choices are not the strategy's own, they were needed to find room for all.
+    """
+
+    placed: tuple[tuple[Unit, int], ...]
+    failures: tuple[Failure, ...]
+    weigher: Weigher
+    forced: bool = False
+
+
+def arrange(units: Sequence[Unit], hosts: Sequence[HostState], strategy: Strategy) -> Outcome:
+    """Places the units on hosts, which are in order of name.
+
+    What no host takes even without the rest of the batch fails by itself and does not hinder the others.
+    """
+    sites, eligible = open_sites(hosts), Eligible(hosts)
+    alone = {unit.address for unit in units if any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit))}
+    possible = [unit for unit in units if unit.address in alone]
+    hopeless = tuple(Failure(unit) for unit in units if unit.address not in alone)
+    tried: list[tuple[Arrangement, Weigher]] = []
+    for order, weigher in _passes(possible, sites, eligible, strategy):
+        found = attempt(order, hosts, eligible, weigher)
+        if not found.left:
+            return Outcome(found.placed, hopeless, weigher, forced=bool(tried))
+        tried.append((found, weigher))
+    best, weigher = min(tried, key=lambda t: len(t[0].left))
+    shortage = Shortage(possible, sites, eligible)
+    failures = [Failure(unit, proof=shortage.cause(unit)) for unit in best.left]
+    if not any(failure.proof for failure in failures):
+        answer = search(_hardest_first(possible, sites, eligible), hosts, eligible)
+        if answer.arrangement is not None:
+            return Outcome(answer.arrangement.placed, hopeless, tried[0][1], forced=True)
+        if answer.proven:
+            proof = f"every arrangement of the {sum(len(u.requests) for u in possible)} requests was tried"
+            failures = [Failure(unit, proof=proof) for unit in best.left]
+    claim = f"no arrangement found ({strategy}, then biggest first by alignment)"
+    failures = [failure if failure.proof else Failure(failure.unit, claim) for failure in failures]
+    return Outcome(best.placed, (*hopeless, *failures), weigher, forced=weigher is not tried[0][1])
+
+
+def _passes(
+    units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible, strategy: Strategy
+) -> Iterator[tuple[list[Unit], Weigher]]:
+    """The greedy passes: those with the fewest hosts first by the strategy, then biggest first by alignment."""
+    yield sorted(units, key=lambda u: (len(eligible.hosts(u)), u.address.order)), make_weigher(strategy, sites)
+    size = _sizes(sites)
+    yield sorted(units, key=lambda u: (-size(u), u.address.order)), Alignment(most_free(sites))
+
+
+def _hardest_first(units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible) -> list[Unit]:
+    """Fewest hosts first, then biggest, equal ones side by side."""
+    size = _sizes(sites)
+    return sorted(units, key=lambda u: (len(eligible.hosts(u)), -size(u), u.joins, u.address.order))
+
+
+def _sizes(sites: Sequence[Site]) -> Callable[[Unit], float]:
+    """Gives a unit's size: the sum of its amounts, each as a share of what all hosts have free."""
+    free = {name: sum(site.free(name) for site in sites) for name in most_free(sites)}
+    return lambda unit: sum(amount / free[name] for name, amount in unit.amounts if name in free)

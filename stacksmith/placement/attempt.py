@@ -1,0 +1,135 @@
+"""One greedy pass over a batch: every unit goes to the best host that takes it now."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from stacksmith.placement.filter import unfit
+from stacksmith.placement.host import HostState
+from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.unit import Apart, Unit
+from stacksmith.placement.weigher import Weigher
+
+# Hosts skipped in one choice for anti-affinity from which on a queue of its own pays.
+LARGE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where the units of a batch go: (unit, index of its host) in the order they were put, and those left over."""
+
+    placed: tuple[tuple[Unit, int], ...]
+    left: tuple[Unit, ...] = ()
+
+
+class Eligible:
+    """Which hosts fit a unit by themselves, before anything else of the batch is placed; kept per unit key."""
+
+    def __init__(self, hosts: Sequence[HostState]) -> None:
+        self._sites = open_sites(hosts)
+        self._index = {host.name: index for index, host in enumerate(hosts)}
+        self._known: dict[tuple[object, ...], tuple[int, ...]] = {}
+
+    def hosts(self, unit: Unit) -> tuple[int, ...]:
+        """Indices in order of host name. Server groups that forbid do not count here."""
+        found = self._known.get(unit.key)
+        if found is None:
+            found = tuple(i for i in self._named(unit) if self._fits(unit, self._sites[i]))
+            self._known[unit.key] = found
+        return found
+
+    def _named(self, unit: Unit) -> Iterable[int]:
+        names = unit.named_hosts
+        return range(len(self._sites)) if names is None else sorted(self._index[n] for n in names if n in self._index)
+
+    @staticmethod
+    def _fits(unit: Unit, site: Site) -> bool:
+        return site.has_room(unit) and next(unfit(unit, site.host), None) is None
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Hosts of one class of units as a heap of (-score, index); ``seen`` is how much of the pass's log it knows."""
+
+    heap: list[tuple[float, int]]
+    members: frozenset[int]
+    seen: int
+
+
+@dataclass(slots=True)
+class Pass:
+    """Places units one after the other with one weigher. Nothing is taken off again: what refuses now always will.
+
+    A queue per class of units keeps its hosts by score. Scores that can only fall are corrected when they come up;
+    for a weigher whose scores also rise, and for soft affinity, changed hosts are put in again before each choice.
+    Units of a large anti-affinity group get a queue of their own, which drops the hosts that have their members.
+    """
+
+    sites: Sequence[Site]
+    eligible: Eligible
+    weigher: Weigher
+    log: list[int] = field(default_factory=list)
+    queues: dict[tuple[object, ...], _Queue] = field(default_factory=dict)
+    large: set[tuple[Apart, ...]] = field(default_factory=set)
+
+    def place(self, unit: Unit) -> int | None:
+        """Puts a unit on the best host that takes it and returns the host's index, or None."""
+        index = self._choose(unit)
+        if index is not None:
+            self.sites[index].add(unit)
+            self.log.append(index)
+        return index
+
+    def _choose(self, unit: Unit) -> int | None:
+        rises = self.weigher.rises or any(sign > 0 for _, sign in unit.soft)
+        queue = self._queue(unit, rises)
+        heap, aside, found = queue.heap, [], None
+        while heap and found is None:
+            entry = heappop(heap)
+            site = self.sites[entry[1]]
+            if not site.has_room(unit):
+                continue
+            score = self.weigher.score(unit, site)
+            if score != -entry[0]:
+                if not rises:
+                    heappush(heap, (-score, site.index))
+                continue
+            if site.keeps_apart(unit):
+                found = site.index
+            elif unit.apart in self.large:
+                continue
+            if found is None or not rises:
+                aside.append(entry)
+        for entry in aside:
+            heappush(heap, entry)
+        if len(aside) > LARGE:
+            self.large.add(unit.apart)
+        return found
+
+    def _queue(self, unit: Unit, rises: bool) -> _Queue:
+        key = (unit.key, unit.soft, unit.apart if unit.apart in self.large else ())
+        queue = self.queues.get(key)
+        if queue is None:
+            hosts = self.eligible.hosts(unit)
+            heap = [(-self.weigher.score(unit, self.sites[i]), i) for i in hosts]
+            heapify(heap)
+            queue = self.queues[key] = _Queue(heap, frozenset(hosts), len(self.log))
+        elif rises:
+            for index in queue.members.intersection(self.log[queue.seen :]):
+                heappush(queue.heap, (-self.weigher.score(unit, self.sites[index]), index))
+            queue.seen = len(self.log)
+        return queue
+
+
+def attempt(units: Iterable[Unit], hosts: Sequence[HostState], eligible: Eligible, weigher: Weigher) -> Arrangement:
+    """Places units in the given order, each on the best host that takes it then."""
+    run = Pass(open_sites(hosts), eligible, weigher)
+    placed: list[tuple[Unit, int]] = []
+    left: list[Unit] = []
+    for unit in units:
+        index = run.place(unit)
+        if index is None:
+            left.append(unit)
+        else:
+            placed.append((unit, index))
+    return Arrangement(tuple(placed), tuple(left))

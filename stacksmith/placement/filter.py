@@ -1,0 +1,138 @@
+"""Why a host does not take a unit: one question per function, each answer with its numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stacksmith.placement.host import HostState
+from stacksmith.placement.request import Request
+from stacksmith.placement.site import Site
+from stacksmith.placement.unit import Apart, Unit
+from stacksmith.placement.wording import capacity_sum, number
+
+
+class Rule(StrEnum):
+    """What a host can be refused for, in the order it is told."""
+
+    REACH = "reach"
+    STATE = "state"
+    PIN = "pin"
+    BESIDE = "beside"
+    ZONE = "availability zone"
+    TRAIT = "trait"
+    FORBIDDEN = "forbidden trait"
+    AGGREGATE = "aggregate"
+    AFFINITY = "affinity"
+    UNIT = "unit"
+    MISSING = "missing"
+    ANTI_AFFINITY = "anti-affinity"
+    SHORT = "short"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason. ``subject`` is the class, trait, group or name it is about; ``short``: the units that lack."""
+
+    rule: Rule
+    subject: str
+    reason: str
+    short: float = 0.0
+
+
+def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
+    """Every reason why the host does not take the unit as things stand; none when it fits."""
+    yield from unfit(unit, site.host)
+    if not site.host.reachable:
+        return
+    yield from _crowded(unit, site)
+    yield from _short(unit, site)
+
+
+def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:
+    """The reasons that do not change while a batch is placed; of a host out of reach nothing else is known."""
+    if not host.reachable:
+        yield Refusal(Rule.REACH, "", f"not reachable: {host.problem}" if host.problem else "not reachable")
+        return
+    if host.state != "enabled":
+        state = "being drained" if host.state == "drain" else host.state
+        yield Refusal(Rule.STATE, state, f"host is {state}")
+    told = set()
+    for request in unit.unlike:
+        for refusal in _of_request(request, host):
+            if refusal not in told:
+                told.add(refusal)
+                yield refusal
+    for group, hosts in unit.near:
+        if host.name not in hosts:
+            yield Refusal(Rule.AFFINITY, group, f"affinity: {group} is on {', '.join(sorted(hosts))}")
+    for name, _ in unit.amounts:
+        if name not in host.inventories:
+            yield Refusal(Rule.MISSING, name, f"no {name} here")
+
+
+def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:
+    if request.host is not None and request.host != host.name:
+        yield Refusal(Rule.PIN, request.host, f"not {request.host}, where it is pinned")
+    if request.with_hosts and host.name not in request.with_hosts:
+        names = " or ".join(sorted(request.with_hosts))
+        yield Refusal(Rule.BESIDE, request.beside, f"not {names}, where {request.beside} is")
+    zone = request.availability_zone
+    if zone is not None and zone != host.availability_zone:
+        have = f"availability zone {host.availability_zone} is" if host.availability_zone else "no availability zone,"
+        yield Refusal(Rule.ZONE, zone, f"{have} not {zone}")
+    for trait in sorted(request.required - host.traits):
+        yield Refusal(Rule.TRAIT, trait, f"trait {trait} missing")
+    for trait in sorted(request.forbidden & host.traits):
+        yield Refusal(Rule.FORBIDDEN, trait, f"trait {trait} forbidden")
+    if request.member_of and not request.member_of & host.aggregates:
+        names = " or ".join(sorted(request.member_of))
+        yield Refusal(Rule.AGGREGATE, names, f"not in aggregate {names}")
+    yield from _units(request, host)
+
+
+def _units(request: Request, host: HostState) -> Iterator[Refusal]:
+    for name, amount in sorted(request.amounts.items()):
+        inventory = host.inventories.get(name)
+        if not amount or inventory is None or inventory.accepts(amount):
+            continue
+        if amount < inventory.min_unit:
+            fault = f"below min_unit {inventory.min_unit}"
+        elif amount > inventory.max_unit:
+            fault = f"over max_unit {inventory.max_unit}"
+        else:
+            fault = f"not a multiple of step_size {inventory.step_size}"
+        yield Refusal(Rule.UNIT, name, f"{name} {amount} {fault}")
+
+
+def _crowded(unit: Unit, site: Site) -> Iterator[Refusal]:
+    for rule in unit.apart:
+        here = site.members.get(rule.group, 0)
+        if here + rule.count > rule.limit:
+            yield Refusal(Rule.ANTI_AFFINITY, rule.group, f"anti-affinity: {_who(rule, here, site)}")
+
+
+def _who(rule: Apart, here: int, site: Site) -> str:
+    """``web has server.web[0] and 1 more here``; the limit is told where it is not the plain 1."""
+    names = [str(address) for address in site.guests.get(rule.group, ())[:3]]
+    rest = here - len(names)
+    if not here:
+        return f"{rule.count} members of {rule.group} must share a host, at most {rule.limit} may"
+    if not names:
+        names = [f"{here} member{'s' if here > 1 else ''}"]
+    elif rest > 0:
+        names.append(f"{rest} more")
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    limit = f", at most {rule.limit} per host" if rule.limit > 1 else ""
+    return f"{rule.group} has {listed} here{limit}"
+
+
+def _short(unit: Unit, site: Site) -> Iterator[Refusal]:
+    for name, amount in unit.amounts:
+        if name not in site.capacity:
+            continue
+        used, capacity = site.used.get(name, 0), site.capacity[name]
+        if used + amount > capacity:
+            short = used + amount - capacity
+            lack = number(short) if short >= 0.001 else "less than 0.001"
+            reason = f"{name} {lack} short (used {used} of {capacity_sum(site.host.inventories[name])})"
+            yield Refusal(Rule.SHORT, name, reason, short)

@@ -1,0 +1,52 @@
+"""A host as placement sees it: what it offers, what is used, and what it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+UNLIMITED = -1
+MAX_UNIT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a host offers of one resource class, in Placement's words, defaults and arithmetic.
+
+    ``total`` is ``UNLIMITED`` where it cannot be known yet (the disk of a pool that is not made): anything fits.
+    """
+
+    total: int
+    reserved: int = 0
+    allocation_ratio: float = 1.0
+    min_unit: int = 1
+    max_unit: int = MAX_UNIT
+    step_size: int = 1
+
+    @property
+    def capacity(self) -> float:
+        """Units that may be used: a float, not rounded down, as in Placement's ``_capacity_check_clause``."""
+        return inf if self.total == UNLIMITED else (self.total - self.reserved) * self.allocation_ratio
+
+    def accepts(self, amount: int) -> bool:
+        """True when one request may ask for this amount, whatever is free."""
+        return self.min_unit <= amount <= self.max_unit and amount % self.step_size == 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
+
+    ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests. ``problem`` says why a
+    host is not reachable.
+    """
+
+    name: str
+    inventories: Mapping[str, Inventory] = field(default_factory=dict)
+    used: Mapping[str, int] = field(default_factory=dict)
+    traits: frozenset[str] = frozenset()
+    availability_zone: str | None = None
+    aggregates: frozenset[str] = frozenset()
+    state: str = "enabled"
+    groups: Mapping[str, int] = field(default_factory=dict)
+    reachable: bool = True
+    problem: str = ""

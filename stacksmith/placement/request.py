@@ -1,0 +1,57 @@
+"""What is asked of placement: room for one server or volume, and the rules of its server group."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stacksmith.address import Address
+
+# Placement's classes that are weighed, in the order they are told; others come after, by name.
+CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
+
+
+class Strategy(StrEnum):
+    """Which hosts are filled first: the emptiest or the fullest."""
+
+    SPREAD = "spread"
+    PACK = "pack"
+
+
+class Policy(StrEnum):
+    """Policies of server groups. The soft ones only prefer."""
+
+    AFFINITY = "affinity"
+    ANTI_AFFINITY = "anti-affinity"
+    SOFT_AFFINITY = "soft-affinity"
+    SOFT_ANTI_AFFINITY = "soft-anti-affinity"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A server group. ``policy`` is a value of ``Policy``; ``max_server_per_host`` counts for anti-affinity only."""
+
+    name: str
+    policy: str
+    max_server_per_host: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Room for one server or volume. ``amounts`` are units by resource class; 0 is the same as absent.
+
+    required, forbidden: traits of the host. ``host`` is a pin, ``member_of`` are aggregates of which the host must be
+    in one. ``with_hosts``: the host must be one of these, because ``beside`` (words) is there; empty means any.
+    Requests with the same ``together`` go to one host, as do those of an affinity group.
+    """
+
+    address: Address
+    amounts: Mapping[str, int]
+    required: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    availability_zone: str | None = None
+    host: str | None = None
+    group: str | None = None
+    with_hosts: tuple[str, ...] = ()
+    beside: str = "its volume"
+    together: str | None = None
+    member_of: frozenset[str] = frozenset()

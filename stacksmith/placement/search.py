@@ -1,0 +1,112 @@
+"""A complete search for small batches: finds an arrangement that greedy passes miss, or proves there is none."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from stacksmith.placement.attempt import Arrangement, Eligible
+from stacksmith.placement.host import HostState
+from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.unit import Unit
+
+MOST_UNITS = 64
+MOST_TRIES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found. Without an arrangement, ``proven`` says that all were tried: there is none."""
+
+    arrangement: Arrangement | None
+    proven: bool = False
+
+
+def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Answer:
+    """Tries to place all of the units, in the given order, backtracking; gives up after ``MOST_TRIES`` choices."""
+    if len(units) > MOST_UNITS:
+        return Answer(None)
+    tree = _Tree(units, open_sites(hosts), [eligible.hosts(unit) for unit in units])
+    chosen = tree.descend()
+    if chosen is None:
+        return Answer(None, proven=tree.tries < MOST_TRIES)
+    return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
+
+
+@dataclass(slots=True)
+class _Tree:
+    """Depth-first choice of a host per unit, in order of index.
+
+    Of arrangements that differ only in which of several equal units, or equal hosts, is which, it tries the one
+    that is first in order: equal units go to ascending hosts, and of equal untouched hosts the first is taken.
+    """
+
+    units: Sequence[Unit]
+    sites: Sequence[Site]
+    options: Sequence[tuple[int, ...]]
+    tries: int = 0
+    chosen: list[int] = field(default_factory=list)
+    touched: list[int] = field(default_factory=list)
+    twins: list[int] = field(default_factory=list)
+
+    def descend(self) -> list[int] | None:
+        """Index of the host of each unit, or None."""
+        self.touched = [0] * len(self.sites)
+        self.twins = self._find_twins()
+        pending = [self._candidates(0)]
+        while len(self.chosen) < len(self.units):
+            index = next(pending[-1], None)
+            if index is None:
+                pending.pop()
+                if not pending:
+                    return None
+                self._undo()
+                continue
+            self.tries += 1
+            if self.tries >= MOST_TRIES:
+                return None
+            if self._put(index):
+                pending.append(self._candidates(len(self.chosen)))
+        return self.chosen
+
+    def _candidates(self, depth: int) -> Iterator[int]:
+        lowest = self.chosen[depth - 1] if depth and _equal(self.units[depth], self.units[depth - 1]) else 0
+        fresh: set[int] = set()
+        for index in self.options[depth]:
+            if not self.touched[index]:
+                if self.twins[index] in fresh:
+                    continue
+                fresh.add(self.twins[index])
+            if index >= lowest:
+                yield index
+
+    def _put(self, index: int) -> bool:
+        site, unit = self.sites[index], self.units[len(self.chosen)]
+        if not (site.has_room(unit) and site.keeps_apart(unit)):
+            return False
+        site.add(unit)
+        self.touched[index] += 1
+        self.chosen.append(index)
+        return True
+
+    def _undo(self) -> None:
+        index = self.chosen.pop()
+        self.touched[index] -= 1
+        self.sites[index].remove(self.units[len(self.chosen)])
+
+    def _find_twins(self) -> list[int]:
+        """For each host the first that every unit sees as the same."""
+        known: dict[object, int] = {}
+        sets = [frozenset(option) for option in self.options]
+        return [known.setdefault(self._looks(site, sets), site.index) for site in self.sites]
+
+    @staticmethod
+    def _looks(site: Site, sets: Sequence[frozenset[int]]) -> object:
+        return (
+            tuple(site.index in s for s in sets),
+            tuple(sorted(site.capacity.items())),
+            tuple(sorted(site.used.items())),
+            tuple(sorted(site.members.items())),
+        )
+
+
+def _equal(unit: Unit, other: Unit) -> bool:
+    return (unit.key, unit.joins) == (other.key, other.joins)

@@ -1,0 +1,69 @@
+"""A host while a batch is being placed: what is used and who is there so far."""
+
+from collections.abc import Sequence
+
+from stacksmith.address import Address
+from stacksmith.placement.host import HostState
+from stacksmith.placement.unit import Unit
+
+
+class Site:
+    """One host that units are put on and taken off again.
+
+    ``guests`` names the members of each group it knows. ``weight`` is where a weigher keeps what does not depend on
+    the unit, until the next change.
+    """
+
+    __slots__ = ("capacity", "guests", "host", "index", "members", "used", "weight")
+
+    def __init__(self, index: int, host: HostState) -> None:
+        self.index = index
+        self.host = host
+        self.capacity = {name: inventory.capacity for name, inventory in host.inventories.items()}
+        self.used = dict(host.used)
+        self.members = dict(host.groups)
+        self.guests: dict[str, list[Address]] = {}
+        self.weight: float | None = None
+
+    def has_room(self, unit: Unit) -> bool:
+        """True when every amount fits: ``used + amount <= capacity``, as in Placement; no inventory is no room."""
+        used, capacity = self.used, self.capacity
+        for name, amount in unit.amounts:
+            if name not in capacity or used.get(name, 0) + amount > capacity[name]:
+                return False
+        return True
+
+    def keeps_apart(self, unit: Unit) -> bool:
+        """True when no anti-affinity group gets more members here than it may have."""
+        return not unit.apart or all(self.members.get(r.group, 0) + r.count <= r.limit for r in unit.apart)
+
+    def free(self, name: str) -> float:
+        """Units of a class that are left, never negative; none of a class that the host lacks."""
+        return max(0.0, self.capacity.get(name, 0.0) - self.used.get(name, 0))
+
+    def add(self, unit: Unit) -> None:
+        """Puts a unit here."""
+        self.weight = None
+        for name, amount in unit.amounts:
+            self.used[name] = self.used.get(name, 0) + amount
+        for group, count in unit.joins:
+            self.members[group] = self.members.get(group, 0) + count
+
+    def remove(self, unit: Unit) -> None:
+        """Takes a unit off that was put here."""
+        self.weight = None
+        for name, amount in unit.amounts:
+            self.used[name] -= amount
+        for group, count in unit.joins:
+            self.members[group] -= count
+
+    def introduce(self, unit: Unit) -> None:
+        """Remembers the names of a unit's members, for the words of a verdict."""
+        for request in unit.requests:
+            if request.group is not None:
+                self.guests.setdefault(request.group, []).append(request.address)
+
+
+def open_sites(hosts: Sequence[HostState]) -> list[Site]:
+    """The sites of hosts that are already in order of name."""
+    return [Site(index, host) for index, host in enumerate(hosts)]

@@ -1,0 +1,33 @@
+"""What placement answers: the host, and why each host was or was not chosen (rule 10)."""
+
+from dataclasses import dataclass
+
+from stacksmith.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One host's answer to one server. ``reason`` has the numbers: ``MEMORY_MB 3072 short (used 61440 of 64512)``.
+
+    ``score`` orders the hosts that fit, higher is better; None for those that do not.
+    """
+
+    host: str
+    fits: bool
+    reason: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a server goes. ``host`` is None when nowhere: then ``cause`` says why and ``hint`` what would help.
+
+    ``kept`` is set for one that already runs and stays.
+    """
+
+    address: Address
+    host: str | None
+    verdicts: tuple[Verdict, ...]
+    kept: bool = False
+    cause: str = ""
+    hint: str | None = None

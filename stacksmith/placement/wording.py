@@ -1,0 +1,19 @@
+"""Numbers in the words of verdicts and refusals."""
+
+from stacksmith.placement.host import Inventory
+
+
+def capacity_sum(inventory: Inventory) -> str:
+    """How a capacity comes about: ``32 = 8 × 4.0``, ``64512 = 65024 - 512 reserved``, or the bare number."""
+    text = f"{inventory.total} - {inventory.reserved} reserved" if inventory.reserved else str(inventory.total)
+    if inventory.allocation_ratio != 1.0:
+        text = f"({text})" if inventory.reserved else text
+        text += f" × {inventory.allocation_ratio}"
+    capacity = number(inventory.capacity)
+    return capacity if text == capacity else f"{capacity} = {text}"
+
+
+def number(value: float) -> str:
+    """A count in words: up to three places, all of them where rounding would make it whole."""
+    text = f"{value:.3f}".rstrip("0").rstrip(".")
+    return text if "." in text or float(text) == value else repr(value)

@@ -1,0 +1,57 @@
+"""Three trees compared field by field: wanted, applied and found (rule 4)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from stacksmith.model.change import Change, Status
+from stacksmith.model.realised import LIST_KEYS
+from stacksmith.model.types import JSON
+
+# Applied data that is not known: nothing was recorded, so what differs is a change, never drift.
+UNKNOWN: Any = object()
+
+
+def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:
+    """The differences between wanted and found data, each with its status; a wanted None is not declared.
+
+    Elements of keyed lists (disks, NICs, …) are matched by key whatever their order; an element that only one side
+    has is one change at ``disks[vdc]`` with None for absence.
+    """
+    return list(_walk("", wanted, applied, found))
+
+
+def _walk(path: str, wanted: JSON, applied: JSON, found: JSON) -> Iterator[Change]:
+    if wanted == found:
+        return
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        known = applied if isinstance(applied, dict) else UNKNOWN if applied is UNKNOWN else {}
+        yield from _fields(path, wanted, known, found)
+    elif isinstance(wanted, list) and isinstance(found, list) and (key := LIST_KEYS.get(path.rpartition(".")[2])):
+        yield from _elements(path, key, wanted, applied, found)
+    else:
+        yield Change(path, wanted, None if applied is UNKNOWN else applied, found, _status(wanted, applied, found))
+
+
+def _fields(path: str, wanted: JSON, applied: JSON, found: JSON) -> Iterator[Change]:
+    declared = path.rpartition(".")[2] == "metadata"
+    for name in dict.fromkeys([*wanted, *found]):
+        want, have = wanted.get(name), found.get(name)
+        if want is None and not declared:
+            continue
+        # A field that a later release added was never applied: no drift.
+        before = UNKNOWN if applied is UNKNOWN else applied.get(name, None if declared else UNKNOWN)
+        yield from _walk(f"{path}.{name}" if path else name, want, before, have)
+
+
+def _elements(path: str, key: str, wanted: JSON, applied: JSON, found: JSON) -> Iterator[Change]:
+    wants, haves = ({e[key]: e for e in side} for side in (wanted, found))
+    befores = UNKNOWN if applied is UNKNOWN else {e[key]: e for e in applied or ()}
+    for name in dict.fromkeys([*wants, *haves]):
+        before = UNKNOWN if befores is UNKNOWN else befores.get(name)
+        yield from _walk(f"{path}[{name}]", wants.get(name), before, haves.get(name))
+
+
+def _status(wanted: JSON, applied: JSON, found: JSON) -> Status:
+    if applied is UNKNOWN or applied == found:
+        return Status.CHANGE
+    return Status.DRIFT if applied == wanted else Status.CONFLICT

@@ -1,0 +1,92 @@
+"""The edges of the plan: what must end before what starts."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from stacksmith.address import Address
+from stacksmith.model.found import Found
+from stacksmith.model.realised import Realised, Server
+from stacksmith.model.record import Record
+from stacksmith.planner.plan import Operation, Step
+
+_MAKES = (Operation.CREATE, Operation.UPDATE)
+
+
+def connect(
+    steps: Sequence[Step],
+    found: Mapping[Address, Found],
+    records: Mapping[Address, Record],
+) -> list[Step]:
+    """The steps with ``requires`` set.
+
+    Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
+    replacement follow each other; a new server waits for the servers whose room on its host it takes.
+    """
+    makes = {s.address: s.id for s in steps if s.operation in _MAKES}
+    removes = {s.address: s for s in steps if s.operation is Operation.DELETE}
+    leavers = defaultdict(list)
+    for step in removes.values():
+        if step.address.kind == "server" and not step.replaces:
+            leavers[step.host].append(step.id)
+    users = _users(steps, found, records)
+    gives = _gives(steps, found)
+    connected = []
+    for step in steps:
+        if step.operation in _MAKES:
+            needs = [makes[a] for a in step.depends_on if a in makes]
+            if isinstance(step.wanted, Server):
+                # A volume that changes hands is let go before it is taken.
+                taken = [a for a in step.depends_on if a.kind == "volume"]
+                needs += [i for a in taken for i in gives.get(a, ()) if i != step.id]
+            if step.replaces:
+                needs.append(removes[step.address].id)
+            if step.operation is Operation.CREATE and step.address.kind in ("server", "volume"):
+                needs += leavers[step.host]
+        else:
+            needs = [i for i in users.get(step.address, ()) if i != step.id]
+        connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))
+    return connected
+
+
+def _gives(steps: Iterable[Step], found: Mapping[Address, Found]) -> dict[Address, list[str]]:
+    """For each volume, the steps that take it from the server it is attached to."""
+    gives: dict[Address, list[str]] = defaultdict(list)
+    for step in steps:
+        live = found.get(step.address)
+        if step.operation not in (Operation.DELETE, Operation.UPDATE) or live is None:
+            continue
+        kept = _volumes(step.wanted) if step.operation is Operation.UPDATE else set()
+        for address in _volumes(live.spec) - kept:
+            gives[address].append(step.id)
+    return gives
+
+
+def _volumes(spec: Realised | None) -> set[Address]:
+    if not isinstance(spec, Server):
+        return set()
+    return {Address.parse(d.ref) for d in spec.disks if d.source == "volume" and d.ref}
+
+
+def _users(
+    steps: Iterable[Step], found: Mapping[Address, Found], records: Mapping[Address, Record]
+) -> dict[Address, list[str]]:
+    """For each object, the steps that end another object's use of it: that other's delete, or its update."""
+    users: dict[Address, list[str]] = defaultdict(list)
+    for step in steps:
+        if step.operation not in (Operation.DELETE, Operation.UPDATE):
+            continue
+        record, live = records.get(step.address), found.get(step.address)
+        # Only a delete gives up what depends_on named: an update would make a cycle with a create it waits for.
+        used = set(record.requires if record and step.operation is Operation.DELETE else ())
+        if live is not None and isinstance(live.spec, Server):
+            used |= _volumes(live.spec)
+            used |= {Address("network", n.network, host=live.host) for n in live.spec.nics}
+        for address in used:
+            users[address].append(step.id)
+        if step.address.kind in ("server", "volume"):
+            users[Address("image", "*", host=step.host)].append(step.id)
+    for step in steps:
+        if step.operation is Operation.DELETE and step.address.kind == "image":
+            users[step.address] += users[Address("image", "*", host=step.host)]
+    return users

@@ -1,0 +1,89 @@
+"""The order of steps, and parts of the graph: targets with what they need, exclusions with what needs them."""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, error
+from stacksmith.planner.plan import Operation, Step
+
+
+def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps in topological order, ties by operation and address, so that equal plans are equal text.
+
+    Raises: Faults when they wait for each other: servers that exchange their volumes. The loader has excluded others.
+    """
+    by_id = {step.id: step for step in steps}
+    waiting = {step.id: sum(r in by_id for r in step.requires) for step in by_id.values()}
+    dependants: dict[str, list[str]] = defaultdict(list)
+    for step in by_id.values():
+        for required in step.requires:
+            if required in by_id:
+                dependants[required].append(step.id)
+    ready = [(_rank(by_id[i]), i) for i, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    done = []
+    while ready:
+        _, current = heapq.heappop(ready)
+        done.append(by_id[current])
+        for name in dependants[current]:
+            waiting[name] -= 1
+            if not waiting[name]:
+                heapq.heappush(ready, (_rank(by_id[name]), name))
+    if len(done) < len(by_id):
+        raise Faults([_circle(sorted(i for i, count in waiting.items() if count))])
+    return tuple(done)
+
+
+def _circle(ids: Sequence[str]) -> Diagnostic:
+    return error(
+        "circular-steps",
+        f"cannot order the steps: {', '.join(ids)} wait for each other",
+        hint="servers cannot exchange volumes in one apply: take the volumes from both first, then give them",
+    )
+
+
+def _rank(step: Step) -> tuple[object, ...]:
+    return (step.operation is not Operation.DELETE, *step.address.order)
+
+
+def matches(pattern: str, address: Address) -> bool:
+    """True when ``pattern`` names the address, its block (``server.web``), or it on any host (``network.lan``)."""
+    return pattern in (str(address), str(address.block), str(Address(address.kind, address.name, address.key)))
+
+
+def selected(steps: Sequence[Step], targets: Sequence[str], excludes: Sequence[str]) -> tuple[Step, ...]:
+    """The targeted steps and all they require, less the excluded ones and all that require those."""
+    requires = {step.id: step.requires for step in steps}
+    if targets:
+        wanted = _closure((s.id for s in steps if any(matches(t, s.address) for t in targets)), requires.get)
+        steps = [s for s in steps if s.id in wanted]
+    if excludes:
+        users: dict[str, list[str]] = defaultdict(list)
+        for step in steps:
+            for required in step.requires:
+                users[required].append(step.id)
+        out = _closure((s.id for s in steps if any(matches(t, s.address) for t in excludes)), users.get)
+        steps = [s for s in steps if s.id not in out]
+    return tuple(steps)
+
+
+def _closure(start: Iterable[str], following: Callable[[str], Iterable[str] | None]) -> set[str]:
+    reached: set[str] = set()
+    stack = list(start)
+    while stack:
+        name = stack.pop()
+        if name not in reached:
+            reached.add(name)
+            stack.extend(following(name) or ())
+    return reached
+
+
+def reduced(edges: Mapping[Address, Iterable[Address]]) -> dict[Address, tuple[Address, ...]]:
+    """The same reachability with the fewest edges: what a drawing of the graph shows."""
+    import networkx
+
+    graph: networkx.DiGraph[Address] = networkx.DiGraph([(a, b) for a, ends in edges.items() for b in ends])
+    graph.add_nodes_from(edges)
+    return {a: tuple(sorted(ends)) for a, ends in networkx.transitive_reduction(graph).adjacency()}

@@ -1,0 +1,400 @@
+"""make_plan: stack, snapshot and records in, plan out. Pure: same input, same bytes (rule 2)."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
+from stacksmith.model.change import Change, Impact
+from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.realised import Policy, Server, to_data
+from stacksmith.model.record import Record
+from stacksmith.model.stack import Stack
+from stacksmith.placement.verdict import Placement
+from stacksmith.planner.build import Draft, Wanted, build, draft
+from stacksmith.planner.diff import UNKNOWN, compare
+from stacksmith.planner.edge import connect
+from stacksmith.planner.fit import overgrown
+from stacksmith.planner.graph import ordered, selected
+from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
+from stacksmith.planner.schedule import host_states, schedule
+from stacksmith.providers.base import ProviderType
+
+_SUPERSEDED = ".superseded-"
+
+Rules = Callable[[str], ProviderType]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing."""
+
+    targets: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    destroy: bool = False
+
+
+@dataclass(slots=True)
+class _View:
+    """The live side, by address."""
+
+    found: dict[Address, Found] = field(default_factory=dict)
+    twice: dict[Address, list[str]] = field(default_factory=dict)
+    records: dict[Address, Record] = field(default_factory=dict)
+    unreachable: frozenset[str] = frozenset()
+
+    def policy(self, address: Address) -> Policy | None:
+        """The policy last applied, from the object's mark or the store."""
+        found, record = self.found.get(address), self.records.get(address)
+        if found is not None and found.mark is not None:
+            return found.mark.policy
+        return record.policy if record is not None else None
+
+    def host(self, address: Address) -> str | None:
+        """Where the resource is, or is known to be though its host cannot be read."""
+        if address in self.found:
+            return self.found[address].host
+        record = self.records.get(address)
+        return record.host if record is not None and record.host in self.unreachable else None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The plan in the making."""
+
+    steps: list[Step] = field(default_factory=list)
+    unchanged: list[Unchanged] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    unknown: list[Address] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+
+
+def make_plan(stack: Stack, snapshot: Snapshot, records: Sequence[Record], rules: Rules, options: PlanOptions) -> Plan:
+    """The plan that turns what was found into what the stack wants.
+
+    Raises: Faults with one diagnostic per server that has no valid host, each with a verdict for every host, and one
+    for each thing that a provider cannot make.
+    """
+    view = _view(snapshot, records)
+    plan = _Draft()
+    wanted: dict[Address, Wanted] = {}
+    placements: tuple[Placement, ...] = ()
+    if not options.destroy:
+        wanted, placements = _wanted(stack, snapshot, view, plan)
+    for address in sorted(wanted):
+        _plan_wanted(wanted[address], view, rules, options, plan)
+    _plan_unwanted(wanted, view, plan, destroy=options.destroy)
+    leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
+    plan.refusals += overgrown(plan.steps, host_states(stack.fleet, snapshot, leaving, {}))
+    _check(stack, plan.steps, wanted, rules)
+    connected = connect(plan.steps, view.found, view.records)
+    steps = ordered(selected(connected, options.targets, options.excludes))
+    kept = {s.id for s in steps}
+    return Plan(
+        fleet=stack.fleet.fleet,
+        stack=stack.name,
+        steps=steps,
+        unchanged=tuple(plan.unchanged),
+        deviations=tuple(sorted(plan.deviations, key=lambda d: d.address)),
+        unmanaged=tuple(u for host in snapshot.hosts for u in host.unmanaged),
+        unreachable=tuple((h.host, h.error or "") for h in snapshot.unreachable),
+        unknown=tuple(sorted(set(plan.unknown))),
+        placements=placements,
+        refusals=tuple(r for r in plan.refusals if r[0] in kept or not (options.targets or options.excludes)),
+        destroy=options.destroy,
+        stack_path=str(stack.path),
+        fleet_path=str(stack.fleet_path),
+    )
+
+
+def _view(snapshot: Snapshot, records: Sequence[Record]) -> _View:
+    view = _View(records={r.address: r for r in records})
+    view.unreachable = frozenset(h.host for h in snapshot.unreachable)
+    for host in snapshot.hosts:
+        for found in host.found:
+            if found.address in view.found:
+                view.twice.setdefault(found.address, [view.found[found.address].host]).append(found.host)
+                record = view.records.get(found.address)
+                if record is None or record.host != found.host:
+                    continue
+            view.found[found.address] = found
+    return view
+
+
+def _wanted(
+    stack: Stack, snapshot: Snapshot, view: _View, plan: _Draft
+) -> tuple[dict[Address, Wanted], tuple[Placement, ...]]:
+    drafted = draft(stack, _devices(view))
+    blocks = {*drafted.layouts, *drafted.volumes}
+    fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
+    leaving = [f for a, f in view.found.items() if a.kind == "server" and a not in blocks]
+    held = _held(stack, blocks, view)
+    scheduled = schedule(stack, snapshot, _without(drafted, held), fixed, leaving)
+    plan.unknown += held
+    for address, cause in scheduled.conflicts:
+        plan.refusals.append((f"{Operation.CREATE} {address}", cause))
+    failed = [p for p in scheduled.placements if p.host is None]
+    if failed:
+        raise Faults([_no_valid_host(stack, p) for p in failed])
+    return build(stack, drafted, scheduled.hosts), scheduled.placements
+
+
+def _held(stack: Stack, blocks: set[Address], view: _View) -> list[Address]:
+    """New resources that may already exist on a host that cannot be read: nothing was ever recorded to say no."""
+    if not view.unreachable or view.records:
+        return []
+    ignored = {name for name, host in stack.fleet.hosts.items() if host.state in ("failed", "disabled")}
+    return sorted(a for a in blocks if a not in view.found) if view.unreachable - ignored else []
+
+
+def _without(drafted: Draft, held: Sequence[Address]) -> Draft:
+    out = set(held)
+    return Draft(
+        {a: v for a, v in drafted.layouts.items() if a not in out},
+        {a: v for a, v in drafted.volumes.items() if a not in out},
+    )
+
+
+def _devices(view: _View) -> dict[Address, dict[str, str]]:
+    devices: dict[Address, dict[str, str]] = defaultdict(dict)
+    for address, found in view.found.items():
+        if isinstance(found.spec, Server):
+            devices[address] = {d.ref: d.device for d in found.spec.disks if d.source == "volume" and d.ref}
+    return devices
+
+
+def _no_valid_host(stack: Stack, placement: Placement) -> Diagnostic:
+    resource = stack.resources.get(placement.address)
+    return Diagnostic(
+        Severity.ERROR,
+        "no-valid-host",
+        f"cannot place {placement.address}: {placement.cause}",
+        span=resource.where() if resource else None,
+        hint=placement.hint,
+        address=placement.address,
+        notes=tuple((f"{v.host}: {v.reason}", None) for v in placement.verdicts),
+    )
+
+
+def _plan_wanted(wanted: Wanted, view: _View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
+    address, found = wanted.address, view.found.get(wanted.address)
+    if wanted.host in view.unreachable:
+        plan.unknown.append(address)
+    elif found is None or found.partial or found.spec is None:
+        _plan_create(wanted, view, plan)
+    elif found.problem and address.kind != "volume":
+        plan.deviations.append(Deviation(address, found.host, problem=found.problem))
+        if any(address == Address.parse(r) for r in options.replaces):
+            _plan_replace(wanted, found, (), view, plan)
+    elif found.problem:
+        plan.deviations.append(Deviation(address, found.host, missing=True, problem=found.problem))
+        _plan_create(wanted, view, plan, reason=found.problem)
+    else:
+        _plan_existing(wanted, found, view, rules, options, plan)
+
+
+def _plan_create(wanted: Wanted, view: _View, plan: _Draft, reason: str = "") -> None:
+    found, record = view.found.get(wanted.address), view.records.get(wanted.address)
+    if found is not None and found.partial:
+        reason = "a run that did not finish left parts of it"
+    elif record is not None and record.complete and not reason:
+        reason = f"it is missing on {record.host}"
+    if record is not None and record.complete and (found is None or found.partial):
+        plan.deviations.append(Deviation(wanted.address, record.host, missing=True))
+    plan.steps.append(_create(wanted, found, reason or "it does not exist"))
+
+
+def _create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = False) -> Step:
+    return Step(
+        id=f"{Operation.CREATE} {wanted.address}",
+        operation=Operation.CREATE,
+        address=wanted.address,
+        host=wanted.host,
+        uuid=wanted.uuid,
+        reason=reason,
+        wanted=wanted.spec,
+        policy=wanted.policy,
+        fingerprint=found.fingerprint if found is not None and not replaces else None,
+        partial=found is not None and not replaces,
+        replaces=replaces,
+        depends_on=wanted.depends_on,
+        wait_for=wanted.wait_for,
+    )
+
+
+def _plan_existing(wanted: Wanted, found: Found, view: _View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
+    address = wanted.address
+    changes = [rules(found.host).impact(address.kind, c, found) for c in _changes(wanted, found, view)]
+    if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
+        plan.steps.append(_create(wanted, found, "a run that did not finish left it half made"))
+        return
+    drift = tuple(c for c in changes if c.status != "change")
+    if drift:
+        plan.deviations.append(Deviation(address, found.host, drift))
+    if found.host != wanted.host:
+        raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
+    if address in view.twice:
+        plan.refusals.append(
+            (f"{Operation.UPDATE} {address}", f"found on several hosts: {', '.join(view.twice[address])}")
+        )
+    forced = any(address == Address.parse(r) for r in options.replaces)
+    worst = max((c.impact for c in changes), default=Impact.NONE)
+    if forced or any(_is_replacing(address.kind, c) for c in changes):
+        if address.kind == "volume" and not forced:
+            causes = "; ".join(c.note for c in changes if _is_replacing(address.kind, c))
+            plan.refusals.append((f"{Operation.DELETE} {address}", f"cannot change {address} in place: {causes}"))
+        _plan_replace(wanted, found, tuple(changes), view, plan)
+    elif changes:
+        plan.steps.append(_update(wanted, found, tuple(changes), worst))
+    else:
+        plan.unchanged.append(Unchanged(address, found.host))
+
+
+def _check(stack: Stack, steps: Sequence[Step], wanted: Mapping[Address, Wanted], rules: Rules) -> None:
+    """What a host's provider cannot make is said at its block, before any host is asked. Raises: Faults."""
+    faults = []
+    for step in steps:
+        if step.wanted is None:
+            continue
+        for path, cause in rules(step.host).check(step.address.kind, step.wanted, stack.fleet.hosts[step.host]):
+            block = wanted[step.address].block
+            message = f"cannot make {step.address} on {step.host}: {path}: {cause}"
+            faults.append(error("not-possible", message, block.where() if block else None, address=step.address))
+    if faults:
+        raise Faults(faults)
+
+
+def _comes_with_time(change: Change) -> bool:
+    """True for what a host may still be at when the client that asked for it was killed: a start."""
+    return change.path == "power_state" or change.found is None
+
+
+def _is_replacing(kind: str, change: Change) -> bool:
+    """True when the object cannot take the change. A server that loses a local disk with its data stays itself."""
+    return change.impact is Impact.REPLACE or (kind != "server" and change.impact > Impact.REPLACE)
+
+
+def _changes(wanted: Wanted, found: Found, view: _View) -> list[Change]:
+    """Differences of spec (live, then saved) and policy. Equal objects cost one comparison."""
+    policy = view.policy(wanted.address)
+    changes = []
+    if wanted.spec != found.spec or found.saved is not None:
+        record = view.records.get(wanted.address)
+        applied = found.mark.applied if found.mark else record.applied if record and record.complete else None
+        applied = UNKNOWN if applied is None else applied
+        want = to_data(wanted.spec)
+        changes = compare(want, applied, to_data(found.spec))
+        if found.saved is not None:
+            live = {c.path for c in changes}
+            saved = compare(want, applied, to_data(found.saved))
+            changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
+    if policy is not None and policy != wanted.policy:
+        before = to_data(policy)
+        changes += [replace(c, path=f"policy.{c.path}") for c in compare(to_data(wanted.policy), before, before)]
+    return changes
+
+
+def _update(wanted: Wanted, found: Found, changes: tuple[Change, ...], impact: Impact) -> Step:
+    causes = sorted({c.status.value for c in changes})
+    return Step(
+        id=f"{Operation.UPDATE} {wanted.address}",
+        operation=Operation.UPDATE,
+        address=wanted.address,
+        host=found.host,
+        uuid=wanted.uuid,
+        reason={"change": "the stack changed", "drift": "the live object changed"}.get(causes[0], "both changed")
+        if len(causes) == 1
+        else "both changed",
+        wanted=wanted.spec,
+        before=to_data(found.spec),
+        policy=wanted.policy,
+        changes=changes,
+        impact=impact,
+        fingerprint=found.fingerprint,
+        depends_on=wanted.depends_on,
+    )
+
+
+def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], view: _View, plan: _Draft) -> None:
+    forcing = [c.path for c in changes if _is_replacing(wanted.address.kind, c)]
+    reason = f"{', '.join(forcing)} cannot change in place" if forcing else "asked for by --replace"
+    impact = Impact.DATA_LOSS if wanted.address.kind == "volume" else Impact.REPLACE
+    plan.steps.append(
+        replace(
+            _delete(found.address, found.host, found, view, plan, reason), changes=changes, impact=impact, replaces=True
+        )
+    )
+    plan.steps.append(replace(_create(wanted, None, reason, replaces=True), changes=changes))
+
+
+def _plan_unwanted(wanted: Mapping[Address, Wanted], view: _View, plan: _Draft, destroy: bool) -> None:
+    for address in sorted({*view.found, *view.records} - set(wanted) - set(plan.unknown)):
+        found, record = view.found.get(address), view.records.get(address)
+        host = found.host if found is not None else record.host if record is not None else ""
+        if host in view.unreachable:
+            plan.unknown.append(address)
+            continue
+        policy = view.policy(address)
+        if found is None or (found.spec is None and not found.partial):
+            plan.steps.append(_forget(address, host, record, "it no longer exists"))
+        elif found.mark is None and record is None and not found.partial and not is_superseded(address):
+            continue  # kept on purpose by an earlier plan, or an image of the shared cache
+        elif policy is not None and policy.on_destroy == "keep":
+            plan.steps.append(_forget(address, host, record, "it is kept: on_destroy is keep"))
+        else:
+            reason = "the stack is destroyed" if destroy else "it is not in the stack any more"
+            plan.steps.append(_delete(address, host, found, view, plan, reason))
+
+
+def superseded(address: Address, checksum: str) -> Address:
+    """The name under which files that an image no longer consists of are found and removed."""
+    return Address(address.kind, f"{address.name}{_SUPERSEDED}{checksum.partition(':')[2][:8]}")
+
+
+def is_superseded(address: Address) -> bool:
+    """True for files that an image no longer consists of."""
+    return address.kind == "image" and _SUPERSEDED in address.name
+
+
+def _forget(address: Address, host: str, record: Record | None, reason: str) -> Step:
+    return Step(
+        id=f"{Operation.FORGET} {address}",
+        operation=Operation.FORGET,
+        address=address,
+        host=host,
+        uuid=record.uuid if record else "",
+        reason=reason,
+        before=record.applied if record else None,
+    )
+
+
+def _delete(address: Address, host: str, found: Found, view: _View, plan: _Draft, reason: str) -> Step:
+    policy = view.policy(address) or Policy()
+    step = Step(
+        id=f"{Operation.DELETE} {address}",
+        operation=Operation.DELETE,
+        address=address,
+        host=host,
+        uuid=found.uuid,
+        reason=reason,
+        before=to_data(found.spec) if found.spec is not None else None,
+        policy=policy,
+        impact=_loss(address, found),
+        fingerprint=found.fingerprint,
+        partial=found.partial,
+    )
+    if policy.protect:
+        plan.refusals.append((step.id, f"{address} is protected: apply protect: false first"))
+    return step
+
+
+def _loss(address: Address, found: Found) -> Impact:
+    """What a delete takes with it."""
+    if address.kind == "volume":
+        return Impact.DATA_LOSS
+    if address.kind != "server" or found.partial:
+        return Impact.NONE
+    local = isinstance(found.spec, Server) and any(d.source in ("image", "blank") for d in found.spec.disks)
+    return Impact.DATA_LOSS if local else Impact.REPLACE

@@ -1,0 +1,114 @@
+"""The plan: everything an apply will do, decided once (rule 1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stacksmith.address import Address
+from stacksmith.model.change import Change, Impact
+from stacksmith.model.found import Unmanaged
+from stacksmith.model.realised import Policy, Realised
+from stacksmith.model.types import JSON
+from stacksmith.placement.verdict import Placement
+from stacksmith.providers.base import WaitFor
+
+FORMAT_VERSION = "1"
+
+
+class Operation(StrEnum):
+    """What a step does. ``adopt`` takes an object that is ours but unknown to the store into it (Terraform's import);
+    ``forget`` drops the record and leaves the object."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    FORGET = "forget"
+    ADOPT = "adopt"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation on one object.
+
+    id: ``<operation> <address>``, unique in the plan. ``requires`` are ids of steps that must end well first.
+    ``fingerprint`` is the object's as planned, None when it was absent: the step checks it just before it acts
+    (rule 9). ``replaces`` is set on the delete and the create of a replacement. ``before`` is the found spec's data.
+    """
+
+    id: str
+    operation: Operation
+    address: Address
+    host: str
+    uuid: str
+    reason: str
+    wanted: Realised | None = None
+    before: JSON = None
+    policy: Policy = field(default_factory=Policy)
+    changes: tuple[Change, ...] = ()
+    impact: Impact = Impact.NONE
+    fingerprint: str | None = None
+    partial: bool = False
+    replaces: bool = False
+    requires: tuple[str, ...] = ()
+    depends_on: tuple[Address, ...] = ()  # resources this one is built on, for its record
+    wait_for: WaitFor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A live object that differs from what was applied (drift or conflict), whether or not a step mends it.
+
+    ``missing``: the object is gone; ``problem``: it cannot be read or used.
+    """
+
+    address: Address
+    host: str
+    changes: tuple[Change, ...] = ()
+    missing: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A resource that is in sync."""
+
+    address: Address
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an apply will do, in the order it will do it.
+
+    steps are in topological order, ties by address. ``unreachable`` are (host, error): their resources are unknown
+    and no step touches them. ``refusals`` are (step id, cause): deletes of protected objects, shrunk volumes,
+    conflicts: the plan can be shown but not applied. ``provider`` is the one that was asked for instead of the hosts'
+    own. ``outputs`` are as they will be; ``outputs_before`` as they are now, None when that is not known.
+    """
+
+    fleet: str
+    stack: str
+    steps: tuple[Step, ...] = ()
+    unchanged: tuple[Unchanged, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    unmanaged: tuple[Unmanaged, ...] = ()
+    unreachable: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[Address, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    refusals: tuple[tuple[str, str], ...] = ()
+    outputs: Mapping[str, JSON] = field(default_factory=dict)
+    destroy: bool = False
+    stack_path: str = ""
+    fleet_path: str = ""
+    provider: str | None = None
+    format_version: str = FORMAT_VERSION
+    outputs_before: Mapping[str, JSON] | None = None
+
+    @property
+    def impact(self) -> Impact:
+        """The worst impact of all steps."""
+        return max((step.impact for step in self.steps), default=Impact.NONE)
+
+    def count(self, operation: Operation) -> int:
+        """Number of steps of one operation; a replacement counts in both of its parts, as in Terraform."""
+        return sum(step.operation is operation for step in self.steps)

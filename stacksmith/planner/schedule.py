@@ -1,0 +1,171 @@
+"""Which host each new server and volume gets: the stack and the snapshot put as placement's question."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from stacksmith.address import Address
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.found import Found, Resources, Snapshot
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.kinds.volume import VolumeSpec
+from stacksmith.model.stack import Resource, Stack
+from stacksmith.placement.allocate import place
+from stacksmith.placement.host import HostState, Inventory
+from stacksmith.placement.request import Group, Request
+from stacksmith.placement.verdict import Placement
+from stacksmith.planner.build import Draft
+
+GIB = 2**30
+EXPLAINED = 200  # verdict tables are kept for this many new servers; failures always explain themselves
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Hosts of servers and volumes, and why."""
+
+    hosts: dict[Address, str]
+    placements: tuple[Placement, ...] = ()
+    conflicts: list[tuple[Address, str]] = field(default_factory=list)
+
+
+def schedule(
+    stack: Stack, snapshot: Snapshot, draft: Draft, fixed: Mapping[Address, str], leaving: Iterable[Found]
+) -> Schedule:
+    """Hosts for everything in ``draft``; ``fixed`` is what already exists (or is recorded) and stays.
+
+    ``leaving`` are servers and volumes that this plan deletes: their room counts as free.
+    """
+    result = Schedule(dict(fixed))
+    users = draft.users()
+    requests = _server_requests(stack, draft, fixed, users, result)
+    requests += _volume_requests(stack, draft, fixed, users)
+    groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
+    states = host_states(stack.fleet, snapshot, leaving, _members(stack, fixed))
+    placed = place(requests, states, groups, strategy=stack.strategy, explain=len(requests) <= EXPLAINED)
+    result.placements = placed
+    for placement in placed:
+        if placement.host is not None:
+            result.hosts[placement.address] = placement.host
+    for volume, server in users.items():
+        if server in result.hosts and volume in draft.volumes:
+            result.hosts.setdefault(volume, result.hosts[server])
+    return result
+
+
+def _members(stack: Stack, fixed: Mapping[Address, str]) -> dict[str, dict[str, int]]:
+    """Members of each group on each host: {host: {group: count}}."""
+    members: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for address, host in fixed.items():
+        resource = stack.resources.get(address)
+        if resource is not None and isinstance(resource.spec, ServerSpec) and resource.spec.group:
+            members[host][resource.spec.group] += 1
+    return members
+
+
+def _server_requests(
+    stack: Stack, draft: Draft, fixed: Mapping[Address, str], users: Mapping[Address, Address], result: Schedule
+) -> list[Request]:
+    attached: dict[Address, list[Address]] = defaultdict(list)
+    for volume, server in users.items():
+        attached[server].append(volume)
+    requests = []
+    for address in draft.layouts:
+        volumes = attached[address]
+        there = {v: fixed[v] for v in volumes if v in fixed}
+        if address in fixed:
+            apart = [
+                f"{v} is on {host}, the server on {fixed[address]}"
+                for v, host in there.items()
+                if host != fixed[address]
+            ]
+            result.conflicts += [(address, cause) for cause in apart]
+            continue
+        pins = _pins(stack, [v for v in volumes if v not in fixed])
+        hosts = sorted({*there.values(), *pins})
+        if len(hosts) > 1:
+            result.conflicts.append((address, f"its volumes are on several hosts: {', '.join(hosts)}"))
+        new = sum(draft.volumes[v][0].size_bytes for v in volumes if v not in fixed and v in draft.volumes)
+        request = _request(stack, stack.resources[address], draft.local_bytes(address) + new)
+        beside = ", ".join(map(str, there)) or "its volume"
+        requests.append(replace(request, with_hosts=tuple(hosts), beside=beside))
+    return requests
+
+
+def _pins(stack: Stack, volumes: Iterable[Address]) -> set[str]:
+    specs = (stack.resources[v].spec for v in volumes if v in stack.resources)
+    return {spec.host for spec in specs if isinstance(spec, VolumeSpec) and spec.host}
+
+
+def _request(stack: Stack, resource: Resource, disk_bytes: int) -> Request:
+    """The request of a flavor, as nova's ``ResourceRequest.from_request_spec`` makes it."""
+    spec = resource.spec
+    assert isinstance(spec, ServerSpec)
+    flavor = stack.flavors[spec.flavor]
+    amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": -(-disk_bytes // GIB)}
+    amounts |= {k.partition(":")[2]: int(v) for k, v in flavor.extra_specs.items() if k.startswith("resources:")}
+    traits = {k.partition(":")[2]: v for k, v in flavor.extra_specs.items() if k.startswith("trait:")}
+    return Request(
+        resource.address,
+        {k: v for k, v in amounts.items() if v},
+        required=frozenset(k for k, v in traits.items() if v == "required"),
+        forbidden=frozenset(k for k, v in traits.items() if v == "forbidden"),
+        availability_zone=spec.availability_zone,
+        host=spec.host,
+        group=spec.group,
+    )
+
+
+def _volume_requests(
+    stack: Stack, draft: Draft, fixed: Mapping[Address, str], users: Mapping[Address, Address]
+) -> list[Request]:
+    """Volumes that no server uses: placed by their size alone."""
+    requests = []
+    for address, (spec, _, block) in draft.volumes.items():
+        if address in fixed or address in users:
+            continue
+        declared = block.spec
+        pinned = declared if isinstance(declared, VolumeSpec) else None
+        requests.append(Request(
+            address, {"DISK_GB": -(-spec.size_bytes // GIB)},
+            availability_zone=pinned.availability_zone if pinned else None,
+            host=pinned.host if pinned else None,
+        ))  # fmt: skip
+    return requests
+
+
+def host_states(
+    fleet: Fleet, snapshot: Snapshot, leaving: Iterable[Found], members: Mapping[str, Mapping[str, int]]
+) -> list[HostState]:
+    """The fleet as placement sees it: what really runs counts as used, unmanaged guests included."""
+    taken: dict[str, Resources] = defaultdict(Resources)
+    gone = {(f.host, f.address) for f in leaving}
+    for snap in snapshot.hosts:
+        for found in snap.found:
+            if (found.host, found.address) not in gone:
+                taken[snap.host] += found.usage
+        for other in snap.unmanaged:
+            taken[snap.host] += other.usage
+    states = []
+    for snap in snapshot.hosts:
+        host = fleet.hosts[snap.host]
+        ratios = fleet.defaults.allocation_ratios | host.allocation_ratios
+        reserved = fleet.defaults.reserved | host.reserved
+        used = taken[snap.host]
+        totals = {"VCPU": snap.capacity.vcpus, "MEMORY_MB": snap.capacity.memory_mib, "DISK_GB": snap.capacity.disk_gib}
+        states.append(HostState(
+            name=snap.host,
+            inventories={
+                name: Inventory(total=total, reserved=reserved.get(name, 0) if total >= 0 else 0,
+                                allocation_ratio=ratios.get(name, 1.0))
+                for name, total in totals.items()
+            },
+            used={"VCPU": used.vcpus, "MEMORY_MB": used.memory_mib, "DISK_GB": used.disk_gib},
+            traits=frozenset(host.traits),
+            availability_zone=host.availability_zone,
+            aggregates=frozenset(host.aggregates),
+            state=host.state,
+            groups=dict(members.get(snap.host, {})),
+            reachable=snap.error is None,
+        ))  # fmt: skip
+    return states

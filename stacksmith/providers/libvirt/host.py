@@ -1,0 +1,72 @@
+"""One open libvirt host: its connections, its storage, and what its drivers share."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from lxml import etree
+
+from stacksmith.model.fleet import Host
+from stacksmith.providers.base import Deadline, TimedOut
+from stacksmith.providers.libvirt.connection import ConnectionPool, Link
+from stacksmith.providers.libvirt.storage import Storage, VolumeFacts
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class LibvirtHost:
+    """A host as its drivers use it.
+
+    ``bases`` are the facts of image files already seen, by path; ``absent`` are uuids of domains that were just looked
+    for in vain, so that their create need not look again.
+    """
+
+    name: str
+    declared: Host
+    connections: ConnectionPool
+    clock: Callable[[], float]
+    storage: Storage
+    bases: dict[str, VolumeFacts] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    looking: threading.Lock = field(default_factory=threading.Lock)
+    _virt_type: str | None = None
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _locking: threading.Lock = field(default_factory=threading.Lock)
+
+    def call(self, work: Callable[[Link], T], deadline: Deadline) -> T:
+        """What ``work`` returns, run in the thread of a free connection. Raises: TimedOut, Transient, Refused, Gone."""
+        if not deadline.seconds:
+            raise TimedOut(f"the time limit passed before {self.name} was asked")
+        return self.connections.call(work, deadline)
+
+    def spread(self, works: Sequence[Callable[[Link], T]], deadline: Deadline) -> list[T]:
+        """What each of ``works`` returns, in order, run side by side."""
+        return self.connections.spread(works, deadline)
+
+    def default_deadline(self) -> Deadline:
+        """The time limit of one read of this host."""
+        return Deadline(self.clock() + self.declared.timeout_seconds, self.clock)
+
+    def virt_type(self, link: Link) -> str:
+        """kvm or qemu: as declared; ``auto`` takes kvm when the host says it has it (it may say so wrongly)."""
+        if self.declared.virt_type != "auto":
+            return self.declared.virt_type
+        if self._virt_type is None:
+            root = etree.fromstring(link.connect.getCapabilities().encode())
+            self._virt_type = "qemu" if root.find("guest/arch/domain[@type='kvm']") is None else "kvm"
+        return self._virt_type
+
+    @contextmanager
+    def alone(self, name: str, deadline: Deadline) -> Iterator[None]:
+        """Keeps other threads of this run from the same file. Raises: TimedOut."""
+        with self._locking:
+            lock = self._locks.setdefault(name, threading.Lock())
+        if not lock.acquire(timeout=deadline.seconds):
+            raise TimedOut(f"another step was at work on {name} until the time limit")
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,273 @@
+"""Images on a host: uploaded once, believed only when the marker beside them says that they are whole.
+
+Many stacks share a file, and two may upload it at once. The one who makes the file's name owns the upload and says so
+with a claim in its stack's name; a stack has one run at a time, so its own old claim is a dead one's. Another stack's
+claim is respected as long as the file grows.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import libvirt
+
+from stacksmith.address import Address
+from stacksmith.model.found import Found, Mark
+from stacksmith.model.naming import complete_name, image_file_name
+from stacksmith.model.realised import Image, ImageFile
+from stacksmith.providers.base import Contents, Deadline, Refused, Scope, Stale, Target, Transient
+from stacksmith.providers.libvirt import domain_read, inventory, native, storage
+from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.host import LibvirtHost
+from stacksmith.providers.libvirt.inventory import Inventory, Shelf
+
+STALLED_SECONDS = 6.0  # an upload that did not grow for so long is a dead one's
+_POLL_SECONDS = 0.5
+_MIB = 2**20
+_QCOW2_MAGIC = b"QFI\xfb"
+
+
+class ImageDriver:
+    """Images of one host."""
+
+    def __init__(self, host: LibvirtHost) -> None:
+        self._host = host
+
+    def read(self, mark: Mark) -> Found | None:
+        """The files of ``mark.applied`` that are on the host; None when there are none."""
+        return self._read(mark, self._host.default_deadline())
+
+    def _read(self, mark: Mark, deadline: Deadline) -> Found | None:
+        files = tuple(ImageFile(f["role"], f["checksum"], f["format"]) for f in (mark.applied or {}).get("files", ()))
+        address = Address(mark.address.kind, mark.address.name, mark.address.key)
+        scope = Scope(mark.fleet, mark.stack, {}, {address: files})
+
+        def look(link: Link) -> Inventory:
+            volumes = self._host.storage.volumes(link)
+            return Inventory(Shelf(tuple(s for s, _ in volumes)), inventory.image_facts(volumes, scope))
+
+        return self._host.call(look, deadline).image(self._host.name, scope, address, files)
+
+    def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        """Uploads what is not there whole. Raises: Refused when a file is not what its checksum or format says."""
+        assert isinstance(target.wanted, Image)
+        for file in target.wanted.files:
+            with self._host.alone(image_file_name(file.checksum, file.role), deadline):
+                self._ensure(file, target, contents, deadline)
+        found = self._read(target.mark, deadline)
+        if found is None or found.partial:
+            raise Stale(f"files of {target.mark.address} were removed from {self._host.name} while they were uploaded")
+        return found
+
+    def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        """Uploads the new files; the old ones stay while something may be built on them."""
+        before = target.found.spec if target.found is not None else None
+        found = self.create(target, contents, deadline)
+        if isinstance(before, Image) and isinstance(target.wanted, Image):
+            self._remove_unused([f for f in before.files if f not in target.wanted.files], deadline)
+        return found
+
+    def delete(self, target: Target, deadline: Deadline) -> None:
+        """Removes the files that nothing on the host is built on; the others are a cache that another stack uses."""
+        found = self._read(target.mark, deadline)
+        files = (target.mark.applied or {}).get("files", ())
+        if found is not None or files:
+            self._remove_unused([ImageFile(f["role"], f["checksum"], f["format"]) for f in files], deadline)
+
+    def _remove_unused(self, files: list[ImageFile], deadline: Deadline) -> None:
+        names = [image_file_name(f.checksum, f.role) for f in files]
+        if names:
+            self._host.call(partial(_remove_unused, self._host, names), deadline)
+
+    def _ensure(self, file: ImageFile, target: Target, contents: Contents, deadline: Deadline) -> None:
+        name = image_file_name(file.checksum, file.role)
+        while not self._host.call(partial(_is_whole, self._host, name), deadline):
+            path = contents.image_file(file.checksum)
+            size = path.stat().st_size
+            capacity = _capacity(path, file)
+            if self._claim(name, file, capacity, target.mark, deadline):
+                self._fill(name, (path, size), file, target, deadline)
+                return
+            self._await_other(name, target, deadline)
+        if target.found is not None:
+            # A run that died between sealing the file and this left its claim.
+            claim = native.claim_name(name, target.mark.fleet, target.mark.stack)
+            pools = self._host.storage
+            self._host.call(lambda link: pools.remove(link, pools.default, claim), deadline)
+
+    def _claim(self, name: str, file: ImageFile, capacity: int, mark: Mark, deadline: Deadline) -> bool:
+        """Makes the file's name ours to fill. False when another upload holds it."""
+        claim = native.claim_name(name, mark.fleet, mark.stack)
+        # libvirt cannot make an ISO file; to it, it is raw.
+        form = "qcow2" if file.format == "qcow2" else "raw"
+
+        def make(link: Link) -> bool:
+            pools, kind = self._host.storage, self._host.storage.default
+            claims = {s.name for s, _ in pools.volumes(link) if s.name.startswith(f"{name}.by.")}
+            if claims == {claim}:
+                pools.remove(link, kind, name)  # our own, and that run is dead
+            pools.create(link, kind, storage.volume_xml(claim, 0, "raw"))
+            is_ours = pools.create(link, kind, storage.volume_xml(name, capacity, form)) is not None
+            if not is_ours:
+                pools.remove(link, kind, claim)
+            return is_ours
+
+        return self._host.call(make, deadline)
+
+    def _fill(self, name: str, source: tuple[Path, int], file: ImageFile, target: Target, deadline: Deadline) -> None:
+        path, size = source
+        claim = native.claim_name(name, target.mark.fleet, target.mark.stack)
+        with path.open("rb") as opened:
+            self._host.call(partial(self._upload, name, (opened, size), file, target, deadline), deadline)
+
+        def seal(link: Link) -> None:
+            pools, kind = self._host.storage, self._host.storage.default
+            if pools.lookup(link, kind, claim) is None:
+                raise Transient(f"another run took over the upload of {name}")
+            pools.create(link, kind, storage.volume_xml(complete_name(name), 0, "raw"))
+            pools.remove(link, kind, claim)
+
+        self._host.call(seal, deadline)
+
+    def _upload(
+        self,
+        name: str,
+        source: tuple[BinaryIO, int],
+        file: ImageFile,
+        target: Target,
+        deadline: Deadline,
+        link: Link,
+    ) -> None:
+        opened, size = source
+        algorithm, _, digest = file.checksum.partition(":")
+        hashed = hashlib.new(algorithm)
+        progress = _Progress(size, target.progress)
+
+        def sent(data: bytes) -> None:
+            hashed.update(data)
+            progress.add(len(data))
+
+        volume = self._host.storage.lookup(link, self._host.storage.default, name)
+        if volume is None:
+            raise Transient(f"{name} was removed while it was uploaded")
+        storage.upload(link, volume, opened, size, deadline, sent)
+        if hashed.hexdigest() != digest:
+            storage.discard(volume)
+            raise Refused(f"the file for {target.mark.address} changed while it was read: its {algorithm} is another")
+        if storage.facts(volume).physical_bytes < size:
+            raise Transient(f"the host kept {storage.facts(volume).physical_bytes} of {size} bytes of {name}")
+
+    def _await_other(self, name: str, target: Target, deadline: Deadline) -> None:
+        """Waits while another stack's upload grows; removes one that stands still."""
+        seen, since = None, self._host.clock()
+        while self._host.clock() - since < STALLED_SECONDS:
+            target.progress("waiting for another run that uploads the same image")
+            now = self._host.call(partial(_growth, self._host, name), deadline)
+            if now is None or self._host.call(partial(_is_whole, self._host, name), deadline):
+                return
+            if now != seen:
+                seen, since = now, self._host.clock()
+            time.sleep(min(_POLL_SECONDS, deadline.seconds))
+        self._host.call(partial(_clear, self._host, name), deadline)
+
+
+class _Progress:
+    """Tells how much of a file is sent, once in every 16 MiB."""
+
+    def __init__(self, size: int, say: Callable[[str], None]) -> None:
+        self._size, self._say = size, say
+        self._sent = self._said = 0
+
+    def add(self, count: int) -> None:
+        self._sent += count
+        if self._sent - self._said >= 16 * _MIB:
+            self._said = self._sent
+            self._say(f"uploading {self._sent // _MIB} of {self._size // _MIB} MiB")
+
+
+def _capacity(path: Path, file: ImageFile) -> int:
+    """The size of the disk in the file, in bytes. Raises: Refused when the file is not of its format."""
+    with path.open("rb") as opened:
+        head = opened.read(104)
+    if head[:4] != _QCOW2_MAGIC:
+        if file.format == "qcow2":
+            raise Refused("the image is declared as qcow2, and the file is not", "format", "write format: raw")
+        return path.stat().st_size
+    if file.format != "qcow2":
+        # libvirt would find out and open it as qcow2 later, whatever was declared.
+        raise Refused(f"the image is declared as {file.format}, and the file is qcow2", "format", "write format: qcow2")
+    backing, features = int.from_bytes(head[8:16], "big"), int.from_bytes(head[72:80], "big")
+    if backing or (int.from_bytes(head[4:8], "big") >= 3 and features & 4):
+        raise Refused("the image needs another file (backing or external data file)", "source", "use qemu-img convert")
+    return int.from_bytes(head[24:32], "big")
+
+
+def _is_whole(host: LibvirtHost, name: str, link: Link) -> bool:
+    """True when the file is there and marked. A marker alone is removed: its file was deleted behind us."""
+    pools, kind = host.storage, host.storage.default
+    marker = pools.lookup(link, kind, complete_name(name))
+    if marker is None:
+        return False
+    volume = pools.lookup(link, kind, name)
+    if volume is not None:
+        with suppress(libvirt.libvirtError):
+            storage.facts(volume)
+            return True
+        volume.delete(0)
+    storage.discard(marker)
+    return False
+
+
+def _growth(host: LibvirtHost, name: str, link: Link) -> tuple[int, int] | None:
+    """What changes while a file is written: (length, allocation); None when it is not there."""
+    volume = host.storage.lookup(link, host.storage.default, name)
+    if volume is None:
+        return None
+    return storage.facts(volume).physical_bytes, int(volume.info()[2])
+
+
+def _clear(host: LibvirtHost, name: str, link: Link) -> None:
+    """Removes an upload that nobody goes on with: claims first, so that a sleeper cannot seal it."""
+    for stored, volume in host.storage.volumes(link):
+        if stored.name.startswith(f"{name}.by."):
+            storage.discard(volume)
+    host.storage.remove(link, host.storage.default, name)
+
+
+def _remove_unused(host: LibvirtHost, names: list[str], link: Link) -> None:
+    """Removes image files that no volume is an overlay on and no domain uses: the marker first, then the file."""
+    volumes = {s.name: (s, v) for s, v in host.storage.volumes(link)}
+    present = {n: volumes[n] for n in names if n in volumes}
+    used = _used_files(link, [v for s, v in volumes.values() if s.name not in present]) if present else set()
+    for name in names:
+        if name in present and present[name][0].path in used:
+            continue
+        for leftover in volumes:
+            if leftover == complete_name(name) or leftover.startswith(f"{name}.by."):
+                storage.discard(volumes[leftover][1])
+        if name in present:
+            storage.discard(present[name][1])
+        host.bases.pop(present[name][0].path if name in present else "", None)
+
+
+def _used_files(link: Link, volumes: list[Any]) -> set[str]:
+    """Paths that a volume is built on or that a domain names anywhere."""
+    used = set(storage.disk_users(link))
+    for volume in volumes:
+        with suppress(libvirt.libvirtError):  # deleted in this moment: it uses nothing
+            if backing := storage.facts(volume).backing:
+                used.add(backing)
+    for domain in link.connect.listAllDomains(0):
+        with suppress(libvirt.libvirtError):
+            used |= _paths(domain.XMLDesc(0))
+    return used
+
+
+def _paths(xml: str) -> set[str]:
+    root = domain_read.parse(xml)
+    named = {e.get("file", "") for e in root.iter("source")}
+    return named | {root.findtext("os/kernel", ""), root.findtext("os/initrd", "")}

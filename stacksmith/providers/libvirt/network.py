@@ -1,0 +1,70 @@
+"""Networks on a host: made, changed live where libvirt can, removed."""
+
+from functools import partial
+
+from stacksmith.model.found import Found, Mark
+from stacksmith.model.realised import Network
+from stacksmith.providers.base import Contents, Deadline, Gone, Target
+from stacksmith.providers.libvirt import found, network_update, network_xml, reading
+from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.host import LibvirtHost
+from stacksmith.providers.libvirt.ownership import owned_network
+
+
+class NetworkDriver:
+    """Networks of one host."""
+
+    def __init__(self, host: LibvirtHost) -> None:
+        self._host = host
+
+    def read(self, mark: Mark) -> Found | None:
+        """The network with the mark's uuid, or None."""
+        return self._read(mark, self._host.default_deadline())
+
+    def _read(self, mark: Mark, deadline: Deadline) -> Found | None:
+        text = self._host.call(partial(reading.network_text, uuid=mark.uuid), deadline)
+        network = found.network(text, self._host.name) if text is not None else None
+        return network if isinstance(network, Found) else None
+
+    def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        """Finds or makes, starts, and sets autostart. Raises: Refused when the name or a subnet is taken."""
+        spec = target.wanted
+        assert isinstance(spec, Network)
+        self._host.call(partial(_make, target.mark, spec), deadline)
+        return self._must_read(target.mark, deadline)
+
+    def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        """Applies the changes: DHCP and DNS live, the rest by restarting the network and plugging its guests again."""
+        network_update.apply(self._host, target, deadline)
+        return self._must_read(target.mark, deadline)
+
+    def delete(self, target: Target, deadline: Deadline) -> None:
+        """Stops and undefines it. Raises: Refused when it is not ours."""
+        self._host.call(partial(_remove, target.mark), deadline)
+
+    def _must_read(self, mark: Mark, deadline: Deadline) -> Found:
+        read = self._read(mark, deadline)
+        if read is None:
+            raise Gone(f"{mark.address} was removed from {self._host.name} while it was changed")
+        return read
+
+
+def _make(mark: Mark, spec: Network, link: Link) -> None:
+    network = owned_network(link, mark)
+    if network is None or not network.isPersistent():
+        network = link.connect.networkDefineXML(network_xml.render(spec, mark))
+    started = network.isActive()
+    if spec.active and not started:
+        network.create()
+    if spec.autostart != bool(network.autostart()):
+        network.setAutostart(int(spec.autostart))
+
+
+def _remove(mark: Mark, link: Link) -> None:
+    network = owned_network(link, mark)
+    if network is None:
+        return
+    if network.isActive():
+        network.destroy()
+    if network.isPersistent():
+        network.undefine()

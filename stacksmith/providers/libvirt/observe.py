@@ -1,0 +1,211 @@
+"""A whole host read in bulk: lists and statistics once, one definition for each object, side by side.
+
+Only calls that a read-only connection may make.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import libvirt
+
+from stacksmith.model.found import Found, HostSnapshot, Resources, Unmanaged
+from stacksmith.providers.base import Deadline, Scope
+from stacksmith.providers.libvirt import found, inventory, reading, storage
+from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.found import DomainText, NetworkText, ReadDomain
+from stacksmith.providers.libvirt.host import LibvirtHost
+from stacksmith.providers.libvirt.inventory import Shelf
+from stacksmith.providers.libvirt.storage import VolumeFacts
+
+FIRST_CONNECTION = 20  # objects that one connection reads: another costs about six calls to open
+PER_CONNECTION = 10  # and so many for each more
+_KIB_PER_MIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _DomainList:
+    count: int
+    stats: Mapping[str, Mapping[str, Any]]
+    autostart: frozenset[str]
+    transient: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    texts: tuple[NetworkText, ...] = ()
+    leases: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    capacity: Resources
+    shelf: Shelf
+    images: Mapping[str, VolumeFacts | None]
+
+
+def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot:
+    """The host as it is. Raises: Transient, TimedOut."""
+    with ThreadPoolExecutor(3) as threads:
+        reading_domains = threads.submit(_domain_texts, host, deadline)
+        reading_networks = threads.submit(host.call, _read_networks, deadline)
+        reading_node = threads.submit(host.call, partial(_read_node, host, scope), deadline)
+    networks, node = reading_networks.result(), reading_node.result()
+    images: dict[str, VolumeFacts | None] = dict(node.images)
+    domains = [found.parse_domain(text) for text in reading_domains.result()]
+    shelf = _with_sizes(node.shelf, domains)
+    facts = images | _volume_facts(host, shelf, deadline)
+    return _snapshot(host, scope, domains, networks, (node.capacity, inventory.Inventory(shelf, facts)))
+
+
+def _domain_texts(host: LibvirtHost, deadline: Deadline) -> list[DomainText]:
+    listed = host.call(_list_domains, deadline)
+    if not listed.count:
+        return []
+    shards = _shards(host, listed.count)
+    works = [partial(_read_shard, listed, shard, shards) for shard in range(shards)]
+    return [text for part in host.spread(works, deadline) for text in part]
+
+
+def _shards(host: LibvirtHost, objects: int) -> int:
+    """On how many connections to read so many objects."""
+    return min(host.connections.size, 1 + max(0, objects - FIRST_CONNECTION) // PER_CONNECTION)
+
+
+def _volume_facts(host: LibvirtHost, shelf: Shelf, deadline: Deadline) -> dict[str, VolumeFacts | None]:
+    wanted = inventory.to_read(shelf)
+    if not wanted:
+        return {}
+    shards = _shards(host, len(wanted))
+    works = [partial(inventory.volume_facts, wanted[shard::shards]) for shard in range(shards)]
+    facts: dict[str, VolumeFacts | None] = {}
+    for part in host.spread(works, deadline):
+        facts |= part
+    return facts
+
+
+def _list_domains(link: Link) -> _DomainList:
+    connect = link.connect
+    stats = {domain.UUIDString(): values for domain, values in storage.all_stats(link)}
+    if not stats:
+        return _DomainList(0, {}, frozenset(), frozenset())
+    autostart = connect.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+    transient = connect.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+    return _DomainList(
+        len(stats), stats, frozenset(d.UUIDString() for d in autostart), frozenset(d.UUIDString() for d in transient)
+    )
+
+
+def _read_shard(listed: _DomainList, shard: int, shards: int, link: Link) -> list[DomainText]:
+    """Every ``shards``-th domain: handles belong to a connection, so each one lists for itself."""
+    places = {uuid: place for place, uuid in enumerate(sorted(listed.stats))}
+    texts = []
+    for domain in link.connect.listAllDomains(0):
+        uuid = domain.UUIDString()
+        if places.get(uuid, 0) % shards != shard:  # one that came since the list was made is the first's
+            continue
+        try:
+            text = reading.text_of(
+                domain, listed.stats.get(uuid, {}), uuid not in listed.transient, uuid in listed.autostart
+            )
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            continue  # it went while the host was read
+        texts.append(text)
+    return texts
+
+
+def _read_networks(link: Link) -> _Networks:
+    connect = link.connect
+    networks = connect.listAllNetworks(0)
+    if not networks:
+        return _Networks()
+    names = [
+        {n.name() for n in connect.listAllNetworks(flag)}
+        for flag in (
+            libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE,
+            libvirt.VIR_CONNECT_LIST_NETWORKS_AUTOSTART,
+            libvirt.VIR_CONNECT_LIST_NETWORKS_TRANSIENT,
+        )
+    ]
+    active, autostart, transient = names
+    texts: list[NetworkText] = []
+    leases: dict[str, list[str]] = {}
+    for network in sorted(networks, key=lambda n: n.name()):
+        name = network.name()
+        texts.append(reading.network_text_of(network, name in active, name in autostart, name not in transient))
+        if name in active:
+            leases |= reading.leases(network)
+    return _Networks(tuple(texts), leases)
+
+
+def _read_node(host: LibvirtHost, scope: Scope, link: Link) -> _Node:
+    """Capacity, and what the pools hold. A host's memory by getInfo drifts; by its statistics it does not."""
+    connect = link.connect
+    cpus = connect.getInfo()[2]
+    memory = connect.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"]
+    pool = host.storage.find(link, host.storage.default)
+    disk = -1 if pool is None else int(pool.info()[1] // found.GIB)
+    volumes = host.storage.volumes(link)
+    return _Node(
+        Resources(cpus, memory // _KIB_PER_MIB, disk),
+        Shelf(tuple(stored for stored, _ in volumes)),
+        inventory.image_facts(volumes, scope),
+    )
+
+
+def _with_sizes(shelf: Shelf, domains: Sequence[ReadDomain]) -> Shelf:
+    sizes = {}
+    for domain in domains:
+        for device, path in domain.effect.files.items():
+            if device in domain.text.sizes:
+                sizes[path] = domain.text.sizes[device]
+    used = {p: d.effect.uuid for d in domains for p in d.effect.files.values()}
+    return Shelf(shelf.stored, sizes, used)
+
+
+def _snapshot(
+    host: LibvirtHost,
+    scope: Scope,
+    domains: Sequence[ReadDomain],
+    networks: _Networks,
+    storage: tuple[Resources, inventory.Inventory],
+) -> HostSnapshot:
+    node, stored = storage
+    ours: list[Found] = []
+    others: list[Unmanaged] = []
+    for domain in domains:
+        mark = domain.effect.mark
+        if mark is not None and (mark.fleet, mark.stack) == (scope.fleet, scope.stack):
+            ours.append(found.server(domain, host.name, networks.leases))
+        else:
+            others.append(found.unmanaged_server(domain, host.name))
+    for text in networks.texts:
+        network = found.network(text, host.name)
+        if isinstance(network, Found) and _is_ours(network, scope):
+            ours.append(network)
+        else:
+            others.append(network if isinstance(network, Unmanaged) else _other(network))
+    ours += stored.found(host.name, scope, {f.uuid for f in ours if f.address.kind == "server"})
+    others += stored.unmanaged(host.name, scope)
+    return HostSnapshot(
+        host=host.name,
+        capacity=node,
+        found=tuple(sorted(ours, key=lambda f: (f.address, f.uuid))),
+        unmanaged=tuple(sorted(others, key=lambda u: (u.kind, u.name))),
+        facts={"uri": host.declared.libvirt, "pool_missing": node.disk_gib < 0},
+    )
+
+
+def _is_ours(network: Found, scope: Scope) -> bool:
+    mark = network.mark
+    return mark is not None and (mark.fleet, mark.stack) == (scope.fleet, scope.stack)
+
+
+def _other(network: Found) -> Unmanaged:
+    mark = network.mark
+    owner = f"{mark.fleet}/{mark.stack}" if mark is not None else None
+    return Unmanaged("network", network.host, network.name, network.uuid, owner)

@@ -1,0 +1,171 @@
+"""Changes of a running guest. Each is made only where the running definition differs, so a repeat does no harm."""
+
+import time
+from functools import partial
+
+import libvirt
+from lxml import etree
+
+from stacksmith.model.found import Mark
+from stacksmith.providers.base import Deadline, TimedOut
+from stacksmith.providers.libvirt import domain_edit, domain_read, domain_xml
+from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.domain_edit import Edit
+from stacksmith.providers.libvirt.domain_xml import CONFIG_DEVICE
+from stacksmith.providers.libvirt.host import LibvirtHost
+from stacksmith.providers.libvirt.power import must_find
+
+LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+_DETACH_SECONDS = 30.0
+_BALLOON_SECONDS = 5.0
+_POLL_SECONDS = 0.1
+_KIB_PER_MIB = 1024
+
+
+def apply(host: LibvirtHost, mark: Mark, edit: Edit, deadline: Deadline) -> etree._Element:
+    """Makes the changes that need no restart, and gives the running definition after them."""
+    host.call(partial(_sizes, mark, edit), deadline)
+    if edit.touches("ram_mib"):
+        _await_memory(host, mark, edit.spec.ram_mib, deadline)
+    for device in edit.keys("disks"):
+        _disk(host, mark, edit, device, deadline)
+    for mac in edit.keys("nics"):
+        _nic(host, mark, edit, mac, deadline)
+    return host.call(partial(_finish, mark, edit), deadline)
+
+
+def _sizes(mark: Mark, edit: Edit, link: Link) -> None:
+    """vCPUs and memory."""
+    domain = must_find(link, mark)
+    root = _definition(domain)
+    spec = edit.spec
+    vcpus, _ = domain_read.vcpus(root)
+    if edit.touches("vcpus") and vcpus < spec.vcpus:
+        domain.setVcpusFlags(spec.vcpus, LIVE)
+    if edit.touches("ram_mib"):  # what is shown is where the balloon is, not what it was told
+        domain.setMemoryFlags(spec.ram_mib * _KIB_PER_MIB, LIVE)
+
+
+def _await_memory(host: LibvirtHost, mark: Mark, ram_mib: int, deadline: Deadline) -> None:
+    """Gives the balloon a moment to give the guest what it was told. One that does not answer is no fault."""
+    limit = Deadline(min(deadline.at, deadline.clock() + _BALLOON_SECONDS), deadline.clock)
+    while limit.seconds and host.call(partial(_ram, mark), deadline) < ram_mib:
+        time.sleep(min(_POLL_SECONDS, limit.seconds))
+
+
+def _ram(mark: Mark, link: Link) -> int:
+    return domain_read.memory(_definition(must_find(link, mark)))[0]
+
+
+def _finish(mark: Mark, edit: Edit, link: Link) -> etree._Element:
+    """What cannot fail half way: the description and the medium of the config drive."""
+    domain = must_find(link, mark)
+    if edit.touches("description"):
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, edit.spec.description or None, None, None, LIVE)
+    root = _definition(domain)
+    path = edit.parts.config_drive
+    present = domain_edit.find_disk(root, CONFIG_DEVICE)
+    if edit.touches("config_drive") and path and present is not None:
+        source = present.find("source")
+        if source is None or source.get("file") != path:
+            domain.updateDeviceFlags(domain_xml.text(domain_xml.config_drive_element(path)), LIVE)
+            root = _definition(domain)
+    return root
+
+
+def _definition(domain: libvirt.virDomain) -> etree._Element:
+    return domain_read.parse(domain.XMLDesc(0))
+
+
+def _disk(host: LibvirtHost, mark: Mark, edit: Edit, device: str, deadline: Deadline) -> None:
+    disk = next((d for d in edit.spec.disks if d.device == device), None)
+    if disk is None:
+        _detach(host, mark, ("disk", device), deadline)
+    else:
+        size = disk.size_bytes if disk.source in {"image", "blank"} else None
+        element = domain_xml.disk_element(disk, edit.parts.files[device], edit.parts.mark)
+        host.call(partial(_attach_or_grow, mark, device, element, size), deadline)
+
+
+def _attach_or_grow(mark: Mark, device: str, element: etree._Element, size: int | None, link: Link) -> None:
+    domain = must_find(link, mark)
+    if domain_edit.find_disk(_definition(domain), device) is None:
+        boot = element.find("boot")
+        if boot is not None:
+            element.remove(boot)  # means nothing to a guest that has booted, and QEMU may refuse it
+        domain.attachDeviceFlags(domain_xml.text(element), LIVE)
+    elif size is not None and domain.blockInfo(device)[0] < size:
+        domain.blockResize(device, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+
+def _nic(host: LibvirtHost, mark: Mark, edit: Edit, mac: str, deadline: Deadline) -> None:
+    nic = next((n for n in edit.spec.nics if n.mac == mac), None)
+    wanted = domain_xml.nic_element(nic, mark.stack) if nic is not None else None
+    if not host.call(partial(_moved, mark, mac, wanted), deadline):
+        _detach(host, mark, ("interface", mac), deadline)
+    if wanted is not None:
+        host.call(partial(_plug, mark, mac, wanted), deadline)
+
+
+def _moved(mark: Mark, mac: str, wanted: etree._Element | None, link: Link) -> bool:
+    """True when the interface can stay: it is as wanted, or only its network had to change. False: unplug it."""
+    domain = must_find(link, mark)
+    present = domain_edit.find_nic(_definition(domain), mac)
+    if present is None:
+        return True
+    if wanted is None or present.get("type") != "network" or _model(present) != _model(wanted):
+        return False
+    source = wanted.find("source")
+    assert source is not None
+    if present.find("source").get("network") != source.get("network"):  # type: ignore[union-attr]
+        domain.updateDeviceFlags(moved(present, source.get("network", "")), LIVE)
+    return True
+
+
+def moved(present: etree._Element, network: str) -> str:
+    """The running interface on another network, as virDomainUpdateDeviceFlags takes it."""
+    source = present.find("source")
+    assert source is not None
+    source.attrib.clear()
+    source.set("network", network)
+    return domain_xml.text(present)
+
+
+def _model(nic: etree._Element) -> str | None:
+    model = nic.find("model")
+    return model.get("type") if model is not None else None
+
+
+def _plug(mark: Mark, mac: str, wanted: etree._Element, link: Link) -> None:
+    domain = must_find(link, mark)
+    if domain_edit.find_nic(_definition(domain), mac) is None:
+        domain.attachDeviceFlags(domain_xml.text(wanted), LIVE)
+
+
+def _detach(host: LibvirtHost, mark: Mark, device: tuple[str, str], deadline: Deadline) -> None:
+    """Asks for the device and waits until the guest lets go of it. Raises: TimedOut when it does not."""
+    limit = Deadline(min(deadline.at, deadline.clock() + _DETACH_SECONDS), deadline.clock)
+    asked = host.call(partial(_ask_to_detach, mark, device), deadline)
+    while asked:
+        if not limit.seconds:
+            raise TimedOut(f"the guest of {mark.address} did not let go of {device[0]} {device[1]}")
+        time.sleep(min(_POLL_SECONDS, limit.seconds))
+        asked = host.call(partial(_has, mark, device), deadline)
+
+
+def _find(root: etree._Element, device: tuple[str, str]) -> etree._Element | None:
+    kind, name = device
+    return domain_edit.find_disk(root, name) if kind == "disk" else domain_edit.find_nic(root, name)
+
+
+def _has(mark: Mark, device: tuple[str, str], link: Link) -> bool:
+    return _find(_definition(must_find(link, mark)), device) is not None
+
+
+def _ask_to_detach(mark: Mark, device: tuple[str, str], link: Link) -> bool:
+    domain = must_find(link, mark)
+    present = _find(_definition(domain), device)
+    if present is None:
+        return False
+    domain.detachDeviceFlags(domain_xml.text(present), LIVE)
+    return True

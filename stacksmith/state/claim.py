@@ -1,0 +1,86 @@
+"""Claims in the SQLite store: who holds what of which provider, read and replaced inside one transaction."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from stacksmith.placement import Claim, Consumer, Reason, Refused
+
+# Why claims cannot be granted, from the claims, what their consumers hold, and what all hold of the providers they
+# name: units by provider and class. ``partial(claim_faults, providers)`` is one.
+Check = Callable[[Sequence[Claim], Mapping[str, Consumer], Mapping[str, Mapping[str, int]]], Iterable[Reason]]
+
+# Names in one query: SQLite takes 32,766 values (SQLITE_MAX_VARIABLE_NUMBER).
+_AT_ONCE = 10_000
+
+# Every consumer holds something, so none is missing from the join.
+_HELD = "SELECT uuid, generation, provider, resource_class, amount FROM consumer JOIN allocation ON consumer = uuid"
+_ORDER = "ORDER BY uuid, provider, resource_class"
+
+
+def consumers_of(db: sqlite3.Connection, stack: str | None) -> tuple[Consumer, ...]:
+    """The consumers of a stack or of all, in order of uuid."""
+    return _consumers(db.execute(f"{_HELD} WHERE stack = coalesce(?, stack) {_ORDER}", (stack,)))
+
+
+def grant(db: sqlite3.Connection, stack: str, claims: Sequence[Claim], check: Check) -> tuple[Consumer, ...]:
+    """Replaces what the claims' consumers hold. Raises: Refused when the check has a reason, having written nothing."""
+    held = {consumer.uuid: consumer for consumer in _held(db, [claim.consumer for claim in claims])}
+    used = _used(db, {uuid for claim in claims for uuid in claim.allocations})
+    reasons = tuple(check(claims, held, used))
+    if reasons:
+        raise Refused(reasons)
+    granted = [_after(claim) for claim in claims]
+    gone = [(claim.consumer,) for claim in claims]
+    db.executemany("DELETE FROM allocation WHERE consumer = ?", gone)
+    db.executemany("DELETE FROM consumer WHERE uuid = ?", gone)
+    kept = tuple(consumer for consumer in granted if consumer.allocations)
+    db.executemany("INSERT INTO consumer VALUES (?, ?, ?)", [(c.uuid, stack, c.generation) for c in kept])
+    db.executemany(
+        "INSERT INTO allocation VALUES (?, ?, ?, ?)",
+        [
+            (c.uuid, p, name, amount)
+            for c in kept
+            for p, amounts in c.allocations.items()
+            for name, amount in amounts.items()
+        ],
+    )
+    return kept
+
+
+def _after(claim: Claim) -> Consumer:
+    """The consumer as a granted claim leaves it; one that holds nothing is not kept."""
+    allocations = {uuid: dict(amounts) for uuid, amounts in claim.allocations.items() if amounts}
+    return Consumer(claim.consumer, allocations, (claim.generation or 0) + 1)
+
+
+def _held(db: sqlite3.Connection, uuids: Sequence[str]) -> Iterator[Consumer]:
+    for some in _parts(uuids):
+        marks = ",".join("?" * len(some))
+        yield from _consumers(db.execute(f"{_HELD} WHERE uuid IN ({marks}) {_ORDER}", some))
+
+
+def _used(db: sqlite3.Connection, providers: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Units that all consumers of all stacks hold of some providers."""
+    used: dict[str, dict[str, int]] = {}
+    for some in _parts(sorted(providers)):
+        marks = ",".join("?" * len(some))
+        rows = db.execute(
+            "SELECT provider, resource_class, sum(amount) FROM allocation"
+            f" WHERE provider IN ({marks}) GROUP BY provider, resource_class",
+            some,
+        )
+        for provider, name, amount in rows:
+            used.setdefault(provider, {})[name] = amount
+    return used
+
+
+def _consumers(rows: Iterable[tuple[str, int, str, str, int]]) -> tuple[Consumer, ...]:
+    """The consumers of rows that are in order of their uuid."""
+    found: dict[tuple[str, int], dict[str, dict[str, int]]] = {}
+    for uuid, generation, provider, name, amount in rows:
+        found.setdefault((uuid, generation), {}).setdefault(provider, {})[name] = amount
+    return tuple(Consumer(uuid, allocations, generation) for (uuid, generation), allocations in found.items())
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE))

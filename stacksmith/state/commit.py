@@ -1,0 +1,70 @@
+"""Group commit: writes that come while one is being made durable share the next transaction, and its one fsync."""
+
+import sqlite3
+from collections.abc import Callable
+from threading import Lock, RLock
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Commits:
+    """Writes from many threads on one connection. ``turn`` is held while the connection is used, for reads too."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.turn = RLock()
+        self._connection = connection
+        self._waiting: list[_Write[object]] = []
+        self._joining = Lock()
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` returns, once what it wrote is durable. Raises: what it raises, having written nothing."""
+        mine = _Write(work)
+        with self._joining:
+            self._waiting.append(mine)  # type: ignore[arg-type]
+        with self.turn:
+            if not mine.over:  # nobody who had the turn before took it along
+                with self._joining:
+                    together, self._waiting = self._waiting, []
+                self._commit(together)
+        return mine.result()
+
+    def _commit(self, together: "list[_Write[object]]") -> None:
+        db = self._connection
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for one in together:
+                one.try_on(db)
+            db.execute("COMMIT")
+        except BaseException as fault:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            for one in together:
+                one.fault = one.fault or fault
+        finally:
+            for one in together:
+                one.over = True
+
+
+class _Write(Generic[T]):
+    """One caller's part of a transaction: undone alone when it fails."""
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self._work, self.over = work, False
+        self.fault: BaseException | None = None
+        self._given: list[T] = []
+
+    def try_on(self, db: sqlite3.Connection) -> None:
+        """Raises: sqlite3.Error when the whole transaction is lost with it."""
+        db.execute("SAVEPOINT part")
+        try:
+            self._given.append(self._work(db))
+        except Exception as fault:
+            self.fault = fault
+            db.execute("ROLLBACK TO part")
+        db.execute("RELEASE part")
+
+    def result(self) -> T:
+        if self.fault is not None:
+            raise self.fault
+        return self._given[0]

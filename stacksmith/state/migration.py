@@ -1,0 +1,66 @@
+"""The tables of the SQLite store, as numbered migrations: step N brings schema N-1 to N; one that shipped stays."""
+
+import sqlite3
+
+APPLICATION_ID = 0x53544D53  # "STMS": tells a state file from any other SQLite file
+
+MIGRATIONS = (
+    """
+    CREATE TABLE record (
+        stack TEXT NOT NULL, address TEXT NOT NULL, host TEXT NOT NULL, uuid TEXT NOT NULL,
+        complete INTEGER NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (stack, address)
+    ) WITHOUT ROWID;
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY, run TEXT NOT NULL, stack TEXT NOT NULL, step TEXT NOT NULL, operation TEXT NOT NULL,
+        address TEXT NOT NULL, host TEXT NOT NULL, uuid TEXT NOT NULL,
+        began REAL NOT NULL, ended REAL, outcome TEXT, cause TEXT NOT NULL DEFAULT '',
+        UNIQUE (run, step)
+    );
+    CREATE INDEX journal_open ON journal (stack, address) WHERE ended IS NULL;
+    CREATE INDEX journal_stack ON journal (stack, id);
+    CREATE TABLE lease (
+        stack TEXT PRIMARY KEY, run TEXT NOT NULL, command TEXT NOT NULL, user TEXT NOT NULL, host TEXT NOT NULL,
+        pid INTEGER NOT NULL, machine TEXT NOT NULL, started TEXT NOT NULL, since REAL NOT NULL, expires REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE consumer (
+        uuid TEXT PRIMARY KEY, stack TEXT NOT NULL, generation INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE allocation (
+        consumer TEXT NOT NULL, provider TEXT NOT NULL, resource_class TEXT NOT NULL, amount INTEGER NOT NULL,
+        PRIMARY KEY (consumer, provider, resource_class)
+    ) WITHOUT ROWID;
+    CREATE INDEX allocation_provider ON allocation (provider, resource_class, amount);
+    """,
+)
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The number of the schema that the file has; 0 for a new file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def is_ours(connection: sqlite3.Connection) -> bool:
+    """True for a state file and for one without any table."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        return True
+    return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings the file to the newest schema; each migration is one transaction, and two programs may try at once."""
+    while version(connection) < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            have = version(connection)
+            if have < len(MIGRATIONS):
+                for statement in MIGRATIONS[have].split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {have + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise

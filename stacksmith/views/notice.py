@@ -1,0 +1,104 @@
+"""What stands beside a plan: hosts that were not read, refusals, servers with no place, objects of others."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from stacksmith.model.change import Status
+from stacksmith.model.found import Unmanaged
+from stacksmith.placement.verdict import Placement
+from stacksmith.planner.plan import Operation, Plan, Step
+from stacksmith.views.paint import PLAIN, Paint
+from stacksmith.views.words import counted, line
+
+LISTED = 10  # objects named before the rest is only counted
+
+
+def unreachable(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
+    """The hosts that could not be read, and what is not known because of it."""
+    for host, error in plan.unreachable:
+        yield f"{paint.bold}{paint.yellow}Warning:{paint.reset} cannot read host {host}: {line(error)}"
+    if plan.unknown:
+        yield f"  Not known, so no step touches it: {_few([str(address) for address in sorted(plan.unknown)])}"
+    elif plan.unreachable:
+        yield "  No step touches what is there."
+
+
+def placed(placement: Placement) -> str:
+    """Why a server goes where it goes: ``placed on hv1: 2 of 3 hosts fit; <reason>``."""
+    fitting = [verdict for verdict in placement.verdicts if verdict.fits]
+    chosen = next((verdict for verdict in fitting if verdict.host == placement.host), None)
+    text = f"placed on {placement.host}: {len(fitting)} of {counted(len(placement.verdicts), 'host')} fit"
+    return f"{text}; {chosen.reason.removeprefix('fits: ')}" if chosen is not None and chosen.reason else text
+
+
+def unplaced(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
+    """The servers that fit nowhere, with every host's reason."""
+    for placement in plan.placements:
+        if placement.host is not None:
+            continue
+        cause = placement.cause or "no host fits"
+        yield f"{paint.bold}{paint.red}Error:{paint.reset} cannot place {placement.address}: {line(cause)}"
+        for verdict in placement.verdicts:
+            yield f"  {verdict.host}: {'fits' if verdict.fits else line(verdict.reason)}"
+        if placement.hint:
+            yield f"  {paint.cyan}hint:{paint.reset} {line(placement.hint)}"
+
+
+def refusals(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
+    """Why the plan cannot be applied, and what to type."""
+    steps = {step.id: step for step in plan.steps}
+    for identifier, cause in plan.refusals:
+        step = steps.get(identifier)
+        yield f"{paint.bold}{paint.red}Refused:{paint.reset} cannot {identifier}: {line(cause)}"
+        hint = _hint(step) if step is not None else None
+        if hint:
+            yield f"  {paint.cyan}hint:{paint.reset} {hint}"
+
+
+def _hint(step: Step) -> str | None:
+    if step.policy.protect and (step.replaces or step.operation is Operation.DELETE):
+        return f"set protect: false on {step.address} and apply that first"
+    if any(change.status is Status.CONFLICT for change in step.changes):
+        return "--overwrite-drift applies the stack's value; or write the found value into the stack"
+    return None
+
+
+def barred(entries: Iterable[tuple[str, str, str]], paint: Paint = PLAIN) -> str:
+    """Why nothing was done, from (step id, cause, what to type): steps with the same cause share a line."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for step, cause, hint in entries:
+        groups.setdefault((cause, hint), []).append(step)
+    lines = []
+    for (cause, hint), steps in groups.items():
+        lines.append(f"{paint.bold}{paint.red}Error:{paint.reset} not allowed: {_few(steps)}: {line(cause)}")
+        if hint:
+            lines.append(f"  {paint.cyan}hint:{paint.reset} {line(hint)} allows it")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def unmanaged(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
+    """The objects that are not this stack's: named by host, never touched."""
+    if not plan.unmanaged:
+        return
+    hosts = {each.host for each in plan.unmanaged}
+    yield (
+        f"{paint.bold}Unmanaged:{paint.reset} {counted(len(plan.unmanaged), 'object')} on "
+        f"{counted(len(hosts), 'host')} not of this stack, left alone"
+    )
+    own = [each for each in plan.unmanaged if each.owner is None]
+    for each in own[:LISTED]:
+        yield f"  {_unmanaged(each)}"
+    if len(own) > LISTED:
+        yield f"  … and {len(own) - LISTED} more that carry no mark"
+    for owner, number in sorted(Counter(each.owner for each in plan.unmanaged if each.owner).items()):
+        yield f"  {counted(number, 'object')} of {line(owner)}"
+
+
+def _unmanaged(each: Unmanaged) -> str:
+    detail = f" ({line(each.detail)})" if each.detail else ""
+    return f"{each.host}: {each.kind} {line(each.name)}{detail}"
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -1,0 +1,269 @@
+"""apply, destroy, drift, state, hosts, placement and output."""
+
+import json
+import os
+import pty
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from stacksmith.model.realised import Server
+from stacksmith.providers.memory.world import World
+from stacksmith.state.process import this_process
+from stacksmith.state.store import open_store
+from tests.cli.conftest import Cli, edit, host_of
+from tests.cli.test_cli_start import PROGRAM
+
+
+def test_apply_without_a_terminal_names_the_flag_and_does_nothing(cli: Cli, live: World) -> None:
+    result = cli("apply")
+    assert result.status == 1
+    assert "--yes does it without asking" in result.err
+    assert live.objects("hv1") == live.objects("hv2") == []
+
+
+def test_apply_tells_what_happens_on_stderr_and_what_it_did_on_stdout(cli: Cli, project: Path) -> None:
+    result = cli("apply", "--auto-approve", "--json-into", "events.jsonl")
+    assert result.status == 0
+    assert "server.web[0]: Creating... [" in result.err
+    assert "Apply complete! Resources: " in result.out
+    assert 'Outputs:\n\nfirst = "web-0"\nips   = ["10.20.0.10", "10.20.0.11"]\n' in result.out
+    events = [json.loads(line) for line in (project / "events.jsonl").read_text().splitlines()]
+    assert [event["sequence"] for event in events] == list(range(len(events)))
+    assert (events[0]["type"], events[-1]["type"]) == ("run_started", "run_ended")
+
+
+def test_second_apply_has_nothing_to_do(applied: Cli, live: World) -> None:
+    calls = len(live.writes)
+    result = applied("apply", "--yes")
+    assert result.status == 0
+    assert result.out.startswith("No changes. Your infrastructure matches the configuration.\n")
+    assert len(live.writes) == calls
+
+
+def test_impact_that_was_not_allowed_is_status_7_and_changes_nothing(applied: Cli, live: World) -> None:
+    before = live.objects("hv1"), live.objects("hv2")
+    result = applied("apply", "--yes", "--var", "count=1")
+    assert result.status == 7
+    assert "delete server.web[1]: its impact is data-loss" in result.err
+    assert "hint: --allow data-loss" in result.err
+    assert (live.objects("hv1"), live.objects("hv2")) == before
+    assert applied("apply", "--yes", "--var", "count=1", "--allow", "restart").status == 7
+    assert applied("apply", "--yes", "--var", "count=1", "--allow", "restart,data-loss").status == 0
+    assert applied("plan", "--var", "count=1", "--detailed-exitcode").status == 0
+
+
+def test_conflict_needs_its_flag(applied: Cli, live: World) -> None:
+    for name in ("server.web[0]", "server.web[1]"):
+        edit(live, name, lambda spec: replace(spec, ram_mib=777))
+    asked = ("apply", "--yes", "--var", "ram=1024", "--allow", "restart")
+    result = applied(*asked)
+    assert result.status == 7
+    assert "--overwrite-drift" in result.err
+    assert applied(*asked, "--overwrite-drift").status == 0
+    assert applied("plan", "--var", "ram=1024", "--detailed-exitcode").status == 0
+
+
+def test_lock_of_another_run_is_status_6_and_names_it(applied: Cli, project: Path) -> None:
+    store = open_store("sqlite:///.stacksmith/lab.db", project)
+    holder = this_process("r9", "apply")
+    store.acquire("shop", holder, 60)
+    try:
+        result = applied("apply", "--yes", "--var", "count=3")
+    finally:
+        store.release("shop", "r9")
+        store.close()
+    assert result.status == 6
+    assert "run r9" in result.err
+    assert "--lock-timeout" in result.err
+
+
+@pytest.mark.parametrize(("answer", "status", "words"), [("yes", 0, "Apply complete!"), ("y", 1, "Apply cancelled.")])
+def test_only_yes_is_yes_on_a_terminal(answer: str, status: int, words: str, project: Path) -> None:
+    ended, shown = on_a_terminal(answer, "apply")
+    assert ended == status
+    assert "Only 'yes' will be accepted to approve." in shown
+    assert words in shown
+
+
+def test_destroy_asks_in_its_own_words_and_keeps_volumes(applied: Cli, live: World) -> None:
+    asked = applied("destroy")
+    assert asked.status == 1
+    assert "--yes does it without asking" in asked.err
+    ended, shown = on_a_terminal("yes", "destroy")
+    assert ended == 0
+    assert "Do you really want to destroy all resources" in shown
+    assert "Destroy complete! Resources: " in shown
+    left = {item.kind for host in ("hv1", "hv2") for item in live.objects(host)}
+    assert left == {"volume"}
+    assert applied("destroy", "--yes").status == 0
+
+
+def on_a_terminal(answer: str, *arguments: str) -> tuple[int, str]:
+    """The exit status of the program on a terminal of its own, and all that it showed there."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen([PROGRAM, *arguments], stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        return process.wait(60), shown.decode(errors="replace")
+    finally:
+        os.close(ours)
+
+
+def test_drift_is_told_from_change_by_status(applied: Cli, live: World) -> None:
+    assert applied("drift").status == 0
+    assert applied("drift", "--var", "count=3").status == 3
+    edit(live, "server.web[0]", lambda spec: replace(spec, vcpus=2))
+    result = applied("drift")
+    assert result.status == 2
+    assert "~ vcpus = 1 -> 2  # drift" in result.out
+
+
+def test_drift_with_a_host_that_is_not_read_is_status_4(applied: Cli, project: Path, live: World) -> None:
+    fleet = project / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("availability_zone: rack-a", "state: failed"))
+    result = applied("drift")
+    assert result.status == 4
+    assert "Not known:" in result.out
+    assert "No drift" not in result.out
+
+
+def test_drift_with_an_error_is_status_1(cli: Cli) -> None:
+    assert cli("drift", "nowhere").status == 1
+
+
+def test_drift_of_something_gone_is_missing(applied: Cli, live: World) -> None:
+    host = host_of(live, "server.web[0]")
+    live.remove(host, "server.web[0]")
+    result = applied("drift", "--format", "json")
+    assert result.status == 2
+    (deviation,) = json.loads(result.out)["drift"]
+    assert (deviation["address"], deviation["missing"]) == ("server.web[0]", True)
+
+
+def test_drift_as_junit_fails_the_case_of_the_resource(applied: Cli, live: World, project: Path) -> None:
+    edit(live, "server.web[0]", lambda spec: replace(spec, vcpus=2))
+    result = applied("drift", "--format", "junit", "--into", "drift.xml")
+    assert result.status == 2
+    assert "Drift:" in result.out
+    suite = ElementTree.parse(project / "drift.xml").getroot()
+    failed = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert failed == ["server.web[0]"]
+
+
+def test_drift_metrics_keep_the_last_success_of_a_partial_read(applied: Cli, project: Path) -> None:
+    def metric(name: str) -> float:
+        lines = (project / "shop.prom").read_text().splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"stacksmith_{name}{{"))
+
+    assert applied("drift", "--format", "prometheus", "--into", "shop.prom").status == 0
+    success = metric("last_success_timestamp_seconds")
+    assert success == metric("last_run_timestamp_seconds")
+    assert (project / "shop.prom").stat().st_mode & 0o444 == 0o444
+    fleet = project / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("availability_zone: rack-a", "state: failed"))
+    assert applied("drift", "--format", "prometheus", "--into", "shop.prom").status == 4
+    assert metric("last_success_timestamp_seconds") == success
+    assert metric("last_run_timestamp_seconds") > success
+    assert metric('host_up{fleet="lab",stack="shop",host="hv1"}'.removesuffix("}").split("{")[0]) == 0
+    assert not [each for each in project.iterdir() if each.name.startswith(".shop.prom")]
+
+
+def test_unmanaged_object_is_reported_and_never_touched(applied: Cli, live: World) -> None:
+    pet = live.add_unmanaged("hv1", "server", "pet", Server("pet", 1, 64))
+    result = applied("plan", "--detailed-exitcode")
+    assert result.status == 0
+    assert "hv1: server pet" in result.out
+    assert applied("destroy", "--yes").status == 0
+    assert pet in live.objects("hv1")
+
+
+def test_state_is_listed_shown_dropped_and_rebuilt(applied: Cli) -> None:
+    assert "server.web[0]" in applied("state", "list").out
+    assert json.loads(applied("state", "show", "server.web[0]", "--json").out)["complete"] is True
+    before = applied("state", "list", "--json").out
+    assert applied("state", "rm", "server.web[0]").status == 0
+    assert applied("state", "show", "server.web[0]").status == 1
+    assert applied("state", "rm", "server.web[0]").status == 1
+    assert applied("state", "rebuild").status == 0
+    after = json.loads(applied("state", "list", "--json").out)
+    assert [each["address"] for each in after] == [each["address"] for each in json.loads(before)]
+    assert applied("plan", "--detailed-exitcode").status == 0
+
+
+def test_hosts_show_what_is_used(applied: Cli) -> None:
+    lines = applied("hosts").out.splitlines()
+    assert lines[0].split()[:2] == ["HOST", "STATE"]
+    assert [line.split()[0] for line in lines[1:]] == ["hv1", "hv2"]
+    hosts = json.loads(applied("hosts", "--format", "json").out)["hosts"]
+    assert sum(host["inventories"]["MEMORY_MB"]["used"] for host in hosts) == 1024
+
+
+def test_hosts_are_shown_when_nothing_fits_on_them(cli: Cli) -> None:
+    assert cli("plan", "--var", "ram=99999999").status == 1
+    assert cli("hosts", "--var", "ram=99999999").status == 0
+
+
+def test_placement_gives_a_verdict_for_every_host(cli: Cli) -> None:
+    result = cli("placement", "explain", "server.web[0]")
+    assert result.status == 0
+    assert {"hv1", "hv2"} <= set(result.out.split())
+    nowhere = cli("placement", "explain", "--var", "ram=99999999")
+    assert nowhere.status == 1
+    assert "error[no-valid-host]" in nowhere.err
+    assert all(f"note: {host}: " in nowhere.err for host in ("hv1", "hv2"))
+    assert cli("placement", "explain", "server.nope").status == 1
+
+
+def test_placement_of_what_runs_is_where_it_is(applied: Cli, live: World) -> None:
+    host = host_of(live, "server.web[0]")
+    assert applied("placement", "explain", "server.web[0]").out == f"server.web[0] stays on {host}, where it is\n"
+
+
+def test_output_is_for_people_scripts_and_programs(applied: Cli) -> None:
+    assert 'first = "web-0"' in applied("output").out
+    assert applied("output", "first").out == "web-0\n"
+    assert json.loads(applied("output", "--json").out)["ips"]["value"] == ["10.20.0.10", "10.20.0.11"]
+    nope = applied("output", "nope")
+    assert (nope.status, nope.out) == (1, "")
+    assert "the stack has first, ips" in nope.err
+
+
+def test_destroy_that_cannot_read_a_host_is_an_error_and_leaves_what_is_there(
+    applied: Cli, project: Path, live: World
+) -> None:
+    host = next(name for name in ("hv1", "hv2") if live.objects(name))
+    fleet = (project / "fleet.yaml").read_text().replace(f"{host}: {{", f"{host}: {{state: failed, ")
+    (project / "fleet.yaml").write_text(fleet)
+    before = len(live.objects(host))
+    assert applied("destroy", "--yes").status == 1
+    assert len(live.objects(host)) == before
+    assert applied("destroy", "--yes").status == 1
+
+
+def test_apply_reads_every_host_once_and_again_only_for_an_output_that_hosts_alone_know(
+    cli: Cli, live: World, project: Path
+) -> None:
+    assert "ips   = " in cli("apply", "--yes").out
+    assert sum(call.operation == "observe" for call in live.calls) == 2
+    text = (project / "stack.yaml").read_text()
+    (project / "stack.yaml").write_text(
+        text.replace("outputs:\n", 'outputs:\n  on: "{{ server.web[0].power_state }}"\n').replace(
+            "{size: 1}", "{size: 2}"
+        )
+    )
+    assert '= "running"' in cli("apply", "--yes").out
+    assert sum(call.operation == "observe" for call in live.calls) == 6

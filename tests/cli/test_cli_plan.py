@@ -1,0 +1,170 @@
+"""validate, plan, show and graph."""
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stacksmith.providers.memory.world import World
+from tests.cli.conftest import Cli, edit
+
+BROKEN = """\
+stack: shop
+fleet: fleet.yaml
+servers:
+  web: {flavour: small, flavor: tiny}
+"""
+
+
+def test_validate_of_a_good_stack_says_so(cli: Cli) -> None:
+    result = cli("validate")
+    assert (result.status, result.out, result.err) == (0, "Success! The configuration is valid.\n", "")
+
+
+def test_validate_shows_every_fault_with_its_place(cli: Cli, project: Path) -> None:
+    (project / "stack.yaml").write_text(BROKEN)
+    result = cli("validate")
+    assert result.status == 1
+    assert result.out == ""
+    assert "stack.yaml:4:9: error[" in result.err
+    assert "flavour" in result.err
+    assert "^^^^^^^" in result.err
+
+
+@pytest.mark.parametrize("format", ["json", "sarif", "github"])
+def test_validate_for_programs_answers_on_stdout(format: str, cli: Cli, project: Path) -> None:
+    (project / "stack.yaml").write_text(BROKEN)
+    result = cli("validate", "--format", format)
+    assert result.status == 1
+    assert result.err == ""
+    if format == "github":
+        assert "::error file=stack.yaml,line=4,col=9," in result.out
+    elif format == "json":
+        assert json.loads(result.out)["valid"] is False
+    else:
+        assert json.loads(result.out)["runs"][0]["results"]
+
+
+def test_plan_answers_0_and_detailed_2_then_0_once_applied(cli: Cli) -> None:
+    first = cli("plan")
+    assert first.status == 0
+    assert "Plan: " in first.out
+    assert " to add, 0 to change, 0 to destroy." in first.out
+    assert first.err == ""
+    assert cli("plan", "--detailed-exitcode").status == 2
+    assert cli("apply", "--yes").status == 0
+    again = cli("plan", "--detailed-exitcode")
+    assert (again.status, again.out) == (0, "No changes. Your infrastructure matches the configuration.\n")
+
+
+def test_plan_of_a_host_that_is_not_read_is_never_detailed_0(applied: Cli, project: Path) -> None:
+    fleet = project / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("availability_zone: rack-a", "state: failed"))
+    assert applied("plan", "--detailed-exitcode").status == 1
+
+
+def test_plan_with_an_error_is_detailed_1(cli: Cli, project: Path) -> None:
+    (project / "stack.yaml").write_text(BROKEN)
+    result = cli("plan", "--detailed-exitcode")
+    assert result.status == 1
+    assert result.out == ""
+
+
+def test_plan_as_json_is_json_alone_and_the_same_beside_text(cli: Cli, project: Path) -> None:
+    data = json.loads(cli("plan", "--json").out)
+    beside = cli("plan", "--json-into", "plan.json")
+    assert "Plan: " in beside.out
+    written = json.loads((project / "plan.json").read_text())
+    assert {**written, "timestamp": ""} == {**data, "timestamp": ""}
+    assert {"create"} == {each["change"]["actions"][0] for each in data["resource_changes"]}
+
+
+def test_plan_for_gitlab_and_for_a_summary(cli: Cli) -> None:
+    counts = json.loads(cli("plan", "--format", "gitlab").out)
+    assert counts["create"] > 0
+    assert (counts["update"], counts["delete"]) == (0, 0)
+    assert cli("plan", "--format", "markdown").out.startswith("### stacksmith: stack `shop` on fleet `lab`")
+
+
+def test_colour_is_for_those_who_ask_for_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" not in cli("plan").out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[32m+" in cli("plan").out
+    assert "\x1b[" not in cli("plan", "--no-color").out
+    assert "\x1b[" not in cli("--no-color", "plan").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in cli("plan").out
+
+
+def test_common_options_may_stand_before_the_command(cli: Cli, project: Path) -> None:
+    (project / "elsewhere").mkdir()
+    (project / "fleet.yaml").rename(project / "elsewhere" / "other.yaml")
+    assert cli("plan").status == 1
+    assert cli("--fleet", "elsewhere/other.yaml", "plan", "--detailed-exitcode").status == 2
+    assert cli("plan", "--fleet", "elsewhere/other.yaml", "--detailed-exitcode").status == 2
+
+
+def test_variables_before_and_after_the_command_add_up(cli: Cli) -> None:
+    data = json.loads(cli("--var", "count=1", "plan", "--json", "--var", "ram=256").out)
+    servers = [each["change"]["after"] for each in data["resource_changes"] if each["type"] == "server"]
+    assert [server["ram_mib"] for server in servers] == [256]
+
+
+def test_target_limits_the_plan(cli: Cli) -> None:
+    data = json.loads(cli("plan", "--json", "--target", "volume.data").out)
+    assert [each["address"] for each in data["resource_changes"]] == ["volume.data"]
+
+
+def test_saved_plan_is_shown_drawn_and_applied(cli: Cli, project: Path) -> None:
+    planned = cli("plan", "--out", "shop.plan")
+    assert "stacksmith apply shop.plan" in planned.err
+    assert stat.S_IMODE((project / "shop.plan").stat().st_mode) == 0o600
+    assert cli("show", "shop.plan").out == planned.out
+    assert json.loads(cli("show", "shop.plan", "--json").out)["resource_changes"]
+    assert '"create server.web[0]" -> ' in cli("graph", "shop.plan").out
+    applied = cli("apply", "shop.plan")
+    assert applied.status == 0, applied.err
+    assert "Apply complete! Resources: " in applied.out
+    assert cli("plan", "--detailed-exitcode").status == 0
+
+
+def test_saved_plan_that_went_stale_is_status_5_and_changes_nothing(applied: Cli, live: World) -> None:
+    assert applied("plan", "--out", "shop.plan", "--var", "ram=1024").status == 0
+    edit(live, "server.web[0]", lambda spec: replace(spec, vcpus=3))
+    edit(live, "server.web[1]", lambda spec: replace(spec, vcpus=3))
+    result = applied("apply", "shop.plan", "--var", "ram=1024", "--allow", "restart")
+    assert result.status == 5
+    assert "it changed since the plan: vcpus was 1, is 3" in result.out
+
+
+def test_damaged_plan_file_is_refused(cli: Cli, project: Path) -> None:
+    cli("plan", "--out", "shop.plan")
+    path = project / "shop.plan"
+    path.write_text(path.read_text().replace("10.20.0.10", "10.20.0.99"))
+    result = cli("apply", "shop.plan")
+    assert result.status == 1
+    assert "cannot read the plan shop.plan: it is damaged" in result.err
+
+
+def test_saved_plan_takes_no_targets(cli: Cli) -> None:
+    cli("plan", "--out", "shop.plan")
+    result = cli("apply", "shop.plan", "--target", "volume.data")
+    assert result.status == 1
+    assert "is a saved plan" in result.err
+
+
+def test_graph_of_a_stack_asks_no_host(cli: Cli) -> None:
+    assert '"server.web[0]" -> "network.lan"' in cli("graph").out
+    assert cli("graph", "--format", "mermaid").out.startswith("flowchart LR\n")
+
+
+def test_show_lists_everything_and_one_thing_in_full(applied: Cli) -> None:
+    lines = applied("show").out.splitlines()
+    assert any(line.startswith("server.web[0]") and "in sync" in line for line in lines)
+    assert "vcpus: 1" in applied("show", "server.web[0]").out
+    data = json.loads(applied("show", "server.web[0]", "--json").out)
+    assert data["found"]["spec"]["ram_mib"] == data["applied"]["ram_mib"] == data["wanted"]["ram_mib"] == 512
+    missing = applied("show", "server.nope")
+    assert (missing.status, missing.out) == (1, "")

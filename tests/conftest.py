@@ -1,0 +1,36 @@
+"""Golden files: ``golden(text, "views/name.txt")`` compares, ``--accept`` rewrites. In CI a skip is a failure."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CASES = Path(__file__).parent / "cases"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept", action="store_true", help="write what the tests got as the golden files")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A proof that was skipped proves nothing: with CI=true it fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with the golden file at a path inside ``tests/cases``."""
+
+    def compare(text: str, name: str) -> None:
+        path = CASES / name
+        if request.config.getoption("--accept"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+            return
+        assert path.exists(), f"{path} is not there: pytest --accept writes it"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare

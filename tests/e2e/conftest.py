@@ -1,0 +1,52 @@
+"""One lab for all tests of a worker; each test has a stack of its own name and leaves nothing on the hosts."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from stacksmith import lab
+from tests.e2e.kit import Site
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def lab_dir() -> Iterator[Path]:
+    """A lab of three hosts."""
+    folder = Path(tempfile.mkdtemp(prefix="stacksmith-lab-"))
+    try:
+        lab.up(folder, hosts=3)
+        yield folder
+    finally:
+        lab.down(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make_site(lab_dir: Path, tmp_path: Path) -> Iterator[Callable[[], Site]]:
+    """Makes sites; destroys what is left of them afterwards."""
+    made: list[Site] = []
+
+    def make() -> Site:
+        name = f"t{next(_numbers)}"
+        made.append(Site(name, tmp_path / name, _fleet(lab_dir, name), lab_dir))
+        return made[-1]
+
+    yield make
+    for site in made:
+        if (site.folder / "stack.yaml").exists():
+            site.write("servers: {}")
+            site.destroy()
+            site.remove_kept()
+
+
+def _fleet(lab_dir: Path, name: str) -> Path:
+    """The lab's fleet file with a state store of the test's own."""
+    text = (lab_dir / "fleet.yaml").read_text()
+    copy = lab_dir / f"{name}.yaml"
+    copy.write_text(text.replace("sqlite:///state/lab.db", f"sqlite:///state/{name}.db"))
+    return copy

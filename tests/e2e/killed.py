@@ -1,0 +1,45 @@
+"""An apply that kills itself at the k-th write of its journal: ``python -m tests.e2e.killed K STACK FLEET``."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from stacksmith.engine import session
+
+
+class Killer:
+    """A store whose k-th journal write is this process's last act: a begin is written first, an end is not."""
+
+    def __init__(self, store: Any, at: int) -> None:
+        self._store, self._left = store, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def begin(self, *words: Any, **more: Any) -> None:
+        self._store.begin(*words, **more)
+        self._tick()
+
+    def end(self, *words: Any, **more: Any) -> None:
+        self._tick()
+        self._store.end(*words, **more)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(at: int, stack: Path, fleet: Path) -> int:
+    options = session.Options(stack=stack, fleet=fleet)
+    made = session.plan(options).plan
+    if at:
+        real = session.open_store
+        session.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]
+    return session.apply(options, made, lambda event: None, session.ApplyOptions()).exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))

@@ -1,0 +1,112 @@
+"""What the search of candidates promises beside the recorded cases: it stays small where there are very many ways."""
+
+from collections.abc import Mapping
+from itertools import islice, product
+from random import Random
+from time import process_time
+from typing import Any
+
+import pytest
+
+from stacksmith.placement import Claim, Ledger, Refused, World, candidates, load, load_request, verdicts
+from stacksmith.placement.tree.matching import all_served
+
+
+def siblings(*totals: int, **more: Any) -> World:
+    """A host with a cell for each total of VCPU."""
+    cells = {f"cell{i:02}": {"parent": "hv1", "inventories": {"VCPU": {"total": n}}} for i, n in enumerate(totals)}
+    return load({"providers": {"hv1": {}, **cells, **more}})
+
+
+def groups(count: int, amount: int = 2, **more: Any) -> Mapping[str, Any]:
+    return {"groups": {f"_{i:02}": {"resources": {"VCPU": amount}} for i in range(count)}, **more}
+
+
+@pytest.mark.parametrize("policy", ["none", "isolate"])
+def test_eight_groups_over_64_siblings_answer_at_once(policy: str) -> None:
+    request, before = load_request(groups(8, group_policy=policy)), process_time()
+    found = list(candidates(siblings(*[4] * 64), request, 1000))
+    assert len({tuple(c.mappings.items()) for c in found}) == 1000
+    assert process_time() - before < 2
+
+
+def test_groups_that_nothing_can_hold_together_are_refused_at_once() -> None:
+    unequal = siblings(*range(2, 34))
+    before = process_time()
+    assert not list(candidates(unequal, load_request(groups(33, group_policy="isolate"))))
+    assert not list(candidates(siblings(*[3] * 40), load_request(groups(41, group_policy="none"))))
+    assert process_time() - before < 2
+
+
+def test_two_groups_that_want_one_provider_do_not_let_the_others_be_tried() -> None:
+    request = groups(6, group_policy="none")
+    picky = {"resources": {"VCPU": 2}, "required": ["CUSTOM_ONLY"]}
+    request = {**request, "groups": {**request["groups"], "_x": picky, "_y": {**picky, "resources": {"VGPU": 1}}}}
+    only = {"parent": "hv1", "traits": ["CUSTOM_ONLY"], "inventories": {"VCPU": {"total": 2}, "VGPU": {"total": 1}}}
+    world = siblings(*range(2, 66), only=only)
+    before = process_time()
+    assert not list(candidates(world, load_request({**request, "group_policy": "isolate"})))
+    assert process_time() - before < 2
+
+
+def test_same_subtree_is_not_searched_outside_of_one_subtree() -> None:
+    providers: dict[str, Any] = {"hv1": {}}
+    for i in range(8):
+        providers[f"numa{i}"] = {"parent": "hv1", "traits": ["HW_NUMA_ROOT"]}
+        for j in range(8):
+            providers[f"pf{i}{j}"] = {"parent": f"numa{i}", "inventories": {"SRIOV_NET_VF": {"total": 1}}}
+    names = [f"_{i}" for i in range(7)]
+    asked = {name: {"resources": {"SRIOV_NET_VF": 1}} for name in names} | {"_T": {"required": ["HW_NUMA_ROOT"]}}
+    request = {"groups": asked, "group_policy": "isolate", "same_subtree": [[*names, "_T"]]}
+    before = process_time()
+    found = list(candidates(load({"providers": providers}), load_request(request), 100))
+    assert all(len({uuid[-2] for name in names for uuid in c.mappings[name]}) == 1 for c in found)
+    assert len(found) == 100
+    assert process_time() - before < 2
+
+
+def test_dead_ends_in_the_middle_are_entered_once() -> None:
+    """Room for all by number, but three sixes and six fours do not go into six tens as they are asked."""
+    request = groups(6, 4, group_policy="none")
+    big = {f"_a{i}": {"resources": {"VCPU": 7}} for i in range(4)}
+    before = process_time()
+    assert not list(
+        candidates(siblings(*[10] * 6), load_request({**request, "groups": {**request["groups"], **big}}), 1)
+    )
+    assert process_time() - before < 2
+
+
+def test_candidates_of_a_ledger_see_what_was_claimed_meanwhile() -> None:
+    ledger = Ledger(siblings(2, 2, 2))
+    found = candidates(ledger, load_request(groups(1)))
+    assert next(found).mappings["_00"] == ("cell00",)
+    ledger.claim(Claim("a", {"cell02": {"VCPU": 2}}))
+    again = candidates(ledger, load_request(groups(1)))
+    assert [candidate.mappings["_00"] for candidate in again] == [("cell00",), ("cell01",)]
+
+
+def test_a_claim_does_not_follow_the_data_it_was_made_of() -> None:
+    ledger, amounts = Ledger(siblings(4)), {"VCPU": 2}
+    ledger.claim(Claim("a", {"cell00": amounts}))
+    amounts["VCPU"] = 4
+    assert ledger.used("cell00") == {"VCPU": 2}
+    with pytest.raises(Refused, match="VCPU 1 short"):
+        ledger.claim(Claim("b", {"cell00": {"VCPU": 3}}))
+
+
+def test_verdicts_of_a_thousand_hosts_name_each_once() -> None:
+    hosts = {f"hv{i:03}": {"inventories": {"VCPU": {"total": i % 4 + 1}}} for i in range(1000)}
+    told = verdicts(load({"providers": hosts}), load_request({"groups": {"": {"resources": {"VCPU": 3}}}}))
+    assert [v.host for v in told] == sorted(hosts)
+    assert sum(v.fits for v in told) == 500
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_all_served_is_so_when_some_choice_is(seed: int) -> None:
+    random = Random(seed)
+    names = "abcd"[: random.randint(1, 4)]
+    times = {name: random.randint(0, 2) for name in names}
+    options = [random.sample(names, random.randint(0, len(names))) for _ in range(random.randint(0, 5))]
+    choices = islice(product(*options), 2000)
+    expected = any(all(choice.count(name) <= times[name] for name in names) for choice in choices)
+    assert all_served(options, times) == expected

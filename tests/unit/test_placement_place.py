@@ -1,0 +1,95 @@
+"""What ``place`` promises beside the recorded cases."""
+
+import pytest
+
+from stacksmith.address import Address
+from stacksmith.placement import UNLIMITED, Group, HostState, Inventory, Request, place
+
+
+def server(name: str, number: int = 0, vcpu: int = 1, memory: int = 1, group: str | None = None) -> Request:
+    return Request(Address("server", name, number), {"VCPU": vcpu, "MEMORY_MB": memory}, group=group)
+
+
+def host(name: str, vcpu: int = 8, memory: int = 8, **used: int) -> HostState:
+    return HostState(name, {"VCPU": Inventory(vcpu), "MEMORY_MB": Inventory(memory)}, used)
+
+
+@pytest.mark.parametrize(
+    ("inventory", "capacity"),
+    [
+        (Inventory(8, 0, 4.0), 32.0),
+        (Inventory(65024, 512), 64512.0),
+        (Inventory(3, 0, 1.1), 3.3000000000000003),
+        (Inventory(100, 0, 1.15), 114.99999999999999),
+        (Inventory(4, 4, 16.0), 0.0),
+        (Inventory(UNLIMITED, 10, 2.0), float("inf")),
+    ],
+)
+def test_inventory_capacity_is_placements_float(inventory: Inventory, capacity: float) -> None:
+    assert inventory.capacity == capacity
+
+
+def test_place_unknown_group_raises_key_error() -> None:
+    with pytest.raises(KeyError, match="web"):
+        place([server("a", group="web")], [host("hv1")], {})
+
+
+def test_place_unknown_strategy_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="tallest"):
+        place([server("a")], [host("hv1")], {}, strategy="tallest")
+
+
+def test_place_one_more_server_moves_no_kept_one_and_no_earlier_choice() -> None:
+    hosts = [host(f"hv{i}") for i in range(3)]
+    few = [server("a", i) for i in range(5)]
+    first = {p.address: p.host for p in place(few, hosts, {})}
+    more = {p.address: p.host for p in place([*few, server("b")], hosts, {})}
+    assert {address: name for address, name in more.items() if address in first} == first
+    kept = {address: name for address, name in first.items() if name is not None}
+    used = [host(h.name, VCPU=[*kept.values()].count(h.name), MEMORY_MB=1) for h in hosts]
+    again = place([*few, server("b")], used, {}, kept=kept)
+    assert {p.address: p.host for p in again if p.kept} == kept
+    assert [(str(p.address), p.host) for p in again if not p.kept] == [("server.b[0]", "hv2")]
+
+
+def test_place_unlike_hosts_nearly_full_leaves_nothing_over() -> None:
+    """Hosts rich in one class and poor in the other, filled to the last unit: spread alone cannot do it."""
+    hosts = [host(f"cpu{i}", 32, 16) for i in range(8)] + [host(f"ram{i}", 16, 32) for i in range(8)]
+    requests = [server("c", i, 4, 2) for i in range(64)] + [server("m", i, 2, 4) for i in range(64)]
+    placements = place(requests, hosts, {})
+    assert [p.address for p in placements if p.host is None] == []
+
+
+def test_place_large_batch_without_proof_claims_no_arrangement() -> None:
+    """Each host has one unit of memory left over after any packing: counting shows no shortage, no search is made."""
+    hosts = [host(f"hv{i:02}", 99, 5) for i in range(40)]
+    requests = [server("a", i, 1, 2) for i in range(81)]
+    failed = [p for p in place(requests, hosts, {}) if p.host is None]
+    assert [p.cause for p in failed] == [
+        "no arrangement found (spread, then biggest first by alignment): 40 hosts: 40 lack MEMORY_MB"
+    ]
+    assert failed[0].hint == "free MEMORY_MB 1 on hv00, or ask for that much less"
+
+
+def test_place_search_that_gives_up_claims_no_arrangement() -> None:
+    """No host takes four of these, which no count shows and a search would take ages to prove."""
+    hosts = [host(f"hv{i}", 999, 106 + i) for i in range(10)]
+    requests = [server("a", i, 1, 29 + i % 7) for i in range(31)]
+    causes = {p.cause.split(":")[0] for p in place(requests, hosts, {}) if p.host is None}
+    assert causes == {"no arrangement found (spread, then biggest first by alignment)"}
+
+
+def test_place_without_explain_gives_verdicts_to_failures_only() -> None:
+    placements = place([server("a"), server("b", vcpu=9)], [host("hv1")], {}, explain=False)
+    assert [(p.host, len(p.verdicts)) for p in placements] == [("hv1", 0), (None, 1)]
+
+
+def test_place_joined_by_key_and_by_group_is_one_unit() -> None:
+    groups = {"g": Group("g", "affinity"), "h": Group("h", "affinity")}
+    a = Request(Address("server", "a"), {"VCPU": 1}, group="g")
+    b = Request(Address("server", "b"), {"VCPU": 1}, group="h")
+    c = Request(Address("server", "c"), {"VCPU": 1}, group="h", together="v")
+    d = Request(Address("volume", "d"), {"VCPU": 1}, together="v")
+    e = Request(Address("server", "e"), {"VCPU": 1}, group="g", together="v")
+    placements = place([a, b, c, d, e], [host("hv1", 4), host("hv2", 5)], groups)
+    assert {p.host for p in placements} == {"hv2"}

@@ -1,0 +1,247 @@
+"""The plan's decisions, on hosts that are data."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Faults
+from stacksmith.engine import session
+from stacksmith.engine.allow import NotAllowed
+from stacksmith.model.change import Impact, Status
+from stacksmith.planner.plan import Operation, Plan
+from stacksmith.providers.memory.provider import forget, world
+from stacksmith.providers.memory.world import World
+
+STACK: dict[str, object] = {
+    "stack": "shop",
+    "fleet": "fleet.yaml",
+    "flavors": {"small": {"vcpus": 1, "ram": 512, "disk": 1}},
+    "images": {"base": {"source": "base.img", "format": "raw"}},
+    "networks": {"lan": {"subnets": [{"cidr": "10.1.0.0/24"}]}},
+    "volumes": {"data": {"size": 1}},
+    "servers": {
+        "web": {"count": 2, "flavor": "small", "image": "base", "networks": [{"network": "lan"}]},
+        "db": {
+            "flavor": "small",
+            "image": "base",
+            "block_device_mapping": [
+                {"boot_index": 0, "source_type": "image", "image": "base", "destination_type": "local"},
+                {"source_type": "volume", "volume": "data", "destination_type": "volume"},
+            ],
+        },
+    },
+}
+
+
+class Shop:
+    """A stack on three hosts of one world."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder, self.uri, self.stack = folder, uri, json.loads(json.dumps(STACK))
+        (folder / "base.img").write_bytes(b"x" * 512)
+        hosts = {f"hv{n}": {"libvirt": f"{uri}?vcpus=4&memory_mib=4096&disk_gib=40"} for n in (1, 2, 3)}
+        self.fleet = {"fleet": "f", "state": "sqlite:///s.db", "hosts": hosts}
+
+    @property
+    def world(self) -> World:
+        return world(self.uri)
+
+    def plan(self, **more: object) -> Plan:
+        (self.folder / "stack.yaml").write_text(json.dumps(self.stack))
+        (self.folder / "fleet.yaml").write_text(json.dumps(self.fleet))
+        return session.plan(self.options(**more)).plan
+
+    def options(self, **more: object) -> session.Options:
+        return session.Options(stack=self.folder / "stack.yaml", **more)  # type: ignore[arg-type]
+
+    def apply(self, allowed: Impact = Impact.LIVE, **more: object) -> Plan:
+        made = self.plan(**more)
+        report = session.apply(self.options(**more), made, lambda event: None, session.ApplyOptions(allowed=allowed))
+        assert report.exit_status == 0, report.failed
+        return made
+
+    def host_of(self, address: str) -> str:
+        return next(u.host for u in self.plan().unchanged if str(u.address) == address)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    made = Shop(tmp_path, f"memory:{request.node.name}")
+    made.apply()
+    yield made
+    forget(made.uri)
+
+
+def steps(plan: Plan) -> list[str]:
+    return [step.id for step in plan.steps]
+
+
+def test_removed_volume_is_kept_and_forgotten_unless_told_otherwise(shop: Shop) -> None:
+    del shop.stack["volumes"]["data"]
+    shop.stack["servers"]["db"]["block_device_mapping"].pop()
+    plan = shop.plan()
+    assert steps(plan) == ["update server.db", "forget volume.data"]
+    shop.apply()
+    assert shop.plan().steps == ()
+
+
+def test_removed_volume_with_on_destroy_delete_is_data_loss_after_its_detach(shop: Shop) -> None:
+    shop.stack["volumes"]["data"]["on_destroy"] = "delete"
+    shop.apply()
+    del shop.stack["volumes"]["data"]
+    shop.stack["servers"]["db"]["block_device_mapping"].pop()
+    plan = shop.plan()
+    assert steps(plan) == ["update server.db", "delete volume.data"]
+    assert plan.impact is Impact.DATA_LOSS
+    with pytest.raises(NotAllowed, match="data-loss"):
+        shop.apply()
+
+
+def test_policy_change_alone_is_an_update_that_touches_no_guest(shop: Shop) -> None:
+    shop.stack["servers"]["db"]["protect"] = True
+    plan = shop.apply()
+    assert [(c.path, c.found, c.wanted) for c in plan.steps[0].changes] == [("policy.protect", False, True)]
+    assert plan.impact is Impact.NONE and shop.plan().steps == ()
+
+
+def test_protected_server_refuses_delete_even_when_its_block_is_gone(shop: Shop) -> None:
+    shop.stack["servers"]["db"]["protect"] = True
+    shop.apply()
+    del shop.stack["servers"]["db"]
+    with pytest.raises(NotAllowed, match="protected"):
+        shop.apply(Impact.DATA_LOSS)
+
+
+def test_conflict_needs_overwrite_drift(shop: Shop) -> None:
+    host = shop.host_of("server.db")
+    shop.world.edit(host, "server.db", lambda spec: replace(spec, metadata={"role": "hand"}))
+    shop.stack["servers"]["db"]["metadata"] = {"role": "file"}
+    plan = shop.plan()
+    statuses = {c.path: c.status for c in plan.steps[0].changes}
+    # The drive, which nobody edited, is simply rewritten.
+    assert statuses == {"metadata.role": Status.CONFLICT, "config_drive.digest": Status.CHANGE}
+    with pytest.raises(NotAllowed, match="outside of stacksmith"):
+        shop.apply()
+    what = session.ApplyOptions(overwrite_drift=True)
+    assert session.apply(shop.options(), plan, lambda event: None, what).exit_status == 0
+    assert shop.plan().steps == ()
+
+
+def test_image_change_replaces_in_two_steps_and_an_edge(shop: Shop) -> None:
+    (shop.folder / "other.img").write_bytes(b"y" * 512)
+    shop.stack["images"]["other"] = {"source": "other.img", "format": "raw"}
+    shop.stack["servers"]["web"]["image"] = "other"
+    plan = shop.plan()
+    delete, create = (s for s in plan.steps if s.address == Address("server", "web", 0))
+    assert (delete.operation, create.operation) == (Operation.DELETE, Operation.CREATE)
+    assert delete.id in create.requires and delete.impact is Impact.REPLACE and create.host == delete.host
+    shop.apply(Impact.REPLACE)
+    assert shop.plan().steps == ()
+
+
+def test_growth_beyond_the_host_is_refused_with_numbers(shop: Shop) -> None:
+    shop.stack["flavors"]["small"]["ram"] = 5000
+    causes = dict(shop.plan().refusals)
+    assert any("MEMORY_MB" in cause and "short" in cause for cause in causes.values())
+
+
+def test_new_server_without_room_names_every_host(shop: Shop) -> None:
+    shop.stack["flavors"]["huge"] = {"vcpus": 64, "ram": 512}
+    shop.stack["servers"]["big"] = {"flavor": "huge", "image": "base"}
+    with pytest.raises(Faults) as caught:
+        shop.plan()
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "no-valid-host" and [note.partition(":")[0] for note, _ in fault.notes] == [
+        "hv1",
+        "hv2",
+        "hv3",
+    ]
+    assert fault.span is not None and "VCPU" in fault.message
+
+
+def test_unreachable_host_leaves_its_resources_unknown_and_plans_the_rest(shop: Shop) -> None:
+    host = shop.host_of("server.db")
+    shop.fleet["hosts"][host]["state"] = "failed"
+    shop.stack["servers"]["web"]["metadata"] = {"role": "web"}
+    plan = shop.plan()
+    assert Address("server", "db") in plan.unknown and all(step.host != host for step in plan.steps)
+    assert plan.unreachable[0][0] == host
+
+
+def test_missing_server_is_drift_and_made_again(shop: Shop) -> None:
+    host = shop.host_of("server.web[1]")
+    shop.world.remove(host, "server.web[1]")
+    plan = shop.plan()
+    assert [(str(d.address), d.missing) for d in plan.deviations] == [("server.web[1]", True)]
+    assert steps(plan) == ["create server.web[1]"]
+
+
+def test_target_takes_what_it_needs_and_exclude_what_needs_it(shop: Shop) -> None:
+    shop.apply(Impact.DATA_LOSS, destroy=True)
+    plan = shop.plan(targets=("server.db",))
+    assert {s.address.kind for s in plan.steps} == {"server", "image"} and "create server.db" in steps(plan)
+    plan = shop.plan(excludes=("network.lan",))
+    assert "create server.db" in steps(plan) and "create server.web[0]" not in steps(plan)
+
+
+def test_existing_servers_stay_when_the_stack_grows(shop: Shop) -> None:
+    before = {u.address: u.host for u in shop.plan().unchanged}
+    shop.stack["servers"]["web"]["count"] = 4
+    plan = shop.plan()
+    assert {s.address for s in plan.steps if s.address.kind == "server"} == {
+        Address("server", "web", n) for n in (2, 3)
+    }
+    assert {u.address: u.host for u in plan.unchanged}.items() >= before.items()
+
+
+def test_local_disk_taken_out_is_data_loss_in_place_not_a_replacement(shop: Shop) -> None:
+    web = shop.stack["servers"]["web"]
+    extra = {"source_type": "blank", "destination_type": "local", "volume_size": 1}
+    root = {"boot_index": 0, "source_type": "image", "image": "base", "destination_type": "local"}
+    shop.stack["flavors"]["small"]["ephemeral"] = 1
+    web["block_device_mapping"] = [root, extra]
+    shop.apply()
+    shop.stack["flavors"]["small"]["ephemeral"] = 0
+    web["block_device_mapping"] = [root]
+    plan = shop.plan()
+    assert {s.operation for s in plan.steps} == {Operation.UPDATE} and plan.impact is Impact.DATA_LOSS
+
+
+def test_what_the_provider_cannot_make_is_said_at_its_block(tmp_path: Path) -> None:
+    stack = tmp_path / "stack.yaml"
+    stack.write_text("""\
+stack: s
+fleet: fleet.yaml
+flavors: {f: {vcpus: 1, ram: 64, disk: 1}}
+images: {i: {source: i.img, format: raw, properties: {hw_machine_type: q35, hw_disk_bus: ide}}}
+servers:
+  a: {flavor: f, image: i}
+""")
+    (tmp_path / "i.img").write_bytes(b"x")
+    (tmp_path / "fleet.yaml").write_text("fleet: f\nhosts: {h: {libvirt: 'test:///default', virt_type: qemu}}\n")
+    from stacksmith.model.found import HostSnapshot, Resources, Snapshot
+    from stacksmith.planner.make import PlanOptions, make_plan
+    from stacksmith.providers.registry import provider
+
+    loaded = session.load(session.Options(stack=stack)).stack
+    assert loaded is not None
+    seen = Snapshot((HostSnapshot("h", capacity=Resources(4, 4096, 100)),))
+    with pytest.raises(Faults) as caught:
+        make_plan(loaded, seen, (), lambda host: provider(loaded.fleet.hosts[host].libvirt), PlanOptions())
+    (fault,) = caught.value.diagnostics
+    assert (fault.code, fault.span and fault.span.line) == ("not-possible", 6) and "q35 has no ide" in fault.message
+
+
+def test_files_of_a_changed_or_removed_image_do_not_stay_behind(shop: Shop) -> None:
+    (shop.folder / "base.img").write_bytes(b"z" * 512)
+    plan = shop.apply(Impact.REPLACE)
+    assert any(s.operation is Operation.DELETE and ".superseded-" in s.address.name for s in plan.steps)
+    assert shop.plan().steps == ()
+    shop.stack["servers"], shop.stack["images"] = {}, {}
+    shop.apply(Impact.DATA_LOSS)
+    left = {o.kind for n in (1, 2, 3) for o in shop.world.objects(f"hv{n}")}
+    assert left == {"volume"} and shop.plan().steps == ()

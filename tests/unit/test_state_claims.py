@@ -1,0 +1,164 @@
+"""Claims in the state store: granted whole or not at all, and never more than there is, whoever else claims."""
+
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults, load
+from stacksmith.state import migration
+from stacksmith.state.sqlite import SqliteStore
+from stacksmith.state.store import open_store
+from tests.forests import make_claims, make_world
+from tests.placement_oracle import grant, may_claim
+from tests.unit.state_parts import STACK, record
+
+HOSTS = {name: Provider(name, name, None, {"VCPU": Inventory(4), "MEMORY_MB": Inventory(8)}) for name in ("hv1", "hv2")}
+CHECK = partial(claim_faults, HOSTS)
+
+
+def claim(consumer: str, host: str, vcpu: int, generation: int | None = None) -> Claim:
+    return Claim(consumer, {host: {"VCPU": vcpu, "MEMORY_MB": 1}}, generation)
+
+
+def test_claims_are_kept_and_read_back_by_stack(tmp_path: Path) -> None:
+    store = open_store("sqlite:///state.db", tmp_path)
+    given = store.claim(STACK, [claim("b", "hv1", 2), claim("a", "hv2", 1)], CHECK)
+    other = store.claim("other", [claim("c", "hv1", 1)], CHECK)
+    store.close()
+    again = open_store("sqlite:///state.db", tmp_path, read_only=True)
+    assert [consumer.uuid for consumer in given] == ["b", "a"]
+    assert again.claims(STACK) == tuple(reversed(given))
+    assert again.claims() == (*reversed(given), *other)
+    assert again.claims("nobody") == ()
+    again.close()
+
+
+def test_claim_replaces_what_its_consumer_holds_and_an_empty_one_ends_it() -> None:
+    store = SqliteStore.open(None)
+    store.claim(STACK, [claim("a", "hv1", 4)], CHECK)
+    (moved,) = store.claim(STACK, [claim("a", "hv2", 3, 1)], CHECK)
+    assert (moved.generation, dict(moved.allocations)) == (2, {"hv2": {"VCPU": 3, "MEMORY_MB": 1}})
+    store.claim(STACK, [claim("b", "hv1", 4)], CHECK)
+    assert store.claim(STACK, [Claim("a", {}, 2)], CHECK) == ()
+    assert [consumer.uuid for consumer in store.claims()] == ["b"]
+
+
+def test_claims_of_another_stack_count() -> None:
+    store = SqliteStore.open(None)
+    store.claim("other", [claim("a", "hv1", 3)], CHECK)
+    with pytest.raises(Refused, match=r"^hv1: VCPU 1 short \(used 3 of 4, 2 asked\)$"):
+        store.claim(STACK, [claim("b", "hv1", 2)], CHECK)
+
+
+def test_one_refused_claim_refuses_all_of_its_transaction() -> None:
+    store = SqliteStore.open(None)
+    before = store.claim(STACK, [claim("a", "hv1", 1)], CHECK)
+    with pytest.raises(Refused, match="hv2: VCPU 1 short"):
+        store.claim(STACK, [claim("a", "hv1", 2, 1), claim("b", "hv2", 5)], CHECK)
+    assert store.claims() == before
+
+
+def test_consumer_that_somebody_else_wrote_is_refused() -> None:
+    store = SqliteStore.open(None)
+    store.claim(STACK, [claim("a", "hv1", 1)], CHECK)
+    with pytest.raises(Refused, match="consumer a is at generation 1, expected to be new"):
+        store.claim(STACK, [claim("a", "hv2", 1)], CHECK)
+
+
+def test_a_plan_of_many_claims_is_one_transaction() -> None:
+    hosts = {f"hv{i}": Provider(f"hv{i}", f"hv{i}", None, {"VCPU": Inventory(1)}) for i in range(10_500)}
+    store, claims = SqliteStore.open(None), [Claim(f"s{i}", {f"hv{i}": {"VCPU": 1}}) for i in range(10_500)]
+    assert len(store.claim(STACK, claims, partial(claim_faults, hosts))) == 10_500
+    with pytest.raises(Refused) as refused:
+        store.claim(
+            STACK, [Claim(f"t{i}", {f"hv{i}": {"VCPU": 1}}) for i in range(10_500)], partial(claim_faults, hosts)
+        )
+    assert len(refused.value.reasons) == 10_500
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_store_grants_what_the_arithmetic_allows(seed: int) -> None:
+    random = Random(seed)
+    for _ in range(40):
+        world = make_world(random)
+        world["consumers"] = {}
+        check = partial(claim_faults, {provider.uuid: provider for provider in load(world).providers})
+        store = SqliteStore.open(None)
+        for _ in range(8):
+            claims = make_claims(random, world)
+            asked = [Claim(c["consumer"], c["allocations"], c["generation"]) for c in claims]
+            if may_claim(world, claims):
+                store.claim(STACK, asked, check)
+                grant(world, claims)
+            else:
+                with pytest.raises(Refused):
+                    store.claim(STACK, asked, check)
+            held = {c.uuid: {"allocations": c.allocations, "generation": c.generation} for c in store.claims()}
+            assert held == world["consumers"]
+
+
+def test_file_of_the_schema_before_claims_is_brought_forward(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("stacksmith.state.migration", "stacksmith.state.file"):
+            patch.setattr(sys.modules[module], "MIGRATIONS", migration.MIGRATIONS[:1])
+        old = SqliteStore.open(path)
+        old.put(STACK, record("server.web"))
+        old.close()
+    db = sqlite3.connect(path)
+    assert migration.version(db) == 1
+    db.close()
+    store = SqliteStore.open(path)
+    assert [str(each.address) for each in store.records(STACK)] == ["server.web"]
+    assert len(store.claim(STACK, [claim("a", "hv1", 1)], CHECK)) == 1
+    store.close()
+
+
+CLAIMANT = """
+import sys
+from functools import partial
+from pathlib import Path
+from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults
+from stacksmith.state.sqlite import SqliteStore
+
+path, me = Path(sys.argv[1]), sys.argv[2]
+hosts = {name: Provider(name, name, None, {"VCPU": Inventory(30)}) for name in ("hv1", "hv2")}
+store = SqliteStore.open(path)
+print("ready", flush=True)
+sys.stdin.readline()
+granted = 0
+for i in range(10):
+    for name in sorted(hosts, reverse=int(me) % 2 == 0):
+        try:
+            store.claim(f"stack-{me}", [Claim(f"{me}-{i}", {name: {"VCPU": 1}})], partial(claim_faults, hosts))
+        except Refused:
+            continue
+        granted += 1
+        break
+print(granted)
+"""
+
+
+def test_eight_processes_that_claim_the_same_room_never_get_more_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    SqliteStore.open(path).close()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    claimants = [subprocess.Popen([sys.executable, "-c", CLAIMANT, str(path), str(i)], **pipes) for i in range(8)]
+    for claimant in claimants:
+        assert claimant.stdout is not None
+        assert claimant.stdout.readline() == "ready\n"
+    for claimant in claimants:
+        assert claimant.stdin is not None
+        claimant.stdin.write("go\n")
+        claimant.stdin.flush()
+    granted = [int(claimant.communicate(timeout=120)[0]) for claimant in claimants]
+    store = SqliteStore.open(path)
+    held = [host for consumer in store.claims() for host in consumer.allocations]
+    store.close()
+    assert sum(granted) == 60
+    assert {host: held.count(host) for host in held} == {"hv1": 30, "hv2": 30}

@@ -1,0 +1,188 @@
+"""The lease of a stack."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stacksmith.events import Event, LockWaiting
+from stacksmith.state import lease
+from stacksmith.state.lease import Patience, held
+from stacksmith.state.process import is_dead, started, this_process
+from stacksmith.state.sqlite import SqliteStore
+from stacksmith.state.store import Holder, Locked
+
+STACK = "shop"
+ELSEWHERE = Holder("run-0", "apply", "ann", "desk", 4711, machine="another kernel", started="1")
+
+
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def mine(run: str = "run-1") -> Holder:
+    return this_process(run, "apply")
+
+
+def test_lease_of_a_living_run_is_refused_naming_its_holder() -> None:
+    store = SqliteStore.open(None)
+    store.acquire(STACK, ELSEWHERE, 60)
+    with pytest.raises(Locked) as raised:
+        store.acquire(STACK, mine(), 60)
+    assert str(raised.value) == "cannot lock stack shop: it is held by ann@desk (pid 4711, apply, run run-0)"
+    assert raised.value.holder.run == "run-0"
+
+
+def test_leases_of_two_stacks_do_not_meet() -> None:
+    store = SqliteStore.open(None)
+    store.acquire("other", ELSEWHERE, 60)
+    store.acquire(STACK, mine(), 60)
+    assert [one and one.run for one in (store.holder("other"), store.holder(STACK))] == ["run-0", "run-1"]
+
+
+def test_lease_that_expired_is_taken() -> None:
+    clock = Time()
+    store = SqliteStore.open(None, now=clock)
+    store.acquire(STACK, ELSEWHERE, 60)
+    clock.now += 59
+    with pytest.raises(Locked):
+        store.acquire(STACK, mine(), 60)
+    clock.now += 1
+    store.acquire(STACK, mine(), 60)
+    assert store.renew(STACK, "run-0", 60) is False
+
+
+def test_lease_renewed_lasts_longer() -> None:
+    clock = Time()
+    store = SqliteStore.open(None, now=clock)
+    store.acquire(STACK, ELSEWHERE, 60)
+    clock.now += 50
+    assert store.renew(STACK, "run-0", 60)
+    clock.now += 50
+    with pytest.raises(Locked):
+        store.acquire(STACK, mine(), 60)
+
+
+def test_release_gives_back_only_what_is_the_runs_own() -> None:
+    store = SqliteStore.open(None)
+    store.acquire(STACK, ELSEWHERE, 60)
+    store.release(STACK, "run-1")
+    assert store.holder(STACK) is not None
+    store.release(STACK, "run-0")
+    assert store.holder(STACK) is None
+
+
+def test_lease_of_a_killed_process_of_this_machine_is_free_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    code = (
+        "import sys; from pathlib import Path; from stacksmith.state.sqlite import SqliteStore;"
+        "from stacksmith.state.process import this_process;"
+        f"SqliteStore.open(Path({str(path)!r})).acquire('shop', this_process('run-0', 'apply'), 3600);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"held\n"
+        store = SqliteStore.open(path)
+        with pytest.raises(Locked):
+            store.acquire(STACK, mine(), 60)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        store.acquire(STACK, mine(), 60)
+        store.close()
+
+
+def test_holder_that_cannot_be_seen_from_here_counts_as_alive() -> None:
+    me = mine()
+    assert not is_dead(me)
+    assert is_dead(replace(me, started="1"))  # its number went to another process
+    assert not is_dead(replace(me, machine="another kernel", started="1"))
+    assert not is_dead(replace(me, machine="", started="1"))
+
+
+def test_process_that_ended_but_was_not_reaped_is_dead() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert started(pid) == ""
+    os.waitpid(pid, 0)
+
+
+def test_waiting_run_reports_and_takes_the_lease_when_it_is_free() -> None:
+    clock, events = Time(), list[Event]()
+    store = SqliteStore.open(None, now=clock)
+    store.acquire(STACK, ELSEWHERE, 25)
+    with held(store, STACK, mine(), events.append, print, Patience(60, clock, clock.sleep)):
+        assert store.holder(STACK) is not None
+        assert clock.now == pytest.approx(1025, abs=1)
+    assert [round(event.seconds) for event in events if isinstance(event, LockWaiting)] == [0, 10, 20]
+    assert str(ELSEWHERE) in repr(events[0])
+    assert store.holder(STACK) is None
+
+
+def test_waiting_run_gives_up_after_its_time() -> None:
+    clock, events = Time(), list[Event]()
+    store = SqliteStore.open(None, now=clock)
+    store.acquire(STACK, ELSEWHERE, 3600)
+    with (
+        pytest.raises(Locked),
+        held(store, STACK, mine(), events.append, print, Patience(7.2, clock, clock.sleep)),
+    ):
+        raise AssertionError
+    assert clock.now == pytest.approx(1007.2)
+
+
+def test_run_that_does_not_wait_is_refused_without_an_event() -> None:
+    events: list[Event] = []
+    store = SqliteStore.open(None)
+    store.acquire(STACK, ELSEWHERE, 60)
+    with pytest.raises(Locked), held(store, STACK, mine(), events.append, print):
+        raise AssertionError
+    assert events == []
+
+
+def test_heartbeat_keeps_a_lease_beyond_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SECONDS", 0.4)
+    store, lost = SqliteStore.open(None), list[str]()
+    with held(store, STACK, mine(), print, lost.append):
+        time.sleep(1.2)
+        with pytest.raises(Locked):
+            store.acquire(STACK, ELSEWHERE, 60)
+    assert lost == []
+    assert not any(thread.name == "lease" for thread in threading.enumerate())
+
+
+def test_heartbeat_says_once_that_another_took_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SECONDS", 0.2)
+    store, lost = SqliteStore.open(None), list[str]()
+    with held(store, STACK, mine(), print, lost.append):
+        store.release(STACK, "run-1")
+        store.acquire(STACK, ELSEWHERE, 60)
+        time.sleep(0.5)
+    assert lost == ["the lease was lost: another run took it"]
+    holder = store.holder(STACK)
+    assert holder is not None and holder.run == "run-0"
+
+
+def test_heartbeat_of_a_store_that_fails_gives_up_when_the_lease_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SECONDS", 0.3)
+    store, lost = SqliteStore.open(None), list[str]()
+    with held(store, STACK, mine(), print, lost.append):
+        store.close()
+        time.sleep(0.8)
+    assert len(lost) == 1 and "cannot write state store" in lost[0]

@@ -58,6 +58,7 @@ CODES: Final[dict[str, str]] = {
     # the fleet
     "no-fleet": "The stack names no fleet file and none is given on the command line.",
     "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",
+    "bad-aggregate": "An aggregate's metadata has a value of no use, or its zone is not the one of its hosts.",
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from stacksmith.model.aggregate import check_aggregates, zone_of
 from stacksmith.model.document import Document, locate
 from stacksmith.model.expand import Block
 from stacksmith.model.fileaccess import Folder
@@ -57,15 +58,17 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
         if cause is not None:
             message = f"cannot use fleet.hosts.{name}: {cause}"
             findings.error("bad-host", message, where(("hosts", name, "libvirt")), hint)
-        hosts[name] = host.model_copy(update={"libvirt": uri}) if uri != host.libvirt else host
+        said = {"libvirt": uri, "availability_zone": zone_of(fleet, host)}
+        hosts[name] = host.model_copy(update=said) if uri != host.libvirt or host.aggregates else host
     _check_names(fleet, document, findings)
+    check_aggregates(fleet, where, findings)
     if findings.error_count > before:
         return None
     return FleetFile(fleet.model_copy(update={"hosts": hosts}), path, folder, document)
 
 
 def _check_names(fleet: Fleet, document: Document, findings: Findings) -> None:
-    for section in ("hosts", "flavors", "images"):
+    for section in ("aggregates", "hosts", "flavors", "images"):
         for name in getattr(fleet, section):
             if not NAME.fullmatch(name):
                 where = document.span(locate(document.places, (section, name), key=True))

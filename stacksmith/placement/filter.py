@@ -14,8 +14,8 @@ from stacksmith.placement.wording import capacity_sum, number
 class Rule(StrEnum):
     """What a host can be refused for, in the order it is told."""
 
-    REACH = "reach"
     STATE = "state"
+    REACH = "reach"
     PIN = "pin"
     BESIDE = "beside"
     ZONE = "availability zone"
@@ -42,20 +42,17 @@ class Refusal:
 def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
     """Every reason why the host does not take the unit as things stand; none when it fits."""
     yield from unfit(unit, site.host)
-    if not site.host.reachable:
+    if not _is_known(site.host):
         return
     yield from _crowded(unit, site)
     yield from _short(unit, site)
 
 
 def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:
-    """The reasons that do not change while a batch is placed; of a host out of reach nothing else is known."""
-    if not host.reachable:
-        yield Refusal(Rule.REACH, "", f"not reachable: {host.problem}" if host.problem else "not reachable")
+    """The reasons that do not change while a batch is placed; of a host that is failed or out of reach only that."""
+    yield from _of_state(host)
+    if not _is_known(host):
         return
-    if host.state != "enabled":
-        state = "being drained" if host.state == "drain" else host.state
-        yield Refusal(Rule.STATE, state, f"host is {state}")
     told = set()
     for request in unit.unlike:
         for refusal in _of_request(request, host):
@@ -68,6 +65,18 @@ def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:
     for name, _ in unit.amounts:
         if name not in host.inventories:
             yield Refusal(Rule.MISSING, name, f"no {name} here")
+
+
+def _is_known(host: HostState) -> bool:
+    return host.reachable and host.state != "failed"
+
+
+def _of_state(host: HostState) -> Iterator[Refusal]:
+    if host.state != "enabled":
+        state = "being drained" if host.state == "drain" else host.state
+        yield Refusal(Rule.STATE, state, f"host is {state}{f': {host.state_reason}' if host.state_reason else ''}")
+    if not host.reachable and host.state != "failed":
+        yield Refusal(Rule.REACH, "", f"not reachable: {host.problem}" if host.problem else "not reachable")
 
 
 def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:

@@ -36,8 +36,8 @@ class Inventory:
 class HostState:
     """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
 
-    ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests. ``problem`` says why a
-    host is not reachable.
+    ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests, and ``state_reason`` says
+    why it is not. ``problem`` says why a host is not reachable.
     """
 
     name: str
@@ -47,6 +47,7 @@ class HostState:
     availability_zone: str | None = None
     aggregates: frozenset[str] = frozenset()
     state: str = "enabled"
+    state_reason: str = ""
     groups: Mapping[str, int] = field(default_factory=dict)
     reachable: bool = True
     problem: str = ""

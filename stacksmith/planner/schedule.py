@@ -165,7 +165,9 @@ def host_states(
             availability_zone=host.availability_zone,
             aggregates=frozenset(host.aggregates),
             state=host.state,
+            state_reason=host.state_reason or "",
             groups=dict(members.get(snap.host, {})),
             reachable=snap.error is None,
+            problem=snap.error or "",
         ))  # fmt: skip
     return states

@@ -8,7 +8,7 @@ from stacksmith.model.found import HostSnapshot, Resources, Snapshot
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
-from stacksmith.views.words import rounded
+from stacksmith.views.words import clean, rounded
 
 _CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 
@@ -28,6 +28,7 @@ class HostRow:
     ratios: tuple[float, float, float]
     servers: int
     error: str | None
+    state_reason: str = ""
 
 
 def host_rows(fleet: Fleet, snapshot: Snapshot) -> list[HostRow]:
@@ -49,6 +50,7 @@ def _row(fleet: Fleet, each: HostSnapshot) -> HostRow:
         sum(item.address.kind == "server" for item in each.found)
         + sum(item.kind == "server" for item in each.unmanaged),
         each.error,
+        (host.state_reason if host else None) or "",
     )
 
 
@@ -59,12 +61,13 @@ def hosts_text(rows: Sequence[HostRow], paint: Paint = PLAIN) -> str:
 
 
 def _cells(row: HostRow) -> Sequence[str]:
+    state = f"{row.state} ({clean(row.state_reason)})" if row.state_reason else row.state
     if row.error is not None:
-        return (row.name, row.state, row.availability_zone, "", "", "", "", "", row.error)
+        return (row.name, state, row.availability_zone, "", "", "", "", "", row.error)
     used, total = row.used, row.capacity
     return (
         row.name,
-        row.state,
+        state,
         row.availability_zone,
         str(row.servers),
         f"{used.vcpus}/{total.vcpus}",
@@ -86,6 +89,7 @@ def _data(row: HostRow) -> JSON:
     return {
         "host": row.name,
         "state": row.state,
+        "state_reason": row.state_reason or None,
         "availability_zone": row.availability_zone or None,
         "servers": row.servers,
         "error": row.error,

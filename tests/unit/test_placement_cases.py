@@ -1,23 +1,57 @@
-"""Every folder of tests/cases/placement: case.yaml is placed, expected.txt is what placement says about it."""
+"""Every folder of tests/cases/placement: expected.txt is what placement says about it.
 
-from collections.abc import Callable, Mapping
+A case.yaml is placed as it is; a stack.yaml with its fleet.yaml is planned, on hosts that are data.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 import yaml
 
 from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults
+from stacksmith.engine import session
 from stacksmith.placement import Group, HostState, Inventory, Placement, Request, place
+from stacksmith.providers.memory.provider import forget
 
 CASES = Path(__file__).parents[1] / "cases" / "placement"
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
+def named(file: str) -> list[str]:
+    return sorted(path.parent.name for path in CASES.glob(f"*/{file}"))
+
+
+@pytest.mark.parametrize("name", named("case.yaml"))
 def test_placement_case_explains_as_recorded(name: str, golden: Callable[[str, str], None]) -> None:
     case = yaml.safe_load((CASES / name / "case.yaml").read_text())
     golden("\n".join(map(told, placed(case))) + "\n", f"placement/{name}/expected.txt")
+
+
+@pytest.mark.parametrize("name", named("stack.yaml"))
+def test_placement_of_a_stack_explains_as_recorded(
+    name: str, golden: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    """The way from the files to the verdicts; what the load or the plan refuses is told with its place."""
+    folder = copytree(CASES / name, tmp_path / name)
+    try:
+        plan = session.plan(session.Options(stack=folder / "stack.yaml")).plan
+        text = "\n".join(map(told, plan.placements))
+    except Faults as faults:
+        text = "\n".join(line for d in faults.diagnostics for line in said(d, folder))
+    finally:
+        forget("memory:case")
+    golden(f"{text}\n", f"placement/{name}/expected.txt")
+
+
+def said(fault: Diagnostic, folder: Path) -> Iterable[str]:
+    where = str(fault.span).removeprefix(f"{folder}/")
+    yield f"{fault.severity}[{fault.code}] {where}: {fault.message}"
+    yield from (f"  hint: {hint}" for hint in [fault.hint] if hint)
+    yield from (f"  - {note}" for note, _ in fault.notes)
 
 
 def placed(case: Mapping[str, Any]) -> tuple[Placement, ...]:

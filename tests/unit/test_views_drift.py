@@ -22,7 +22,7 @@ FLEET = Fleet(
     defaults=Defaults(allocation_ratios={"VCPU": 8.0}),
     hosts={
         "hv1": Host(libvirt="test:///default", availability_zone="rack-a", allocation_ratios={"MEMORY_MB": 1.5}),
-        "hv2": Host(libvirt="test:///default", state="drain"),
+        "hv2": Host(libvirt="test:///default", state="drain", state_reason="new disks"),
         "hv3": Host(libvirt="test:///default"),
     },
 )

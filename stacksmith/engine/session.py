@@ -127,11 +127,9 @@ def apply(options: Options, planned: Plan, sink: Callable[[Event], None], what: 
         with _open_hosts(stack, planned) as sessions:
             contents = _contents(stack, options.environment)
             report = _run(planned, sessions, store, contents, sink, what)
-        known = store.records(stack.name)
-        lost = {u.address for u in planned.unchanged} - {r.address for r in known}
-        if lost:
-            with _read_hosts(stack, known) as snapshot:
-                record_found(stack, [f for f in live(snapshot) if f.address in lost], store)
+        for each in planned.unchanged:
+            if each.record is not None:
+                store.put(stack.name, each.record)
     return report
 
 

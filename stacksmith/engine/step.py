@@ -135,8 +135,7 @@ class _Action:
             again = True
             self._call(driver)
 
-        if self.step.operation is not Operation.ADOPT:
-            self._retried(attempt)
+        self._retried(attempt)
 
     def _call(self, driver: Driver) -> None:
         target, deadline = self._target(), self.job.deadline
@@ -169,12 +168,9 @@ class _Action:
         return contents.bound(self.job.deadline, self.job.note) if isinstance(contents, StackContents) else contents
 
     def _record(self) -> Record:
-        """What is recorded when it ends well. An adopted object keeps what its mark says was applied."""
-        step, applied = self.step, self.data
-        if step.operation is Operation.ADOPT and self.found is not None:
-            marked = self.found.mark.applied if self.found.mark else None
-            applied = marked or applied or to_data(self.found.spec)
-        return Record(step.address, step.host, step.uuid, applied, step.policy, True, step.depends_on)
+        """What is recorded when it ends well."""
+        step = self.step
+        return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on)
 
     def _ended_badly(self, driver: Driver, fault: Exception, was_there: bool) -> StepResult | None:
         """Journals the failure; a create that made nothing at all leaves no record."""

@@ -67,11 +67,6 @@ class Report:
         return self.count("delete")
 
     @property
-    def adopted(self) -> int:
-        """Objects taken into the store as they are."""
-        return self.count("adopt")
-
-    @property
     def kept(self) -> int:
         """Resources dropped from the store whose objects were left alone."""
         return self.count("forget")

@@ -249,7 +249,14 @@ def _plan_existing(wanted: Wanted, found: Found, view: _View, rules: Rules, opti
     elif changes:
         plan.steps.append(_update(wanted, found, tuple(changes), worst))
     else:
-        plan.unchanged.append(Unchanged(address, found.host))
+        plan.unchanged.append(Unchanged(address, found.host, None if address in view.records else _lost(wanted, found)))
+
+
+def _lost(wanted: Wanted, found: Found) -> Record:
+    """The record of an object that is ours and that the store does not know."""
+    applied = found.mark.applied if found.mark is not None else None
+    applied = to_data(found.spec) if applied is None else applied
+    return Record(wanted.address, found.host, found.uuid, applied, wanted.policy, True, wanted.depends_on)
 
 
 def _check(stack: Stack, steps: Sequence[Step], wanted: Mapping[Address, Wanted], rules: Rules) -> None:

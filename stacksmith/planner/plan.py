@@ -8,6 +8,7 @@ from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Unmanaged
 from stacksmith.model.realised import Policy, Realised
+from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.placement.verdict import Placement
 from stacksmith.providers.base import WaitFor
@@ -16,14 +17,12 @@ FORMAT_VERSION = "1"
 
 
 class Operation(StrEnum):
-    """What a step does. ``adopt`` takes an object that is ours but unknown to the store into it (Terraform's import);
-    ``forget`` drops the record and leaves the object."""
+    """What a step does. ``forget`` drops the record and leaves the object."""
 
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
     FORGET = "forget"
-    ADOPT = "adopt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,11 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """A resource that is in sync."""
+    """A resource that is in sync. ``record`` is what an apply writes of it, None when the store knows it."""
 
     address: Address
     host: str
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Plan:
     steps are in topological order, ties by address. ``unreachable`` are (host, error): their resources are unknown
     and no step touches them. ``refusals`` are (step id, cause): deletes of protected objects, shrunk volumes,
     conflicts: the plan can be shown but not applied. ``provider`` is the one that was asked for instead of the hosts'
-    own. ``outputs`` are as they will be; ``outputs_before`` as they are now, None when that is not known.
+    own. ``outputs`` are as they will be.
     """
 
     fleet: str
@@ -102,7 +102,6 @@ class Plan:
     fleet_path: str = ""
     provider: str | None = None
     format_version: str = FORMAT_VERSION
-    outputs_before: Mapping[str, JSON] | None = None
 
     @property
     def impact(self) -> Impact:

@@ -17,7 +17,6 @@ class Action(StrEnum):
     REPLACE = "replace"
     DELETE = "delete"
     FORGET = "forget"
-    IMPORT = "import"
 
 
 _ACTIONS = {
@@ -25,7 +24,6 @@ _ACTIONS = {
     Operation.UPDATE: Action.UPDATE,
     Operation.DELETE: Action.DELETE,
     Operation.FORGET: Action.FORGET,
-    Operation.ADOPT: Action.IMPORT,
 }
 
 

@@ -23,7 +23,6 @@ VERBS = {
     "update": ("Modifying", "Modifications"),
     "delete": ("Destroying", "Destruction"),
     "forget": ("Forgetting", "Forgetting"),
-    "adopt": ("Importing", "Import"),
 }
 
 

@@ -5,9 +5,9 @@ from stacksmith.planner.plan import Operation, Plan
 
 
 def gitlab_data(plan: Plan) -> JSON:
-    """Numbers of resources by what happens to them; an import is an update."""
+    """Numbers of resources by what happens to them."""
     return {
         "create": plan.count(Operation.CREATE),
-        "update": plan.count(Operation.UPDATE) + plan.count(Operation.ADOPT),
+        "update": plan.count(Operation.UPDATE),
         "delete": plan.count(Operation.DELETE),
     }

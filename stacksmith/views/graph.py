@@ -17,7 +17,7 @@ class Graph:
     edges: tuple[tuple[str, str], ...]
 
 
-_FILL = {"create": "#d5f5d5", "update": "#fff3c4", "delete": "#f9d0d0", "forget": "#eeeeee", "adopt": "#d6e6fb"}
+_FILL = {"create": "#d5f5d5", "update": "#fff3c4", "delete": "#f9d0d0", "forget": "#eeeeee"}
 
 
 def plan_graph(plan: Plan) -> Graph:

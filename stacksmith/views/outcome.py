@@ -94,8 +94,5 @@ def _sentence(report: Report, command: str, paint: Paint) -> str:
 
 
 def _resources(report: Report) -> str:
-    imported = f"{report.adopted} imported, " if report.adopted else ""
     forgotten = f", {report.kept} forgotten" if report.kept else ""
-    return (
-        f"Resources: {imported}{report.added} added, {report.changed} changed, {report.destroyed} destroyed{forgotten}."
-    )
+    return f"Resources: {report.added} added, {report.changed} changed, {report.destroyed} destroyed{forgotten}."

@@ -22,7 +22,6 @@ _ACTIONS = {
     Action.REPLACE: ["delete", "create"],
     Action.DELETE: ["delete"],
     Action.FORGET: ["forget"],
-    Action.IMPORT: ["no-op"],
 }
 
 
@@ -36,11 +35,13 @@ def plan_data(plan: Plan, timestamp: str) -> JSON:
         "applyable": bool(plan.steps) and not plan.refusals,
         "complete": not plan.unreachable and not plan.unknown,
         "errored": False,
+        "planned_values": {
+            "outputs": {name: {"sensitive": False, "value": plan.outputs[name]} for name in sorted(plan.outputs)}
+        },
         "resource_changes": [data for _, data in sorted(resources, key=lambda pair: pair[0].order)],
         "resource_drift": [
             _drift(each) for each in sorted(plan.deviations, key=lambda deviation: deviation.address.order)
         ],
-        "output_changes": _outputs(plan),
         "checks": [],
         "stacksmith": _own(plan),
     }
@@ -125,8 +126,6 @@ def _resource(plan: Plan, action: ResourceAction) -> JSON:
     if action.action is Action.REPLACE:
         forced = [each for each in action.changes if each.impact >= Impact.REPLACE]
         change["replace_paths"] = [path.parts(each.path) for each in forced]
-    if action.action is Action.IMPORT:
-        change["importing"] = {"id": action.step.uuid}
     data = {**_head(action.address), "change": change}
     reason = _reason(plan, action)
     return data if reason is None else {**data, "action_reason": reason}
@@ -135,7 +134,7 @@ def _resource(plan: Plan, action: ResourceAction) -> JSON:
 def _after(action: ResourceAction) -> JSON:
     if action.action is Action.DELETE:
         return None
-    if action.action in (Action.FORGET, Action.IMPORT) and action.step.wanted is None:
+    if action.action is Action.FORGET and action.step.wanted is None:
         return action.before
     wanted = block.data_of(action.step.wanted)
     if action.action is Action.UPDATE and isinstance(action.before, dict) and isinstance(wanted, dict):
@@ -173,23 +172,6 @@ def _drift(deviation: Deviation) -> JSON:
         "after_sensitive": _flags(hidden),
     }
     return {**_head(deviation.address), "change": change}
-
-
-def _outputs(plan: Plan) -> JSON:
-    before = plan.outputs_before or {}
-    data = {}
-    for name in sorted({*before, *plan.outputs}):
-        old, new = before.get(name), plan.outputs.get(name)
-        actions = "no-op" if old == new else "create" if old is None else "delete" if new is None else "update"
-        data[name] = {
-            "actions": [actions],
-            "before": old,
-            "after": new,
-            "after_unknown": False,
-            "before_sensitive": False,
-            "after_sensitive": False,
-        }
-    return data
 
 
 def _own(plan: Plan) -> JSON:

@@ -17,7 +17,6 @@ _SYMBOLS = {
     Action.REPLACE: "-/+",
     Action.DELETE: "-",
     Action.FORGET: " ",
-    Action.IMPORT: " ",
 }
 _LEGEND = {
     Action.CREATE: "  {} create",
@@ -31,7 +30,6 @@ _HEADINGS = {
     Action.REPLACE: "must be replaced",
     Action.DELETE: "will be destroyed",
     Action.FORGET: "will be kept (forgotten)",
-    Action.IMPORT: "will be imported",
 }
 
 
@@ -42,7 +40,6 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
         outside.deviations(plan, paint),
         notice.unreachable(plan, paint),
         _actions(plan, actions, paint),
-        _outputs(plan, paint),
         notice.unplaced(plan, paint),
         notice.refusals(plan, paint),
         notice.unmanaged(plan, paint),
@@ -58,10 +55,9 @@ def summary(plan: Plan) -> str:
     if not changes(plan):
         return IN_SYNC
     count = plan.count
-    imported = f"{count(Operation.ADOPT)} to import, " if count(Operation.ADOPT) else ""
     forgotten = f", {count(Operation.FORGET)} to forget" if count(Operation.FORGET) else ""
     return (
-        f"Plan: {imported}{count(Operation.CREATE)} to add, {count(Operation.UPDATE)} to change, "
+        f"Plan: {count(Operation.CREATE)} to add, {count(Operation.UPDATE)} to change, "
         f"{count(Operation.DELETE)} to destroy{forgotten}."
     )
 
@@ -114,7 +110,7 @@ def _where(action: ResourceAction) -> str:
 
 def _remarks(action: ResourceAction) -> Iterator[str]:
     step = action.step
-    if step.reason and action.action in (Action.REPLACE, Action.DELETE, Action.FORGET, Action.IMPORT):
+    if step.reason and action.action in (Action.REPLACE, Action.DELETE, Action.FORGET):
         yield line(step.reason)
     if step.partial:
         yield "completes what an interrupted run left"
@@ -139,24 +135,6 @@ def _block(action: ResourceAction, paint: Paint) -> Iterator[str]:
         lines = block.changed(action.changes, paint, replaces=replaces)
         rest = block.hidden(step.wanted, action.before, action.changes)
         yield from block.block(symbol if symbol != " " else "~", action.address, [*lines, *rest], paint)
-
-
-def _outputs(plan: Plan, paint: Paint) -> Iterator[str]:
-    if plan.outputs_before is None or plan.outputs_before == plan.outputs:
-        return
-    before, after = plan.outputs_before, plan.outputs
-    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    if not names:
-        return
-    yield "Changes to Outputs:"
-    width = max(len(name) for name in names)
-    for name in names:
-        old, new = before.get(name), after.get(name)
-        symbol = "+" if old is None else "-" if new is None else "~"
-        arrow = (
-            value("", new if old is None else old) if None in (old, new) else f"{value('', old)} -> {value('', new)}"
-        )
-        yield f"  {block.painted(symbol, paint)} {name.ljust(width)} = {arrow}"
 
 
 def _impact(actions: list[ResourceAction], paint: Paint, confirmed: bool) -> Iterator[str]:

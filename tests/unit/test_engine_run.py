@@ -90,18 +90,6 @@ def test_run_of_update_changes_object_and_record(bench: Bench) -> None:
     assert [record.applied["size_bytes"] for record in bench.store.records(STACK)] == [2 * GIB]
 
 
-def test_run_of_adopt_records_what_the_mark_says_was_applied_and_writes_nothing(bench: Bench) -> None:
-    bench.run(create("server.db"))
-    bench.store.remove(STACK, Address.parse("server.db"))
-    bench.world.edit("hv1", "server.db", lambda server: replace(server, ram_mib=999))
-    writes = len(bench.world.writes)
-    seen = bench.seen("server.db")
-    report = bench.run(step(Operation.ADOPT, "server.db", Server(name="db", vcpus=1, ram_mib=128), **seen))
-    assert (report.adopted, report.exit_status) == (1, 0)
-    assert [(record.applied["ram_mib"], record.complete) for record in bench.store.records(STACK)] == [(128, True)]
-    assert len(bench.world.writes) == writes
-
-
 def test_run_of_forget_drops_the_record_and_needs_no_host(bench: Bench) -> None:
     bench.run(create("volume.data"))
     bench.hosts, calls = (), len(bench.world.calls)

@@ -75,7 +75,7 @@ def test_undeclared_field_keeps_its_value_in_after() -> None:
     [
         ("create", "Plan: 6 to add, 0 to change, 0 to destroy."),
         ("update", "Plan: 0 to add, 2 to change, 0 to destroy."),
-        ("replace", "Plan: 1 to import, 2 to add, 0 to change, 3 to destroy, 1 to forget."),
+        ("replace", "Plan: 2 to add, 0 to change, 3 to destroy, 1 to forget."),
         ("in_sync", "No changes. Your infrastructure matches the configuration."),
     ],
 )
@@ -111,7 +111,7 @@ def test_markdown_fence_is_longer_than_the_backticks_of_a_value() -> None:
 
 
 def test_gitlab_counts_both_halves_of_a_replacement() -> None:
-    assert gitlab_data(REPLACE) == {"create": 2, "update": 1, "delete": 3}
+    assert gitlab_data(REPLACE) == {"create": 2, "update": 0, "delete": 3}
 
 
 def test_json_plan_with_refusals_is_not_applyable() -> None:

@@ -40,7 +40,7 @@ EVENTS: tuple[Event, ...] = (
     StepDone("create server.web[0]", "create", WEB, "hv1", 3723.9),
     StepFailed("update server.db", "update", DB, "hv2", 3.2, "refused", "no space \x1b[31mleft", "free some"),
     StepSkipped("delete server.old", "delete", Address("server", "old"), "hv2", "update server.db"),
-    StepSkipped("adopt server.x", "adopt", Address("server", "x"), "hv2", "SIGINT"),
+    StepSkipped("forget server.x", "forget", Address("server", "x"), "hv2", "SIGINT"),
     RunEnded("r1", 2, 1, 2, 12.0, True),
 )
 RESULTS = (
@@ -48,7 +48,7 @@ RESULTS = (
     StepResult("update server.db", "update", DB, "hv2", Outcome.FAILED, 0.2, "refused", "no space\nleft", "free some"),
     StepResult("delete server.a", "delete", Address("server", "a"), "hv2", Outcome.SKIPPED, because="update server.db"),
     StepResult("forget volume.v", "forget", Address("volume", "v"), "hv2", Outcome.DONE),
-    StepResult("adopt server.x", "adopt", Address("server", "x"), "hv2", Outcome.DONE, 0.1),
+    StepResult("forget server.x", "forget", Address("server", "x"), "hv2", Outcome.DONE, 0.1),
 )
 
 

@@ -92,7 +92,6 @@ CREATE = Plan(
     ),
     placements=(PLACED, replace(PLACED, address=DB, host="hv2"), replace(PLACED, address=WEB1, kept=True)),
     outputs={"web_ips": ["10.20.0.10", "10.20.0.11"], "motd": "hello"},
-    outputs_before={},
 )
 _SCRIPT = "#!/bin/sh\necho one\necho two\necho three\n"
 UPDATE = Plan(
@@ -143,7 +142,6 @@ UPDATE = Plan(
     ),
     unchanged=(Unchanged(DB, "hv1"),),
     outputs={"ip": "10.0.0.2", "new": 1, "same": True},
-    outputs_before={"ip": "10.0.0.1", "old": [1, 2], "same": True},
 )
 REPLACE = Plan(
     "lab",
@@ -165,7 +163,6 @@ REPLACE = Plan(
             reason=UNWANTED,
         ),
         step(Operation.FORGET, DATA, reason="it is kept: on_destroy is keep"),
-        step(Operation.ADOPT, LAN, wanted=Network(), before=to_data(Network()), reason="it carries our mark"),
     ),
 )
 DRIFT = Plan(
@@ -240,7 +237,6 @@ DRIFT = Plan(
         ("delete volume.gone", "shrinking is not possible"),
     ),
     outputs={"web_ips": ["10.20.0.10"]},
-    outputs_before=None,
 )
 UNPLACED = Plan(
     "lab",

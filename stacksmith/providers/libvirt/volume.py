@@ -112,7 +112,7 @@ def _make_copy(host: LibvirtHost, mark: Mark, spec: Volume, link: Link) -> None:
     if volume is not None and pools.lookup(link, kind, origin) is not None:
         return
     if volume is not None and pools.lookup(link, kind, begun) is None:
-        raise Refused(f"volume {name} is there and is no copy of the image", "image", "remove it by hand, or adopt it")
+        raise Refused(f"volume {name} is there and is no copy of the image", "image", "remove it by hand")
     base = _image(host, spec, link)
     pools.create(link, kind, storage.volume_xml(begun, 0, "raw"))
     if volume is not None:

@@ -1,5 +1,8 @@
 """What is rendered as libvirt XML is read back as the spec it was made of (rule 3), without a host."""
 
+from functools import cache
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
@@ -30,10 +33,17 @@ from stacksmith.providers.libvirt import domain_read, domain_xml, mark_xml, netw
 from stacksmith.providers.libvirt.domain_xml import DiskFile, Parts
 
 POOL = "/var/lib/libvirt/stacksmith"
+SCHEMAS = Path("/usr/share/libvirt/schemas")  # of Debian's libvirt0
 SIZES = st.integers(1, 2**12).map(lambda n: n * 2**20)
 CHECKSUMS = st.sampled_from(["sha256:" + "ab" * 32, "sha256:" + "0" * 64, "sha512:" + "9f" * 64])
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20)
 WORDS = st.text("abcdefghij-0123456789", min_size=1, max_size=12)
+
+
+@cache
+def schema(kind: str) -> etree.RelaxNG:
+    """libvirt's own schema: what is rendered holds to it, so that no definition is validated again at a host."""
+    return etree.RelaxNG(etree.parse(SCHEMAS / f"{kind}.rng"))
 
 
 def mark_of(kind: str, name: str, spec: Server | Network, host: str | None = None) -> Mark:
@@ -132,6 +142,7 @@ def parts_of(spec: Server, mark: Mark) -> Parts:
 def test_server_rendered_reads_back_as_its_spec(spec: Server) -> None:
     mark = mark_of("server", "web", spec)
     root = domain_read.parse(domain_xml.render(spec, parts_of(spec, mark)))
+    schema("domain").assertValid(root)
     sizes = {d.device: d.size_bytes for d in spec.disks if d.size_bytes is not None}
     domain = domain_read.read(root, sizes, spec.power_state, spec.autostart, None)
     assert domain.spec == spec
@@ -187,7 +198,9 @@ def test_network_rendered_reads_back_as_its_spec(spec: Network, with_host: bool)
         fixed = (DhcpHost("52:54:00:00:00:02", "10.20.0.12", "b"), DhcpHost("52:54:00:00:00:01", "10.20.0.11", "a"))
         spec = Network(**{f: getattr(spec, f) for f in Network.__slots__} | {"hosts": fixed})
     mark = mark_of("network", "lan", spec, "hv1")
-    found = network_xml.read(network_xml.parse(network_xml.render(spec, mark)), spec.active, spec.autostart)
+    root = network_xml.parse(network_xml.render(spec, mark))
+    schema("network").assertValid(root)
+    found = network_xml.read(root, spec.active, spec.autostart)
     assert found.spec == spec
     assert found.mark == mark
     assert found.name == network_name("shop", mark.address)

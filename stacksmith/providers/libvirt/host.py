@@ -10,6 +10,7 @@ from lxml import etree
 
 from stacksmith.model.fleet import Host
 from stacksmith.providers.base import Deadline, TimedOut
+from stacksmith.providers.libvirt.absence import Absence
 from stacksmith.providers.libvirt.connection import ConnectionPool, Link
 from stacksmith.providers.libvirt.storage import Storage, VolumeFacts
 
@@ -20,8 +21,8 @@ T = TypeVar("T")
 class LibvirtHost:
     """A host as its drivers use it.
 
-    ``bases`` are the facts of image files already seen, by path; ``absent`` are uuids of domains that were just looked
-    for in vain, so that their create need not look again.
+    ``bases`` are the facts of image files already seen, by path;
+    ``no_domain`` and ``no_network`` tell what is not there.
     """
 
     name: str
@@ -30,11 +31,16 @@ class LibvirtHost:
     clock: Callable[[], float]
     storage: Storage
     bases: dict[str, VolumeFacts] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
+    no_domain: Absence = field(init=False)
+    no_network: Absence = field(init=False)
     looking: threading.Lock = field(default_factory=threading.Lock)
     _virt_type: str | None = None
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _locking: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.no_domain = Absence(lambda connect: connect.listAllDomains(0), self.clock)
+        self.no_network = Absence(lambda connect: connect.listAllNetworks(0), self.clock)
 
     def call(self, work: Callable[[Link], T], deadline: Deadline) -> T:
         """What ``work`` returns, run in the thread of a free connection. Raises: TimedOut, Transient, Refused, Gone."""

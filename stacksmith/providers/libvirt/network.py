@@ -2,11 +2,14 @@
 
 from functools import partial
 
+import libvirt
+
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import Network
 from stacksmith.providers.base import Contents, Deadline, Gone, Target
 from stacksmith.providers.libvirt import found, network_update, network_xml, reading
 from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.found import NetworkText
 from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.ownership import owned_network
 
@@ -22,7 +25,7 @@ class NetworkDriver:
         return self._read(mark, self._host.default_deadline())
 
     def _read(self, mark: Mark, deadline: Deadline) -> Found | None:
-        text = self._host.call(partial(reading.network_text, uuid=mark.uuid), deadline)
+        text = self._host.call(partial(_text, self._host, mark.uuid), deadline)
         network = found.network(text, self._host.name) if text is not None else None
         return network if isinstance(network, Found) else None
 
@@ -30,8 +33,10 @@ class NetworkDriver:
         """Finds or makes, starts, and sets autostart. Raises: Refused when the name or a subnet is taken."""
         spec = target.wanted
         assert isinstance(spec, Network)
-        self._host.call(partial(_make, target.mark, spec), deadline)
-        return self._must_read(target.mark, deadline)
+        text = self._host.call(partial(_make, self._host, target, spec), deadline)
+        made = found.network(text, self._host.name)
+        assert isinstance(made, Found)  # it carries the mark that was looked at
+        return made
 
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Applies the changes: DHCP and DNS live, the rest by restarting the network and plugging its guests again."""
@@ -49,15 +54,26 @@ class NetworkDriver:
         return read
 
 
-def _make(mark: Mark, spec: Network, link: Link) -> None:
-    network = owned_network(link, mark)
-    if network is None or not network.isPersistent():
+def _text(host: LibvirtHost, uuid: str, link: Link) -> NetworkText | None:
+    return None if host.no_network.is_absent(uuid, link) else reading.network_text(link, uuid)
+
+
+def _make(host: LibvirtHost, target: Target, spec: Network, link: Link) -> NetworkText:
+    mark = target.mark
+    absent = target.found is None and host.no_network.is_absent(mark.uuid, link)
+    host.no_network.begin(mark.uuid)
+    network = None if absent else owned_network(link, mark)
+    active, autostart = network is not None and bool(network.isActive()), False
+    if network is not None and network.isPersistent():
+        autostart = bool(network.autostart())
+    else:
         network = link.connect.networkDefineXML(network_xml.render(spec, mark))
-    started = network.isActive()
-    if spec.active and not started:
+    if spec.active and not active:
         network.create()
-    if spec.autostart != bool(network.autostart()):
+    if spec.autostart != autostart:
         network.setAutostart(int(spec.autostart))
+    saved = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+    return NetworkText(saved if active or spec.active else None, saved, spec.autostart)
 
 
 def _remove(mark: Mark, link: Link) -> None:

@@ -48,10 +48,10 @@ class _Node:
 
 def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot:
     """The host as it is. Raises: Transient, TimedOut."""
-    with ThreadPoolExecutor(3) as threads:
+    with ThreadPoolExecutor(2) as threads:  # where there are few domains, the networks are read on their connection
         reading_domains = threads.submit(_domain_texts, host, deadline)
-        reading_networks = threads.submit(host.call, _read_networks, deadline)
         reading_node = threads.submit(host.call, partial(_read_node, host, scope), deadline)
+        reading_networks = threads.submit(host.call, _read_networks, deadline)
     networks, node = reading_networks.result(), reading_node.result()
     images: dict[str, VolumeFacts | None] = dict(node.images)
     domains = [found.parse_domain(text) for text in reading_domains.result()]

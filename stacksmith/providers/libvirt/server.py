@@ -45,11 +45,9 @@ class ServerDriver:
         return self._read(mark, self._host.default_deadline())
 
     def _read(self, mark: Mark, deadline: Deadline) -> Found | None:
-        text = self._host.call(partial(reading.domain_text, uuid=mark.uuid), deadline)
+        text = self._host.call(partial(_text, self._host, mark.uuid), deadline)
         if text is None:
-            self._host.absent.add(mark.uuid)
             return None
-        self._host.absent.discard(mark.uuid)
         domain = found.parse_domain(text)
         if domain.effect.mark is None:
             return None
@@ -91,6 +89,10 @@ class ServerDriver:
         self._host.call(partial(server_disk.remove_files, self._host, target.mark), deadline)
 
 
+def _text(host: LibvirtHost, uuid: str, link: Link) -> found.DomainText | None:
+    return None if host.no_domain.is_absent(uuid, link) else reading.domain_text(link, uuid)
+
+
 def _config_drive(target: Target, contents: Contents) -> tuple[str, bytes] | None:
     spec = target.wanted
     assert isinstance(spec, Server)
@@ -114,11 +116,10 @@ def _make(
     assert isinstance(spec, Server)
     if not _ends_with_definition(target):
         mark = replace(mark, applied=None)  # until all is done
-    there = None
-    if mark.uuid in host.absent:
-        host.absent.discard(mark.uuid)
-    else:
-        there = owned_domain(link, mark)  # even when no mark was found: defining it would take over an unmarked one
+    absent = target.found is None and host.no_domain.is_absent(mark.uuid, link)
+    host.no_domain.begin(mark.uuid)
+    # Even when no mark was found: defining it would take over an unmarked one.
+    there = None if absent else owned_domain(link, mark)
     if there is not None and there.isActive() and there.isPersistent():
         _set_autostart(there, spec)
         return None
@@ -132,7 +133,7 @@ def _make(
         ramdisk=server_disk.kernel_path(host, spec.ramdisk, "ramdisk", link),
     )
     xml = domain_xml.render(spec, parts)
-    _set_autostart(link.connect.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), spec)
+    _set_autostart(link.connect.defineXMLFlags(xml, 0), spec)
     return xml
 
 

@@ -11,6 +11,7 @@ from stacksmith.cli.clock import timestamp
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
+    from stacksmith.engine import session
     from stacksmith.engine.session import Options
     from stacksmith.events import Event
     from stacksmith.model.change import Impact
@@ -57,8 +58,10 @@ def confirmed(call: Call, question: str, verb: str) -> bool:
     return False
 
 
-def carry_out(call: Call, options: "Options", plan: "Plan", manner: Manner) -> int:
-    """Runs the plan, shows what happens, and returns the exit status."""
+def carry_out(
+    call: Call, options: "Options", plan: "Plan", manner: Manner, made: "session.Planned | None" = None
+) -> int:
+    """Runs the plan, shows what happens, and returns the exit status. ``made``: the plan was made in this process."""
     from stacksmith.engine import session
     from stacksmith.views.outcome import outcome_text
 
@@ -78,7 +81,7 @@ def carry_out(call: Call, options: "Options", plan: "Plan", manner: Manner) -> i
             for each in sinks:
                 each(event)
 
-        report = session.apply(options, plan, sink, what)
+        report = session.apply(options, plan, sink, what, made)
     call.screen.answer("\n" + outcome_text(report, manner.command, call.screen.paint))
     if manner.command == "apply" and plan.outputs and report.exit_status == 0:
         show_outputs(call, session.outputs_after(options, plan))

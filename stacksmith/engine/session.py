@@ -57,12 +57,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with what it was made from."""
+    """A plan with what it was made from. ``sessions`` are hosts that are still open, for writing."""
 
     plan: Plan
     snapshot: Snapshot
     stack: Stack
     diagnostics: tuple[Diagnostic, ...] = ()
+    sessions: Mapping[str, Session] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +94,25 @@ def load(options: Options) -> Loaded:
 
 def plan(options: Options) -> Planned:
     """What an apply would do. Opens hosts and the store read-only. Raises: Faults."""
+    with _planning(options, read_only=True) as planned:
+        return planned
+
+
+@contextmanager
+def planning(options: Options) -> Iterator[Planned]:
+    """The same with the hosts opened for writing and kept open, for an apply in this process. Raises: Faults."""
+    with _planning(options, read_only=False) as planned:
+        yield planned
+
+
+@contextmanager
+def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
     with _store(stack, read_only=True) as store:
         records = store.records(stack.name)
-    with _read_hosts(stack, records) as snapshot:
-        pass
-    return Planned(_planned(stack, snapshot, records, options), snapshot, stack, diagnostics)
+    with _read_hosts(stack, records, read_only) as read:
+        made = _planned(stack, read.snapshot, records, options)
+        yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 
 def survey(options: Options) -> tuple[Stack, Snapshot]:
@@ -106,25 +120,31 @@ def survey(options: Options) -> tuple[Stack, Snapshot]:
     stack, _ = _loaded(options)
     with _store(stack, read_only=True) as store:
         records = store.records(stack.name)
-    with _read_hosts(stack, records) as snapshot:
-        return stack, snapshot
+    with _read_hosts(stack, records) as read:
+        return stack, read.snapshot
 
 
-def apply(options: Options, planned: Plan, sink: Callable[[Event], None], what: ApplyOptions) -> Report:
-    """Walks the plan, and only it. Holds the stack's lease meanwhile.
+def apply(
+    options: Options,
+    planned: Plan,
+    sink: Callable[[Event], None],
+    what: ApplyOptions,
+    made: Planned | None = None,
+) -> Report:
+    """Walks the plan, and only it. Holds the stack's lease meanwhile. ``made`` is what ``planning`` gave, if it did.
 
     Raises: NotAllowed before anything is done; Faults; Locked.
     """
     if found := barred(planned, what.allowed, what.overwrite_drift):
         raise NotAllowed(found)
-    stack, _ = _loaded(options)
+    stack = made.stack if made is not None else _loaded(options)[0]
     with _store(stack, read_only=True) as store:
         faults = strange(stack, planned, store.records(stack.name))
     if faults:
         raise Faults(faults)
     _check_drives(stack, planned)
     with _store(stack, read_only=False) as store:
-        with _open_hosts(stack, planned) as sessions:
+        with _open_hosts(stack, planned, made.sessions if made is not None else {}) as sessions:
             contents = _contents(stack, options.environment)
             report = _run(planned, sessions, store, contents, sink, what)
         for each in planned.unchanged:
@@ -170,8 +190,8 @@ def rebuild(options: Options) -> tuple[Record, ...]:
     stack, _ = _loaded(options)
     with _store(stack, read_only=False) as store:
         before = store.records(stack.name)
-        with _read_hosts(stack, before) as snapshot:
-            pass
+        with _read_hosts(stack, before) as read:
+            snapshot = read.snapshot
         unread = {h.host for h in snapshot.unreachable}
         found = stood_on(live(snapshot))
         there = {f.address for f in found}
@@ -200,19 +220,22 @@ def _store(stack: Stack, read_only: bool) -> Iterator[Store]:
 
 
 @contextmanager
-def _read_hosts(stack: Stack, records: tuple[Record, ...]) -> Iterator[Snapshot]:
-    """The fleet's hosts as read, and open read-only. A failed host is not connected to: what it had is unknown."""
+def _read_hosts(stack: Stack, records: tuple[Record, ...], read_only: bool = True) -> Iterator[Sessions]:
+    """The fleet's hosts, open and read. A failed host is not connected to: what it had is unknown."""
     hosts = {name: host for name, host in stack.fleet.hosts.items() if host.state != "failed"}
-    with observe(hosts, _opener(read_only=True), scope_of(stack, records)) as sessions:
+    with observe(hosts, _opener(read_only), scope_of(stack, records)) as sessions:
         left = [HostSnapshot(n, "marked failed in the fleet file") for n in stack.fleet.hosts if n not in hosts]
-        yield Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
+        snapshot = Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
+        yield Sessions(snapshot, sessions.sessions)
 
 
-def _open_hosts(stack: Stack, planned: Plan) -> Sessions:
+@contextmanager
+def _open_hosts(stack: Stack, planned: Plan, already: Mapping[str, Session]) -> Iterator[Mapping[str, Session]]:
     """The hosts that the plan acts on, open for writing and not read: each step reads its own object."""
-    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET}
+    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET} - set(already)
     hosts = {name: stack.fleet.hosts[name] for name in acted_on if name in stack.fleet.hosts}
-    return observe(hosts, _opener(read_only=False), None)
+    with observe(hosts, _opener(read_only=False), None) as opened:
+        yield {**already, **opened.sessions}
 
 
 def _opener(read_only: bool) -> Callable[[str, Host, Deadline], Session]:
@@ -221,7 +244,7 @@ def _opener(read_only: bool) -> Callable[[str, Host, Deadline], Session]:
 
 def _run(
     planned: Plan,
-    sessions: Sessions,
+    sessions: Mapping[str, Session],
     store: Store,
     contents: Contents,
     sink: Callable[[Event], None],
@@ -232,7 +255,7 @@ def _run(
     options = RunOptions(run=holder.run, command=what.command, allowed=what.allowed, parallel=what.parallel, stop=stop)
     patience = Patience(what.lock_timeout_seconds, sleep=stop.sleep)
     with interruptible(stop), held(store, planned.stack, holder, sink, stop.request, patience):
-        return run(planned, sessions.sessions, store, contents, sink, options)
+        return run(planned, sessions, store, contents, sink, options)
 
 
 def _check_drives(stack: Stack, planned: Plan) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from stacksmith import lab
-from stacksmith.model.realised import Server
+from stacksmith.model.realised import Server, Volume
 from stacksmith.providers.base import Refused, Scope, TimedOut, Transient
-from tests.e2e.libvirt_parts import deadline, declared, session, target
+from tests.e2e.libvirt_parts import MIB, deadline, declared, session, target
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -39,8 +39,8 @@ def test_frozen_daemon_costs_at_most_the_deadline(lab_dir: Path) -> None:
 def test_connection_lost_in_use_is_transient_and_opened_again(lab_dir: Path) -> None:
     host = declared(lab_dir)
     opened = session(host)
-    read = opened.drivers["server"].read
-    mark = target("hang", "server.web", Server("web", 1, 32)).mark
+    read = opened.drivers["volume"].read
+    mark = target("hang", "volume.data", Volume(MIB)).mark
     assert read(mark) is None
     lab.kill_daemon(lab_dir, "hv1")
     try:

@@ -69,17 +69,17 @@ def _planned(call: Call, options: "Options", manner: Manner, yes: bool) -> int:
     from stacksmith.engine import session
     from stacksmith.views.plan_text import plan_text
 
-    planned = session.plan(options)
-    call.warn(planned.diagnostics)
-    call.screen.answer(plan_text(planned.plan, call.screen.paint))
-    if refused(call, planned.plan, manner):
-        return Status.REFUSED
-    if not planned.plan.steps:
-        show_outputs(call, planned.plan.outputs)
-        return unread(planned.plan)
-    if not yes and not confirmed(call, _QUESTION, "apply"):
-        return Status.ERROR
-    return carry_out(call, options, planned.plan, manner)
+    with session.planning(options) as planned:
+        call.warn(planned.diagnostics)
+        call.screen.answer(plan_text(planned.plan, call.screen.paint))
+        if refused(call, planned.plan, manner):
+            return Status.REFUSED
+        if not planned.plan.steps:
+            show_outputs(call, planned.plan.outputs)
+            return unread(planned.plan)
+        if not yes and not confirmed(call, _QUESTION, "apply"):
+            return Status.ERROR
+        return carry_out(call, options, planned.plan, manner, planned)
 
 
 def _saved(call: Call, path: Path, manner: Manner) -> int:

@@ -31,15 +31,15 @@ def command(
 
     call = call.on(what)
     options = call.options(destroy=True, targets=tuple(targets or ()), excludes=tuple(excludes or ()))
-    planned = session.plan(options)
-    call.warn(planned.diagnostics)
-    call.screen.answer(plan_text(planned.plan, call.screen.paint))
-    # The answer to the question allows what it is about.
-    manner = Manner("destroy", Impact.DATA_LOSS, True, lock_timeout, parallel, json_into)
-    if refused(call, planned.plan, manner):
-        return Status.REFUSED
-    if not planned.plan.steps:
-        return unread(planned.plan)
-    if not yes and not confirmed(call, _QUESTION, "destroy"):
-        return Status.ERROR
-    return carry_out(call, options, planned.plan, manner)
+    with session.planning(options) as planned:
+        call.warn(planned.diagnostics)
+        call.screen.answer(plan_text(planned.plan, call.screen.paint))
+        # The answer to the question allows what it is about.
+        manner = Manner("destroy", Impact.DATA_LOSS, True, lock_timeout, parallel, json_into)
+        if refused(call, planned.plan, manner):
+            return Status.REFUSED
+        if not planned.plan.steps:
+            return unread(planned.plan)
+        if not yes and not confirmed(call, _QUESTION, "destroy"):
+            return Status.ERROR
+        return carry_out(call, options, planned.plan, manner, planned)

@@ -33,7 +33,8 @@ class NetworkDriver:
         """Finds or makes, starts, and sets autostart. Raises: Refused when the name or a subnet is taken."""
         spec = target.wanted
         assert isinstance(spec, Network)
-        text = self._host.call(partial(_make, self._host, target, spec), deadline)
+        with self._host.alone("networks", deadline):  # libvirt gives two that come at once the same bridge
+            text = self._host.call(partial(_make, self._host, target, spec), deadline)
         made = found.network(text, self._host.name)
         assert isinstance(made, Found)  # it carries the mark that was looked at
         return made

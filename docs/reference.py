@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from stacksmith.cli.app import app
 from stacksmith.model.codes import CODES
-from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, VolumeType
+from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciSpec, VolumeType
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
 from stacksmith.model.kinds.keypair import KeypairSpec
@@ -30,7 +30,8 @@ STACK: dict[str, type[BaseModel]] = {
     "servers: wait_for": WaitForSpec,
 }  # fmt: skip
 FLEET: dict[str, type[BaseModel]] = {
-    "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "hosts": Host, "hosts: volume_types": VolumeType,
+    "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "hosts": Host,
+    "hosts: volume_types": VolumeType, "hosts: pci": PciSpec,
 }  # fmt: skip
 EXITS = {
     "plan": "0; with `--detailed-exitcode` 0 nothing to do, 1 error, 2 changes",

@@ -1,9 +1,10 @@
 """The fleet file: what there is. Written by the operator."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from stacksmith.model.hardware import PciDevice, cpu_numbers
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.spec import Spec
@@ -14,6 +15,37 @@ class VolumeType(Spec):
 
     pool: str = Field("stacksmith", description="Name of the libvirt storage pool")
     path: str = Field("/var/lib/libvirt/stacksmith", description="Directory of the pool on the host")
+
+
+def _cpu_set(text: str) -> str:
+    cpu_numbers(text)
+    return text
+
+
+CpuSet = Annotated[str, AfterValidator(_cpu_set)]
+_HEX = "^[0-9a-f]{4}$"
+_ADDRESS = r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
+
+
+class PciSpec(Spec):
+    """PCI devices of a host that servers may have for themselves, as Nova's ``[pci]device_spec``."""
+
+    vendor_id: str | None = Field(None, pattern=_HEX, description="Four hexadecimal digits; none is any")
+    product_id: str | None = Field(None, pattern=_HEX, description="Four hexadecimal digits; none is any")
+    address: str | None = Field(None, pattern=_ADDRESS, description="As 0000:81:00.1; none is any")
+    resource_class: str | None = Field(
+        None, pattern="^CUSTOM_[A-Z0-9_]+$", description="Default CUSTOM_PCI_<vendor>_<product>"
+    )
+    traits: list[str] = Field(default_factory=list, description="Traits of each of these devices")
+
+    def offers(self, device: PciDevice) -> bool:
+        """True for a device that this is about."""
+        pairs = (
+            (self.vendor_id, device.vendor_id),
+            (self.product_id, device.product_id),
+            (self.address, device.address),
+        )
+        return all(wanted in (None, have) for wanted, have in pairs)
 
 
 class Host(Spec):
@@ -27,6 +59,11 @@ class Host(Spec):
     volume_types: dict[str, VolumeType] = Field(default_factory=lambda: {"local": VolumeType()})
     allocation_ratios: dict[str, float] = Field(default_factory=dict, description="By resource class")
     reserved: dict[str, int] = Field(default_factory=dict, description="By resource class, kept for the host itself")
+    cpu_shared_set: CpuSet | None = Field(None, description="CPUs that VCPU counts, as 0-3; default: all others")
+    cpu_dedicated_set: CpuSet | None = Field(
+        None, description="CPUs that PCPU counts: given whole to servers with hw:cpu_policy dedicated"
+    )
+    pci: list[PciSpec] = Field(default_factory=list, description="PCI devices that servers may have for themselves")
     state: Literal["enabled", "disabled", "drain", "failed"] = Field(
         "enabled", description="All but enabled take no new servers; a failed host is not connected to"
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stacksmith.address import Address
+from stacksmith.model.hardware import NO_HARDWARE, NOTHING_HELD, Hardware, Holding
 from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.types import JSON
 
@@ -56,6 +57,7 @@ class Found:
     saved: Realised | None = None
     partial: bool = False
     usage: Resources = Resources()
+    holds: Holding = NOTHING_HELD
     facts: Mapping[str, JSON] = field(default_factory=dict)
     problem: str | None = None  # why the object cannot be read or used: "file is missing: …"
 
@@ -74,6 +76,7 @@ class Unmanaged:
     owner: str | None = None
     usage: Resources = Resources()
     detail: str = ""
+    holds: Holding = NOTHING_HELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class HostSnapshot:
     found: tuple[Found, ...] = ()
     unmanaged: tuple[Unmanaged, ...] = ()
     facts: Mapping[str, JSON] = field(default_factory=dict)
+    hardware: Hardware = NO_HARDWARE
 
 
 @dataclass(frozen=True, slots=True)

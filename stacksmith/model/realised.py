@@ -55,6 +55,20 @@ class Nic:
 
 
 @dataclass(frozen=True, slots=True)
+class NumaCell:
+    """A NUMA cell of a guest: the numbers of its vCPUs and its memory, all of it from cell ``host_cell`` of the host.
+
+    ``pins``: for each of ``vcpus`` the host CPUs that it may run on; one CPU is its own. None are all the host's.
+    """
+
+    id: int
+    vcpus: tuple[int, ...]
+    ram_mib: int
+    host_cell: int | None = None
+    pins: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigDrive:
     """The config drive: ``format`` is configdrive or nocloud, ``digest`` the sha256 of its logical content."""
 
@@ -64,7 +78,11 @@ class ConfigDrive:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server with its local disks. ``kernel`` and ``ramdisk`` are checksums of image files on the host."""
+    """A server with its local disks. ``kernel`` and ``ramdisk`` are checksums of image files on the host.
+
+    ``page_size`` is that of the large pages that its memory is in (``2M``), empty for ordinary ones. ``pci_devices``
+    are addresses of host devices that the guest has for itself, in order.
+    """
 
     name: str
     vcpus: int
@@ -89,6 +107,9 @@ class Server:
     autostart: bool = True
     metadata: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    numa_cells: tuple[NumaCell, ...] = ()
+    page_size: str = ""
+    pci_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stacksmith.placement.tree.provider import Provider
 
 UNLIMITED = -1
 MAX_UNIT = 2**31 - 1
@@ -37,7 +41,8 @@ class HostState:
     """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
 
     ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests, and ``state_reason`` says
-    why it is not. ``problem`` says why a host is not reachable.
+    why it is not. ``problem`` says why a host is not reachable. ``parts`` are the providers below the host, whose uuid
+    is its name; ``parts_used`` what is used of them, by uuid and class.
     """
 
     name: str
@@ -51,3 +56,5 @@ class HostState:
     groups: Mapping[str, int] = field(default_factory=dict)
     reachable: bool = True
     problem: str = ""
+    parts: tuple["Provider", ...] = ()
+    parts_used: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

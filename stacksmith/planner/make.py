@@ -17,8 +17,9 @@ from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.planner.edge import connect
 from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import ordered, selected
+from stacksmith.planner.inventory import host_states
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import host_states, schedule
+from stacksmith.planner.schedule import schedule
 from stacksmith.providers.base import ProviderType
 
 _SUPERSEDED = ".superseded-"

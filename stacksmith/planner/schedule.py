@@ -5,16 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from stacksmith.address import Address
-from stacksmith.model.fleet import Fleet
-from stacksmith.model.found import Found, Resources, Snapshot
+from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.allocate import place
-from stacksmith.placement.host import HostState, Inventory
 from stacksmith.placement.request import Group, Request
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.build import Draft
+from stacksmith.planner.inventory import host_states
 
 GIB = 2**30
 EXPLAINED = 200  # verdict tables are kept for this many new servers; failures always explain themselves
@@ -132,42 +131,3 @@ def _volume_requests(
             host=pinned.host if pinned else None,
         ))  # fmt: skip
     return requests
-
-
-def host_states(
-    fleet: Fleet, snapshot: Snapshot, leaving: Iterable[Found], members: Mapping[str, Mapping[str, int]]
-) -> list[HostState]:
-    """The fleet as placement sees it: what really runs counts as used, unmanaged guests included."""
-    taken: dict[str, Resources] = defaultdict(Resources)
-    gone = {(f.host, f.address) for f in leaving}
-    for snap in snapshot.hosts:
-        for found in snap.found:
-            if (found.host, found.address) not in gone:
-                taken[snap.host] += found.usage
-        for other in snap.unmanaged:
-            taken[snap.host] += other.usage
-    states = []
-    for snap in snapshot.hosts:
-        host = fleet.hosts[snap.host]
-        ratios = fleet.defaults.allocation_ratios | host.allocation_ratios
-        reserved = fleet.defaults.reserved | host.reserved
-        used = taken[snap.host]
-        totals = {"VCPU": snap.capacity.vcpus, "MEMORY_MB": snap.capacity.memory_mib, "DISK_GB": snap.capacity.disk_gib}
-        states.append(HostState(
-            name=snap.host,
-            inventories={
-                name: Inventory(total=total, reserved=reserved.get(name, 0) if total >= 0 else 0,
-                                allocation_ratio=ratios.get(name, 1.0))
-                for name, total in totals.items()
-            },
-            used={"VCPU": used.vcpus, "MEMORY_MB": used.memory_mib, "DISK_GB": used.disk_gib},
-            traits=frozenset(host.traits),
-            availability_zone=host.availability_zone,
-            aggregates=frozenset(host.aggregates),
-            state=host.state,
-            state_reason=host.state_reason or "",
-            groups=dict(members.get(snap.host, {})),
-            reachable=snap.error is None,
-            problem=snap.error or "",
-        ))  # fmt: skip
-    return states

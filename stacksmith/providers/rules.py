@@ -186,6 +186,9 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "autostart": _live,
         "metadata": _live,
         "tags": _live,
+        "numa_cells": _restart,
+        "page_size": _restart,
+        "pci_devices": _restart,
     },
     "volume": {
         "size_bytes": _volume_size,

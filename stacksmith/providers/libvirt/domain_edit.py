@@ -8,7 +8,7 @@ from lxml import etree
 
 from stacksmith.model.change import Change
 from stacksmith.model.realised import Disk, Server
-from stacksmith.providers.libvirt import domain_read, domain_xml
+from stacksmith.providers.libvirt import domain_read, domain_xml, numa_xml
 from stacksmith.providers.libvirt.domain_xml import CONFIG_DEVICE, Parts, child
 from stacksmith.providers.libvirt.topology import topology
 
@@ -96,6 +96,14 @@ def _cpu(root: etree._Element, edit: Edit) -> None:
         domain_xml.set_topology(root, edit.spec)
 
 
+def _numa(root: etree._Element, edit: Edit) -> None:
+    numa_xml.set_numa(root, edit.spec)
+
+
+def _pci_devices(root: etree._Element, edit: Edit) -> None:
+    numa_xml.set_pci_devices(root, edit.spec)
+
+
 def _machine(root: etree._Element, edit: Edit) -> None:
     """Another family has other buses: addresses and PCI controllers are given anew."""
     wanted = edit.spec.machine_type or "q35"
@@ -150,6 +158,8 @@ _EDITS: tuple[tuple[tuple[str, ...], Callable[[etree._Element, Edit], None]], ..
     (("ram_mib", "max_ram_mib"), _memory),
     (("vcpus", "max_vcpus"), _vcpus),
     (("cpu_mode", "cpu_sockets", "cpu_cores", "cpu_threads"), _cpu),
+    (("numa_cells", "page_size"), _numa),
+    (("pci_devices",), _pci_devices),
     (("machine_type",), _machine),
     (("kernel", "ramdisk", "command_line"), _kernel),
     (("disks",), _disks),

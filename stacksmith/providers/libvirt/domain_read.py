@@ -13,10 +13,11 @@ from lxml import etree
 
 from stacksmith.address import Address, identity
 from stacksmith.model.found import Mark
+from stacksmith.model.hardware import NOTHING_HELD, Holding
 from stacksmith.model.naming import network_name, volume_name
 from stacksmith.model.realised import ConfigDrive, Disk, Nic, Server
 from stacksmith.model.types import JSON
-from stacksmith.providers.libvirt import mark_xml, native
+from stacksmith.providers.libvirt import mark_xml, native, numa_xml
 from stacksmith.providers.libvirt.domain_xml import CONFIG_DEVICE, WHOLE_MODES, default_serial
 
 _KIB_PER_UNIT = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 2**20, "G": 2**20}
@@ -41,6 +42,7 @@ class Domain:
     actual: Server
     limits: tuple[int, int]
     files: Mapping[str, str] = field(default_factory=dict)
+    holds: Holding = NOTHING_HELD
 
 
 def parse(xml: str) -> etree._Element:
@@ -86,6 +88,9 @@ def read(
         autostart=autostart,
         metadata=dict(details.metadata),
         tags=details.tags,
+        numa_cells=numa_xml.read_cells(root),
+        page_size=numa_xml.read_page_size(root),
+        pci_devices=numa_xml.read_pci_devices(root),
     )
     return Domain(
         name=name,
@@ -95,6 +100,7 @@ def read(
         actual=actual,
         limits=(max_vcpus or now_vcpus, max_ram or ram),
         files={target(d): path for d in root.findall("devices/disk") if (path := _path(d))},
+        holds=numa_xml.read_holding(root, ram),
     )
 
 

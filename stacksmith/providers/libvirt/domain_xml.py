@@ -13,7 +13,7 @@ from stacksmith.address import Address, identity
 from stacksmith.model.found import Mark
 from stacksmith.model.naming import network_name, server_name
 from stacksmith.model.realised import ConfigDrive, Disk, Nic, Server
-from stacksmith.providers.libvirt import mark_xml
+from stacksmith.providers.libvirt import mark_xml, numa_xml
 from stacksmith.providers.libvirt.topology import topology
 
 SPARE_PORTS = 8  # pcie-root-ports kept free, so that disks and NICs can be attached to a running guest
@@ -53,6 +53,7 @@ def render(spec: Server, parts: Parts) -> str:
     set_firmware(root, spec.firmware, spec.secure_boot)
     set_kernel(root, parts.kernel, parts.ramdisk, spec.command_line)
     set_cpu(root, spec, parts.virt_type)
+    numa_xml.set_numa(root, spec)
     devices = child(root, "devices")
     for disk in spec.disks:
         devices.append(disk_element(disk, parts.files[disk.device], parts.mark))
@@ -60,6 +61,7 @@ def render(spec: Server, parts: Parts) -> str:
         devices.append(config_drive_element(parts.config_drive))
     for nic in spec.nics:
         devices.append(nic_element(nic, parts.mark.stack))
+    numa_xml.set_pci_devices(root, spec)
     return text(root)
 
 
@@ -138,7 +140,7 @@ def _add_devices(root: etree._Element, spec: Server, has_root_ports: bool) -> No
 def add_root_ports(devices: etree._Element, spec: Server) -> None:
     """A q35 machine's PCI slots: one for each device, and spare ones."""
     etree.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
-    used = 4 + len(spec.disks) + len(spec.nics)  # scsi, virtio-serial, balloon, rng
+    used = 4 + len(spec.disks) + len(spec.nics) + len(spec.pci_devices)  # scsi, virtio-serial, balloon, rng
     for index in range(1, used + SPARE_PORTS + 1):
         etree.SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
 
@@ -211,7 +213,8 @@ def set_kernel(root: etree._Element, kernel: str | None, ramdisk: str | None, co
 
 
 def set_cpu(root: etree._Element, spec: Server, virt_type: str) -> None:
-    """CPU mode and topology. Without a mode: the host's CPU with KVM, libvirt's default without."""
+    """CPU mode and topology. Without a mode: the host's CPU with KVM, libvirt's default without. The cells stay."""
+    numa = root.find("cpu/numa")
     _remove(root, "cpu")
     mode = spec.cpu_mode or ("host-passthrough" if virt_type == "kvm" else None)
     if mode is not None:
@@ -223,6 +226,8 @@ def set_cpu(root: etree._Element, spec: Server, virt_type: str) -> None:
             cpu.set("match", "exact")
             etree.SubElement(cpu, "model", fallback="forbid").text = mode
     set_topology(root, spec)
+    if numa is not None:
+        child(root, "cpu").append(numa)
 
 
 def set_topology(root: etree._Element, spec: Server) -> None:

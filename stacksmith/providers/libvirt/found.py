@@ -91,6 +91,7 @@ def server(read: ReadDomain, host: str, leases: Mapping[str, list[str]]) -> Foun
         mark=mark,
         partial=read.text.saved is None,  # transient: it would vanish when it stops
         usage=usage(effect.actual),
+        holds=effect.holds,
         facts=_server_facts(effect, leases),
         problem=_problem(read),
     )
@@ -134,7 +135,8 @@ def unmanaged_server(read: ReadDomain, host: str) -> Unmanaged:
     """A domain that is not of this stack."""
     effect = read.effect
     owner = f"{effect.mark.fleet}/{effect.mark.stack}" if effect.mark is not None else None
-    return Unmanaged("server", host, effect.name, effect.uuid, owner, usage(effect.actual), effect.actual.power_state)
+    used, state = usage(effect.actual), effect.actual.power_state
+    return Unmanaged("server", host, effect.name, effect.uuid, owner, used, state, effect.holds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class LibvirtHost:
     no_network: Absence = field(init=False)
     looking: threading.Lock = field(default_factory=threading.Lock)
     _virt_type: str | None = None
+    _capabilities: str | None = None
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _locking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,9 +62,15 @@ class LibvirtHost:
         if self.declared.virt_type != "auto":
             return self.declared.virt_type
         if self._virt_type is None:
-            root = etree.fromstring(link.connect.getCapabilities().encode())
+            root = etree.fromstring(self.capabilities(link).encode())
             self._virt_type = "qemu" if root.find("guest/arch/domain[@type='kvm']") is None else "kvm"
         return self._virt_type
+
+    def capabilities(self, link: Link) -> str:
+        """The host's capabilities, as they were when first asked for."""
+        if self._capabilities is None:
+            self._capabilities = str(link.connect.getCapabilities())
+        return self._capabilities
 
     @contextmanager
     def alone(self, name: str, deadline: Deadline) -> Iterator[None]:

@@ -5,17 +5,19 @@ Only calls that a read-only connection may make.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import libvirt
 
 from stacksmith.model.found import Found, HostSnapshot, Resources, Unmanaged
+from stacksmith.model.hardware import Hardware
 from stacksmith.providers.base import Deadline, Scope
 from stacksmith.providers.libvirt import found, inventory, reading, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.found import DomainText, NetworkText, ReadDomain
+from stacksmith.providers.libvirt.hardware import read_hardware
 from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.inventory import Shelf
 from stacksmith.providers.libvirt.storage import VolumeFacts
@@ -42,6 +44,7 @@ class _Networks:
 @dataclass(frozen=True, slots=True)
 class _Node:
     capacity: Resources
+    hardware: Hardware
     shelf: Shelf
     images: Mapping[str, VolumeFacts | None]
 
@@ -57,7 +60,7 @@ def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot
     domains = [found.parse_domain(text) for text in reading_domains.result()]
     shelf = _with_sizes(node.shelf, domains)
     facts = images | _volume_facts(host, shelf, deadline)
-    return _snapshot(host, scope, domains, networks, (node.capacity, inventory.Inventory(shelf, facts)))
+    return _snapshot(host, scope, domains, networks, (node, inventory.Inventory(shelf, facts)))
 
 
 def _domain_texts(host: LibvirtHost, deadline: Deadline) -> list[DomainText]:
@@ -150,11 +153,20 @@ def _read_node(host: LibvirtHost, scope: Scope, link: Link) -> _Node:
     pool = host.storage.find(link, host.storage.default)
     disk = -1 if pool is None else int(pool.info()[1] // found.GIB)
     volumes = host.storage.volumes(link)
+    hardware = read_hardware(link, host.capabilities(link), host.declared.pci)
     return _Node(
         Resources(cpus, memory // _KIB_PER_MIB, disk),
+        _with_memory(hardware, memory // _KIB_PER_MIB),
         Shelf(tuple(stored for stored, _ in volumes)),
         inventory.image_facts(volumes, scope),
     )
+
+
+def _with_memory(hardware: Hardware, memory_mib: int) -> Hardware:
+    """The only cell has all of the memory: capabilities tell what it was when the daemon started."""
+    if len(hardware.cells) != 1:
+        return hardware
+    return replace(hardware, cells=(replace(hardware.cells[0], memory_mib=memory_mib),))
 
 
 def _with_sizes(shelf: Shelf, domains: Sequence[ReadDomain]) -> Shelf:
@@ -172,7 +184,7 @@ def _snapshot(
     scope: Scope,
     domains: Sequence[ReadDomain],
     networks: _Networks,
-    storage: tuple[Resources, inventory.Inventory],
+    storage: tuple[_Node, inventory.Inventory],
 ) -> HostSnapshot:
     node, stored = storage
     ours: list[Found] = []
@@ -193,10 +205,11 @@ def _snapshot(
     others += stored.unmanaged(host.name, scope)
     return HostSnapshot(
         host=host.name,
-        capacity=node,
+        capacity=node.capacity,
+        hardware=node.hardware,
         found=tuple(sorted(ours, key=lambda f: (f.address, f.uuid))),
         unmanaged=tuple(sorted(others, key=lambda u: (u.kind, u.name))),
-        facts={"uri": host.declared.libvirt, "pool_missing": node.disk_gib < 0},
+        facts={"uri": host.declared.libvirt, "pool_missing": node.capacity.disk_gib < 0},
     )
 
 

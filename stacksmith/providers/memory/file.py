@@ -9,7 +9,8 @@ from pathlib import Path
 
 from stacksmith.address import Address
 from stacksmith.model.found import Mark, Resources
-from stacksmith.model.realised import Policy, from_data
+from stacksmith.model.hardware import hardware_of
+from stacksmith.model.realised import Policy, from_data, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Refused
 from stacksmith.providers.memory.fault import Call, Effect, Fault
@@ -100,6 +101,8 @@ def _host_text(state: HostState) -> str:
     """JSON with one object a line: easy to edit and to compare, and an object that did not change costs no work."""
     capacity = {name: getattr(state.capacity, name) for name in Resources.__slots__}
     parts = [f'   "capacity": {json.dumps(capacity)}']
+    if state.made_of is not None:
+        parts.append(f'   "hardware": {json.dumps(to_data(state.made_of))}')
     for kind in KINDS:
         lines = [f"    {json.dumps(name)}: {item.text}" for name, item in sorted(state.objects[kind].items())]
         parts.append(f'   "{kind}": {{' + ("\n" + ",\n".join(lines) + "\n   " if lines else "") + "}")
@@ -108,6 +111,7 @@ def _host_text(state: HostState) -> str:
 
 def _host(data: JSON) -> HostState:
     state = HostState(Resources(**data["capacity"]) if "capacity" in data else DEFAULT_CAPACITY)
+    state.made_of = hardware_of(data["hardware"]) if "hardware" in data else None
     for kind in KINDS:
         for name, item in data.get(kind, {}).items():
             state.put(_object(kind, name, item))

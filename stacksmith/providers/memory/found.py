@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from stacksmith.address import Address
 from stacksmith.model.found import Found, Resources, Unmanaged
+from stacksmith.model.hardware import Holding, holding
 from stacksmith.model.realised import Image, ImageFile, Network, Server, Volume
 from stacksmith.model.types import JSON
 from stacksmith.providers.memory.world import HostState, Object, Stage
@@ -29,6 +30,7 @@ def found(item: Object, address: Address, host: str, leases: Mapping[str, str]) 
         saved=None if parts else item.saved,
         partial=item.stage is not Stage.COMPLETE,
         usage=usage(item),
+        holds=holds(item),
         facts={} if parts else _facts(item, leases),
         problem=item.problem,
     )
@@ -66,7 +68,7 @@ def found_image(files: Sequence[tuple[ImageFile, Object]], address: Address, uui
 def unmanaged(item: Object, host: str) -> Unmanaged:
     """The object as one that is not this stack's."""
     owner = f"{item.mark.fleet}/{item.mark.stack}" if item.mark else None
-    return Unmanaged(item.kind, host, item.name, item.uuid, owner, usage(item))
+    return Unmanaged(item.kind, host, item.name, item.uuid, owner, usage(item), holds=holds(item))
 
 
 def usage(item: Object) -> Resources:
@@ -80,6 +82,12 @@ def usage(item: Object) -> Resources:
     if item.stage is Stage.PARTS:
         return Resources(disk_gib=disk)
     return Resources(spec.vcpus, spec.ram_mib, disk)
+
+
+def holds(item: Object) -> Holding:
+    """What placement counts of the host's parts."""
+    is_whole = isinstance(item.spec, Server) and item.stage is not Stage.PARTS
+    return holding(item.spec) if is_whole and isinstance(item.spec, Server) else Holding()
 
 
 def _gib(size_bytes: int) -> int:

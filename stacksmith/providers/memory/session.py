@@ -35,9 +35,9 @@ class MemorySession:
         self._world.reach(call, "begin", deadline)
         with self._world.reading(self.host) as state:
             mine, others = _sorted_out(state, scope, self.host)
-            capacity = state.capacity
+            capacity, hardware = state.capacity, state.hardware
         self._world.reach(call, "end", deadline)
-        return HostSnapshot(self.host, None, capacity, tuple(mine), tuple(others))
+        return HostSnapshot(self.host, None, capacity, tuple(mine), tuple(others), hardware=hardware)
 
     def close(self) -> None:
         """Nothing to give back."""

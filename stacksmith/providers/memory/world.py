@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from stacksmith.model.found import Mark, Resources
+from stacksmith.model.hardware import Cell, Hardware
 from stacksmith.model.realised import Realised, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, TimedOut
@@ -83,8 +84,15 @@ class HostState:
     """One host: objects by kind and native name. Changed only inside ``World.changing``."""
 
     capacity: Resources = DEFAULT_CAPACITY
+    made_of: Hardware | None = None
     objects: dict[str, dict[str, Object]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def hardware(self) -> Hardware:
+        """What it is made of; of a host of which nothing was said, one cell with all there is."""
+        cpus = tuple(range(self.capacity.vcpus))
+        return self.made_of or Hardware((Cell(0, cpus, self.capacity.memory_mib),))
 
     def put(self, item: Object) -> Object:
         """Stores the object under its name, in place of one with the same uuid."""
@@ -174,6 +182,11 @@ class World:
         """What the host has from now on."""
         with self.changing(host) as state:
             state.capacity = capacity
+
+    def set_hardware(self, host: str, hardware: Hardware) -> None:
+        """What the host is made of from now on."""
+        with self.changing(host) as state:
+            state.made_of = hardware
 
     def edit(self, host: str, address: str, change: Callable[[Any], Realised], saved: bool = False) -> Object:
         """Changes an object behind everybody's back, as an operator would; ``saved``: its persistent definition only.

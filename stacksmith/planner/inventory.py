@@ -1,0 +1,198 @@
+"""The hosts of a fleet as placement sees them: inventories, provider trees, and what runs on them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from stacksmith.address import Address
+from stacksmith.model.fleet import Fleet, Host, PciSpec
+from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
+from stacksmith.model.hardware import Cell, CellUse, Holding, PciDevice, cpu_numbers, page_class
+from stacksmith.placement.host import HostState, Inventory
+from stacksmith.placement.tree.provider import Provider
+
+CELL = "HW_NUMA_ROOT"  # the trait of a provider that is a NUMA cell
+THREADS, CELL_MEMORY = "NUMA_THREAD", "NUMA_MEMORY_MB"
+# Classes of a cell that share the ratio of what they are a part of, unless they have their own.
+_WHOLE = {THREADS: "VCPU", CELL_MEMORY: "MEMORY_MB"}
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What is used on one host."""
+
+    flat: Resources = field(default_factory=Resources)
+    holds: list[Holding] = field(default_factory=list)
+
+
+def host_states(
+    fleet: Fleet, snapshot: Snapshot, leaving: Iterable[Found], members: Mapping[str, Mapping[str, int]]
+) -> list[HostState]:
+    """The fleet as placement sees it: what really runs counts as used, unmanaged guests included.
+
+    ``leaving`` does not count; ``members`` are those of server groups, by host and group.
+    """
+    taken = _taken(snapshot, {(f.host, f.address) for f in leaving})
+    return [_state(fleet, snap, taken[snap.host], dict(members.get(snap.host, {}))) for snap in snapshot.hosts]
+
+
+def cell_name(host: str, cell: int) -> str:
+    """The name, and uuid, of the provider of a NUMA cell."""
+    return f"{host}_numa{cell}"
+
+
+def device_name(host: str, address: str) -> str:
+    """The name, and uuid, of the provider of a PCI device."""
+    return f"{host}_{address}"
+
+
+def pci_class(spec: PciSpec, device: PciDevice) -> str:
+    """The resource class of a device: as the fleet file says, or made from its ids as Nova makes it."""
+    return spec.resource_class or f"CUSTOM_PCI_{device.vendor_id}_{device.product_id}".upper()
+
+
+def dedicated_cpus(host: Host) -> frozenset[int]:
+    """The CPUs that are given whole."""
+    return frozenset(cpu_numbers(host.cpu_dedicated_set) if host.cpu_dedicated_set else ())
+
+
+def taken_cpus(holds: Iterable[Holding], dedicated: frozenset[int]) -> Counter[int]:
+    """The dedicated CPUs that guests have, with how many vCPUs are on each."""
+    return Counter(cpu for holding in holds for pin in holding.pins if dedicated.issuperset(pin) for cpu in pin)
+
+
+def holdings(snap: HostSnapshot) -> list[Holding]:
+    """What each guest of a host holds of its parts."""
+    guests: tuple[Found | Unmanaged, ...] = (*snap.found, *snap.unmanaged)
+    return [guest.holds for guest in guests]
+
+
+def _taken(snapshot: Snapshot, gone: set[tuple[str, Address]]) -> dict[str, _Taken]:
+    taken: dict[str, _Taken] = defaultdict(_Taken)
+    for snap in snapshot.hosts:
+        here = taken[snap.host]
+        stays = (found for found in snap.found if (found.host, found.address) not in gone)
+        guests: tuple[Found | Unmanaged, ...] = (*stays, *snap.unmanaged)
+        for each in guests:
+            here.flat += each.usage
+            if each.holds != Holding():
+                here.holds.append(each.holds)
+    return taken
+
+
+def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, int]) -> HostState:
+    host = fleet.hosts[snap.host]
+    offer = _Offer(fleet, host)
+    pages = sum(size * count for cell in snap.hardware.cells for size, count in cell.pages) // 1024
+    totals = {
+        "VCPU": _shared(host, snap),
+        "MEMORY_MB": snap.capacity.memory_mib,
+        "DISK_GB": snap.capacity.disk_gib,
+    }
+    dedicated = dedicated_cpus(host)
+    pinned = sum(dedicated.issuperset(pin) for holding in taken.holds for pin in holding.pins)
+    large = sum(holding.large_pages_mib for holding in taken.holds)
+    used = {"VCPU": taken.flat.vcpus - pinned, "MEMORY_MB": taken.flat.memory_mib - large}
+    return HostState(
+        name=snap.host,
+        inventories={name: offer.inventory(name, total, pages) for name, total in totals.items()},
+        used=used | {"DISK_GB": taken.flat.disk_gib},
+        traits=frozenset((*host.traits, *snap.hardware.traits)),
+        availability_zone=host.availability_zone,
+        aggregates=frozenset(host.aggregates),
+        state=host.state,
+        state_reason=host.state_reason or "",
+        groups=groups,
+        reachable=snap.error is None,
+        problem=snap.error or "",
+        parts=tuple(_parts(host, snap, offer)),
+        parts_used=_parts_used(host, snap, taken.holds),
+    )
+
+
+def _shared(host: Host, snap: HostSnapshot) -> int:
+    """How many CPUs VCPU counts: those of the shared set, or all that are not dedicated."""
+    if host.cpu_shared_set is not None:
+        return len(_shared_of(host, range(snap.capacity.vcpus)))
+    return max(0, snap.capacity.vcpus - len(dedicated_cpus(host)))
+
+
+def _shared_of(host: Host, cpus: Iterable[int]) -> list[int]:
+    shared = cpu_numbers(host.cpu_shared_set) if host.cpu_shared_set is not None else None
+    dedicated = dedicated_cpus(host)
+    return [cpu for cpu in cpus if cpu not in dedicated and (shared is None or cpu in shared)]
+
+
+@dataclass(slots=True)
+class _Offer:
+    """The reserved amounts and the ratios of a host."""
+
+    reserved: Mapping[str, int]
+    ratios: Mapping[str, float]
+
+    def __init__(self, fleet: Fleet, host: Host) -> None:
+        self.reserved = fleet.defaults.reserved | host.reserved
+        self.ratios = fleet.defaults.allocation_ratios | host.allocation_ratios
+
+    def inventory(self, name: str, total: int, pages: int = 0) -> Inventory:
+        """The inventory of a class; ``pages`` is memory in large pages, which MEMORY_MB does not give."""
+        reserved = self.reserved.get(name, 0) + (pages if name == "MEMORY_MB" else 0)
+        ratio = self.ratios.get(name, self.ratios.get(_WHOLE.get(name, ""), 1.0))
+        return Inventory(total, reserved=min(reserved, total) if total >= 0 else 0, allocation_ratio=ratio)
+
+
+def _parts(host: Host, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
+    """The providers below the host: its cells, and the devices it offers, each under its cell."""
+    for cell in snap.hardware.cells:
+        totals = {name: total for name, total in _cell_totals(host, cell).items() if total > 0}
+        name = cell_name(snap.host, cell.id)
+        inventories = {c: offer.inventory(c, total) for c, total in totals.items()}
+        yield Provider(name, name, snap.host, inventories, frozenset({CELL}))
+    known = {cell.id for cell in snap.hardware.cells}
+    for device, spec in _offered(host, snap):
+        name = device_name(snap.host, device.address)
+        parent = cell_name(snap.host, device.cell) if device.cell in known and device.cell is not None else snap.host
+        yield Provider(name, name, parent, {pci_class(spec, device): Inventory(1)}, frozenset(spec.traits))
+
+
+def _cell_totals(host: Host, cell: Cell) -> dict[str, int]:
+    pages = {page_class(size): count for size, count in cell.pages}
+    ordinary = cell.memory_mib - sum(size * count for size, count in cell.pages) // 1024
+    dedicated = len(dedicated_cpus(host).intersection(cell.cpus))
+    return {THREADS: len(_shared_of(host, cell.cpus)), "PCPU": dedicated, CELL_MEMORY: ordinary} | pages
+
+
+def _offered(host: Host, snap: HostSnapshot) -> Iterator[tuple[PciDevice, PciSpec]]:
+    """Each device with the first entry of the fleet file that is about it."""
+    for device in snap.hardware.devices:
+        spec = next((spec for spec in host.pci if spec.offers(device)), None)
+        if spec is not None:
+            yield device, spec
+
+
+def _parts_used(host: Host, snap: HostSnapshot, holds: Iterable[Holding]) -> dict[str, dict[str, int]]:
+    """Units in use by provider and class: what guests are bound to. What floats is counted at the host alone."""
+    holds = list(holds)
+    used: dict[str, Counter[str]] = defaultdict(Counter)
+    dedicated = dedicated_cpus(host)
+    for holding in holds:
+        is_pinned = any(dedicated.issuperset(pin) for pin in holding.pins)
+        for use in holding.cells:
+            cell = min((c.id for c in snap.hardware.cells), default=0) if use.cell is None else use.cell
+            used[cell_name(snap.host, cell)].update(_cell_amounts(use, is_pinned))
+    for cpu in taken_cpus(holds, dedicated):
+        for cell_with in (c for c in snap.hardware.cells if cpu in c.cpus):
+            used[cell_name(snap.host, cell_with.id)]["PCPU"] += 1
+    held = {address for holding in holds for address in holding.devices}
+    for device, spec in _offered(host, snap):
+        if device.address in held:
+            used[device_name(snap.host, device.address)][pci_class(spec, device)] += 1
+    return {name: {c: n for c, n in amounts.items() if n} for name, amounts in used.items()}
+
+
+def _cell_amounts(use: CellUse, is_pinned: bool) -> dict[str, int]:
+    """What a guest takes of a cell, but for the CPUs that are its own."""
+    threads = 0 if is_pinned or use.cell is None else use.vcpus
+    if use.page_size_kib:
+        return {THREADS: threads, page_class(use.page_size_kib): -(-use.memory_mib * 1024 // use.page_size_kib)}
+    return {THREADS: threads, CELL_MEMORY: use.memory_mib}

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from stacksmith.placement import Claim, Consumer, Reason, Refused
+from stacksmith.placement.tree.provider import Allocations
 
 # Why claims cannot be granted, from the claims, what their consumers hold, and what all hold of the providers they
 # name: units by provider and class. ``partial(claim_faults, providers)`` is one.
@@ -13,7 +14,10 @@ Check = Callable[[Sequence[Claim], Mapping[str, Consumer], Mapping[str, Mapping[
 _AT_ONCE = 10_000
 
 # Every consumer holds something, so none is missing from the join.
-_HELD = "SELECT uuid, generation, provider, resource_class, amount FROM consumer JOIN allocation ON consumer = uuid"
+_HELD = (
+    "SELECT uuid, generation, name, stack, provider, resource_class, amount"
+    " FROM consumer JOIN allocation ON consumer = uuid"
+)
 _ORDER = "ORDER BY uuid, provider, resource_class"
 
 
@@ -29,12 +33,34 @@ def grant(db: sqlite3.Connection, stack: str, claims: Sequence[Claim], check: Ch
     reasons = tuple(check(claims, held, used))
     if reasons:
         raise Refused(reasons)
-    granted = [_after(claim) for claim in claims]
-    gone = [(claim.consumer,) for claim in claims]
+    granted = tuple(_after(stack, claim) for claim in claims)
+    _replace(db, granted)
+    return tuple(consumer for consumer in granted if consumer.allocations)
+
+
+def hold(db: sqlite3.Connection, stack: str, uuid: str, name: str, allocations: Allocations) -> None:
+    """Writes what a consumer holds, unasked: it is there."""
+    known = next(_held(db, [uuid]), None)
+    if known is None or known.allocations != allocations:
+        _replace(db, [_after(stack, Claim(uuid, allocations, known.generation if known else None, name))])
+
+
+def drop(db: sqlite3.Connection, stack: str, name: str) -> None:
+    """Gives up what the consumers of a name hold."""
+    where = "WHERE stack = ? AND name = ?"
+    db.execute(f"DELETE FROM allocation WHERE consumer IN (SELECT uuid FROM consumer {where})", (stack, name))
+    db.execute(f"DELETE FROM consumer {where}", (stack, name))
+
+
+def _replace(db: sqlite3.Connection, consumers: Sequence[Consumer]) -> None:
+    gone = [(consumer.uuid,) for consumer in consumers]
     db.executemany("DELETE FROM allocation WHERE consumer = ?", gone)
     db.executemany("DELETE FROM consumer WHERE uuid = ?", gone)
-    kept = tuple(consumer for consumer in granted if consumer.allocations)
-    db.executemany("INSERT INTO consumer VALUES (?, ?, ?)", [(c.uuid, stack, c.generation) for c in kept])
+    kept = [consumer for consumer in consumers if consumer.allocations]
+    db.executemany(
+        "INSERT INTO consumer (uuid, stack, generation, name) VALUES (?, ?, ?, ?)",
+        [(c.uuid, c.owner, c.generation, c.name) for c in kept],
+    )
     db.executemany(
         "INSERT INTO allocation VALUES (?, ?, ?, ?)",
         [
@@ -44,13 +70,12 @@ def grant(db: sqlite3.Connection, stack: str, claims: Sequence[Claim], check: Ch
             for name, amount in amounts.items()
         ],
     )
-    return kept
 
 
-def _after(claim: Claim) -> Consumer:
+def _after(stack: str, claim: Claim) -> Consumer:
     """The consumer as a granted claim leaves it; one that holds nothing is not kept."""
     allocations = {uuid: dict(amounts) for uuid, amounts in claim.allocations.items() if amounts}
-    return Consumer(claim.consumer, allocations, (claim.generation or 0) + 1)
+    return Consumer(claim.consumer, allocations, (claim.generation or 0) + 1, claim.name, stack)
 
 
 def _held(db: sqlite3.Connection, uuids: Sequence[str]) -> Iterator[Consumer]:
@@ -74,12 +99,13 @@ def _used(db: sqlite3.Connection, providers: Iterable[str]) -> dict[str, dict[st
     return used
 
 
-def _consumers(rows: Iterable[tuple[str, int, str, str, int]]) -> tuple[Consumer, ...]:
+def _consumers(rows: Iterable[tuple[str, int, str, str, str, str, int]]) -> tuple[Consumer, ...]:
     """The consumers of rows that are in order of their uuid."""
-    found: dict[tuple[str, int], dict[str, dict[str, int]]] = {}
-    for uuid, generation, provider, name, amount in rows:
-        found.setdefault((uuid, generation), {}).setdefault(provider, {})[name] = amount
-    return tuple(Consumer(uuid, allocations, generation) for (uuid, generation), allocations in found.items())
+    found: dict[tuple[str, int, str, str], dict[str, dict[str, int]]] = {}
+    for uuid, generation, name, stack, provider, resource_class, amount in rows:
+        held = found.setdefault((uuid, generation, name, stack), {})
+        held.setdefault(provider, {})[resource_class] = amount
+    return tuple(Consumer(key[0], allocations, *key[1:]) for key, allocations in found.items())
 
 
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -34,6 +34,10 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX allocation_provider ON allocation (provider, resource_class, amount);
     """,
+    """
+    ALTER TABLE consumer ADD COLUMN name TEXT NOT NULL DEFAULT '';
+    CREATE INDEX consumer_name ON consumer (stack, name);
+    """,
 )
 
 

@@ -21,6 +21,7 @@ from stacksmith.state.store import Holder, JournalEntry, LeaseLost, Locked
 
 if TYPE_CHECKING:
     from stacksmith.placement import Claim, Consumer
+    from stacksmith.placement.tree.provider import Allocations
     from stacksmith.state.claim import Check
 
 JOURNAL_DAYS = 90
@@ -69,7 +70,7 @@ class SqliteStore:
         self._write(lambda db: _put(db, stack, record))
 
     def remove(self, stack: str, address: Address) -> None:
-        """Drops one record."""
+        """Drops one record and the claim of its name."""
         self._write(lambda db: _remove(db, stack, address))
 
     # Journal.
@@ -85,8 +86,9 @@ class SqliteStore:
         record: Record | None = None,
         remove: Address | None = None,
         cause: str = "",
+        holds: "Allocations | None" = None,
     ) -> None:
-        """Writes an end and what is now recorded."""
+        """Writes an end, what is now recorded and what is held."""
 
         def work(db: sqlite3.Connection) -> None:
             ended = db.execute(
@@ -99,7 +101,11 @@ class SqliteStore:
                 _remove(db, entry.stack, remove)
             if record is not None:
                 _put(db, entry.stack, record)
+            if holds is not None:
+                hold(db, entry.stack, entry.uuid, str(entry.address), holds)
 
+        if holds is not None:
+            from stacksmith.state.claim import hold
         self._write(work)
 
     def journal(self, stack: str, run: str | None = None) -> tuple[JournalEntry, ...]:
@@ -215,7 +221,10 @@ def _put(db: sqlite3.Connection, stack: str, record: Record) -> None:
 
 
 def _remove(db: sqlite3.Connection, stack: str, address: Address) -> None:
+    from stacksmith.state.claim import drop
+
     db.execute("DELETE FROM record WHERE stack = ? AND address = ?", (stack, str(address)))
+    drop(db, stack, str(address))
 
 
 def _record(address: str, host: str, uuid: str, complete: int, body: str) -> Record:

@@ -11,6 +11,7 @@ from stacksmith.model.record import Record
 
 if TYPE_CHECKING:
     from stacksmith.placement import Claim, Consumer
+    from stacksmith.placement.tree.provider import Allocations
     from stacksmith.state.claim import Check
 
 
@@ -84,7 +85,7 @@ class Reader(Protocol):
         """Entries that began and never ended: what a killed run was doing."""
 
     def claims(self, stack: str | None = None) -> tuple["Consumer", ...]:
-        """Who holds what of the hosts, of one stack or of all, in order of consumer."""
+        """Who holds what of the hosts, of one stack or of all, in order of consumer; its ``owner`` is the stack."""
 
     def holder(self, stack: str) -> Holder | None:
         """Who holds the lease, whether or not it has expired."""
@@ -101,7 +102,7 @@ class Store(Reader, Protocol):
         """Writes one record, outside any run: ``state rebuild``."""
 
     def remove(self, stack: str, address: Address) -> None:
-        """Drops one record, outside any run; none is fine."""
+        """Drops one record and the claims of its name, outside any run; none is fine."""
 
     def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
         """Writes that an operation is about to start, and its unfinished record. A begin of the same address that
@@ -114,8 +115,11 @@ class Store(Reader, Protocol):
         record: Record | None = None,
         remove: Address | None = None,
         cause: str = "",
+        holds: "Allocations | None" = None,
     ) -> None:
-        """Writes how it ended and what is now recorded, together. Raises: LeaseLost when another run superseded it."""
+        """Writes how it ended and what is now recorded, together. What is removed gives up the claims of its name;
+        then ``holds`` is what the entry's uuid holds, unasked, for it is there: None leaves its claim as it is.
+        Raises: LeaseLost when another run superseded it."""
 
     def claim(self, stack: str, claims: Sequence["Claim"], check: "Check") -> tuple["Consumer", ...]:
         """Grants all claims or none and returns the consumers that hold something now, in order of the claims.

@@ -21,6 +21,7 @@ from stacksmith.events import RunEnded, StepSkipped
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
+from stacksmith.placement.tree.provider import Allocations
 from stacksmith.providers.base import Contents, Deadline, Target, TimedOut
 from stacksmith.providers.memory.fault import Call, Effect, Fault
 from stacksmith.providers.memory.file import FileWorld
@@ -284,9 +285,10 @@ class FailingStore(SqliteStore):
         record: Record | None = None,
         remove: Address | None = None,
         cause: str = "",
+        holds: Allocations | None = None,
     ) -> None:
         self._fail("end", entry)
-        super().end(entry, outcome, record, remove, cause)
+        super().end(entry, outcome, record, remove, cause, holds)
 
     def _fail(self, method: str, entry: JournalEntry) -> None:
         if self.fails == f"{method} {entry.address}":
@@ -335,9 +337,10 @@ class KillingStore(SqliteStore):
         record: Record | None = None,
         remove: Address | None = None,
         cause: str = "",
+        holds: Allocations | None = None,
     ) -> None:
         self._maybe()
-        super().end(entry, outcome, record, remove, cause)
+        super().end(entry, outcome, record, remove, cause, holds)
         self._maybe()
 
 

@@ -9,13 +9,14 @@ from random import Random
 
 import pytest
 
+from stacksmith.address import Address
 from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults, load
 from stacksmith.state import migration
 from stacksmith.state.sqlite import SqliteStore
-from stacksmith.state.store import open_store
+from stacksmith.state.store import LeaseLost, Store, open_store
 from tests.forests import make_claims, make_world
 from tests.placement_oracle import grant, may_claim
-from tests.unit.state_parts import STACK, record
+from tests.unit.state_parts import STACK, entry, leased, record
 
 HOSTS = {name: Provider(name, name, None, {"VCPU": Inventory(4), "MEMORY_MB": Inventory(8)}) for name in ("hv1", "hv2")}
 CHECK = partial(claim_faults, HOSTS)
@@ -123,6 +124,7 @@ CLAIMANT = """
 import sys
 from functools import partial
 from pathlib import Path
+from stacksmith.address import Address
 from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults
 from stacksmith.state.sqlite import SqliteStore
 
@@ -162,3 +164,64 @@ def test_eight_processes_that_claim_the_same_room_never_get_more_than_there_is(t
     store.close()
     assert sum(granted) == 60
     assert {host: held.count(host) for host in held} == {"hv1": 30, "hv2": 30}
+
+
+def named(consumer: str, name: str, host: str = "hv1") -> Claim:
+    return Claim(consumer, {host: {"VCPU": 1}}, name=name)
+
+
+def held(store: Store, stack: str | None = None) -> dict[str, dict[str, dict[str, int]]]:
+    return {consumer.uuid: {**consumer.allocations} for consumer in store.claims(stack)}
+
+
+def test_claims_tell_whose_they_are_and_what_they_are_called() -> None:
+    store = SqliteStore.open(None)
+    store.claim(STACK, [named("a", "server.web")], CHECK)
+    store.claim("other", [named("b", "server.web")], CHECK)
+    assert [(c.uuid, c.owner, c.name) for c in store.claims()] == [
+        ("a", STACK, "server.web"),
+        ("b", "other", "server.web"),
+    ]
+
+
+def test_removed_record_gives_up_the_claim_of_its_name() -> None:
+    store = leased()
+    store.claim(STACK, [named("a", "server.web"), named("1b2c", "server.db")], CHECK)
+    store.claim("other", [named("b", "server.web")], CHECK)
+    store.remove(STACK, Address.parse("server.web"))
+    assert set(held(store)) == {"1b2c", "b"}
+    store.begin(entry("server.db", operation="delete"))
+    store.end(entry("server.db", operation="delete"), "done", remove=Address.parse("server.db"))
+    assert set(held(store)) == {"b"}
+
+
+def test_end_writes_what_is_held_with_what_is_recorded() -> None:
+    store = leased()
+    store.claim(STACK, [named("1b2c", "server.web")], CHECK)
+    store.begin(entry("server.web"), record("server.web", complete=False))
+    store.end(entry("server.web"), "done", record("server.web"), holds={"hv1": {"VCPU": 1, "DISK_GB": 9}})
+    assert held(store) == {"1b2c": {"hv1": {"VCPU": 1, "DISK_GB": 9}}}
+    assert [c.generation for c in store.claims()] == [2]
+    store.begin(entry("server.web", operation="update"))
+    store.end(entry("server.web", operation="update"), "done", holds={"hv1": {"VCPU": 1, "DISK_GB": 9}})
+    assert [c.generation for c in store.claims()] == [2], "what stays as it is is not written"
+
+
+def test_removed_half_of_a_replacement_keeps_the_room_for_the_other() -> None:
+    store = leased()
+    store.claim(STACK, [named("1b2c", "server.web")], CHECK)
+    store.begin(entry("server.web", operation="delete"))
+    delete = entry("server.web", operation="delete")
+    store.end(delete, "done", remove=Address.parse("server.web"), holds={"hv1": {"VCPU": 3}})
+    assert held(store) == {"1b2c": {"hv1": {"VCPU": 3}}}
+
+
+def test_end_of_a_run_that_lost_its_step_changes_no_claim() -> None:
+    store = leased("run-1")
+    store.claim(STACK, [named("1b2c", "server.web")], CHECK)
+    store.begin(entry("server.web", "run-1"))
+    leased("run-2", store)
+    store.begin(entry("server.web", "run-2"))
+    with pytest.raises(LeaseLost):
+        store.end(entry("server.web", "run-1"), "failed", remove=Address.parse("server.web"))
+    assert held(store) == {"1b2c": {"hv1": {"VCPU": 1}}}

@@ -25,11 +25,13 @@ class Claim:
     """All that a consumer shall hold, in place of what it holds; nothing gives it up.
 
     ``generation``: the consumer's as the claimant knows it; None when it should not be there yet.
+    ``name`` is what people call it.
     """
 
     consumer: str
     allocations: Allocations
     generation: int | None = None
+    name: str = ""
 
 
 def claim_faults(

@@ -97,7 +97,7 @@ class Ledger:
                 touched.update(dict.fromkeys(old.allocations))
             allocations = {uuid: dict(amounts) for uuid, amounts in claim.allocations.items() if amounts}
             if allocations:
-                new = Consumer(claim.consumer, allocations, (claim.generation or 0) + 1)
+                new = Consumer(claim.consumer, allocations, (claim.generation or 0) + 1, claim.name)
                 self._consumers[new.uuid] = new
                 self.forest.count(allocations, 1)
                 touched.update(dict.fromkeys(allocations))

@@ -41,11 +41,16 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """Who holds resources: a server, or a move of one. ``generation`` is 1 after its first claim."""
+    """Who holds resources: a server, or a move of one. ``generation`` is 1 after its first claim.
+
+    ``name`` is what people call it, ``owner`` the stack it is of in a state store; a ledger knows no owners.
+    """
 
     uuid: str
     allocations: Allocations
     generation: int = 1
+    name: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Providers × kinds: every test here runs on each provider."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,7 @@ from tests.conformance.libvirt_rig import LibvirtRig
 from tests.conformance.memory_rig import MemoryRig
 from tests.conformance.rig import Bench, Rig
 
-PROVIDERS: list[Any] = [
-    "memory",
-    "memory-file",
-]
-LIBVIRT = pytest.param("libvirt", marks=[pytest.mark.e2e, pytest.mark.xdist_group("conformance-libvirt")])
-if os.environ.get("CONFORMANCE_LIBVIRT"):
-    PROVIDERS.append(LIBVIRT)
+PROVIDERS: list[Any] = ["memory", "memory-file", pytest.param("libvirt", marks=pytest.mark.e2e)]
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
 """The lab's fleet file: the one file a user points stacksmith at."""
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from stacksmith.lab.guest import COMMAND_LINE
 from stacksmith.lab.host import POOL
@@ -45,11 +43,3 @@ def image_fields(image: Image) -> list[str]:
             f'properties: {{os_command_line: "{COMMAND_LINE}"}}',
         ]
     return [files[0].strip("{}"), f"format: {image.kind}"]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Put the text in place whole, or leave what was there."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.chmod(0o644)
-    draft.replace(path)

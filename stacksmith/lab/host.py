@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from stacksmith.lab import cgroup, daemon, image, init, process, switch, wire
+from stacksmith.lab import cgroup, daemon, draft, image, init, process, switch, wire
 from stacksmith.lab.layout import LabError, Layout, address_of, host_names, number
 
 PROBES = "cache/qemu/capabilities"
@@ -19,6 +19,7 @@ SHARED = {
 }
 NAMESPACE = uuid.UUID("6f8b1c0e-3a52-5c0b-9d53-9a1f0c7c2a11")
 MAXIMUM = 200
+LAST_LINES = 5
 
 
 def prepare(layout: Layout, name: str, subnet: str) -> None:
@@ -30,8 +31,12 @@ def prepare(layout: Layout, name: str, subnet: str) -> None:
     filters = Path("/etc/libvirt/nwfilter")
     if filters.is_dir() and not (home / "etc" / "nwfilter").exists():
         with contextlib.suppress(shutil.Error, PermissionError):  # an ordinary user may not read them
-            shutil.copytree(filters, home / "etc" / "nwfilter")
-    copy_probes(image.cache_home() / "lab-probes", home / PROBES)
+            draft.copy_tree(filters, home / "etc" / "nwfilter")
+    probes = image.cache_home() / "lab-probes"  # what libvirt found out about QEMU, a second's work
+    if probes.is_dir() and not (home / PROBES).exists():
+        with contextlib.suppress(OSError, shutil.Error):  # libvirt drops them by itself when they are out of date
+            (home / PROBES).parent.mkdir(exist_ok=True)
+            draft.copy_tree(probes, home / PROBES)
     address = address_of(subnet, name)
     identity = uuid.uuid5(NAMESPACE, f"{layout.id}/{name}")
     texts = {
@@ -42,14 +47,7 @@ def prepare(layout: Layout, name: str, subnet: str) -> None:
     }
     for path, text in texts.items():
         if not (home / path).exists():
-            (home / path).write_text(text)
-
-
-def copy_probes(source: Path, target: Path) -> None:
-    """Copy what libvirt found out about QEMU, a second's work; libvirt drops it by itself when it is out of date."""
-    if source.is_dir() and not target.exists():
-        with contextlib.suppress(OSError, shutil.Error):  # it only saves time
-            shutil.copytree(source, target)
+            draft.write(home / path, text)
 
 
 def libvirtd_conf(identity: uuid.UUID) -> str:
@@ -128,6 +126,15 @@ def mac_of(layout: Layout, name: str) -> str:
     """The MAC of the host's eth0, the same after each boot, so that the others' ARP tables stay true."""
     digits = f"02{layout.id}{number(name):02x}"
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
+
+
+def last_words(layout: Layout, name: str) -> str:
+    """The ends of the logs that tell why a host did not start, each line after a newline."""
+    lines = []
+    for log in ("console.log", "libvirtd.log"):
+        with contextlib.suppress(OSError):
+            lines += (layout.home(name) / "log" / log).read_text(errors="replace").splitlines()[-LAST_LINES:]
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def make_cgroups(layout: Layout, name: str) -> list[Path]:

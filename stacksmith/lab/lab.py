@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from stacksmith.lab import cgroup, daemon, fleet, host, image, process, switch, wire
+from stacksmith.lab import cgroup, daemon, draft, fleet, host, image, process, switch, wire
 from stacksmith.lab.ability import capability
 from stacksmith.lab.layout import (
     Host,
@@ -45,7 +45,7 @@ def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: 
         images = fetch_images(layout, progress)
         subnet = start_switch(layout, guard)
         boot_all(layout, names, subnet, guard, progress)
-        fleet.write_atomically(layout.fleet, fleet.fleet_text(layout, names, images))
+        draft.write(layout.fleet, fleet.fleet_text(layout, names, images))
     return Lab(layout.directory, layout.fleet, tuple(describe(layout, name, subnet) for name in names))
 
 
@@ -81,7 +81,7 @@ def fetch_images(layout: Layout, progress: Progress) -> list[image.Image]:
 def start_switch(layout: Layout, guard: int) -> str:
     """Start the switch if need be; the lab's subnet, which stays the same as long as the lab's files do."""
     _, subnet = switch.ensure(layout, guard, subnet_of(layout))
-    fleet.write_atomically(layout.private / "lab.json", json.dumps({"subnet": subnet}))
+    draft.write(layout.private / "lab.json", json.dumps({"subnet": subnet}))
     return subnet
 
 
@@ -108,7 +108,9 @@ def boot_all(layout: Layout, names: Sequence[str], subnet: str, guard: int, prog
     for name, launcher in launchers.items():
         _, stderr = launcher.communicate()
         if launcher.returncode:
-            faults.append(f"cannot start {name}: {stderr.strip() or launcher.returncode}")
+            faults.append(
+                f"cannot start {name}: {stderr.strip() or launcher.returncode}{host.last_words(layout, name)}"
+            )
     if faults:
         raise LabError("\n".join(faults))
     for name in launchers:
@@ -173,11 +175,9 @@ def keep_probes(layout: Layout) -> None:
         path for name in layout.hosts() if (path := layout.home(name) / host.PROBES).is_dir() and any(path.iterdir())
     ]
     if found and not (kept.exists() and kept.stat().st_mtime >= found[0].stat().st_mtime):
-        draft = kept.with_name(f".{kept.name}.{os.getpid()}")
-        host.copy_probes(found[0], draft)
         shutil.rmtree(kept, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            draft.replace(kept)
+        with contextlib.suppress(OSError, shutil.Error):  # it only saves time
+            draft.copy_tree(found[0], kept)
 
 
 def remove_files(layout: Layout) -> None:
@@ -186,8 +186,8 @@ def remove_files(layout: Layout) -> None:
         for path in (layout.images, layout.state):
             remove_tree(path)
         layout.fleet.unlink(missing_ok=True)
-        for draft in layout.directory.glob(f".{layout.fleet.name}.*"):
-            draft.unlink()
+        for left in layout.directory.glob(f".{layout.fleet.name}.*"):
+            left.unlink()
     remove_tree(layout.run)
     remove_tree(layout.private)
     with contextlib.suppress(OSError):

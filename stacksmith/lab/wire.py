@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
-from stacksmith.lab import process
+from stacksmith.lab import draft, process
 from stacksmith.lab.layout import Layout, address_of, host_names
 
 DAYS = 3650
@@ -61,30 +61,30 @@ def _authority(layout: Layout) -> Path:
 
     One RSA key serves all, to save time; libvirt 9 refuses elliptic curves ("usage does not permit key encipherment").
     """
-    pki = layout.private / "pki"
-    client = pki / "client"
-    if (client / "clientcert.pem").exists():
-        return pki
-    client.mkdir(parents=True, exist_ok=True)
-    key = pki / "key.pem"
-    process.run(["certtool", "-q", "--generate-privkey", "--key-type", "rsa", "--bits", "2048", "--outfile", str(key)])
-    template = _template(pki / "ca.cfg", f"stacksmith lab {layout.id}", ["ca", "cert_signing_key"])
-    load = ["--load-privkey", str(key), "--template", str(template), "--outfile", str(pki / "ca.pem")]
-    process.run(["certtool", "-q", "--generate-self-signed", *load])
-    shutil.copyfile(pki / "ca.pem", client / "cacert.pem")
-    shutil.copyfile(key, client / "clientkey.pem")
-    _sign(pki, client / "clientcert.pem", "stacksmith", ["tls_www_client"])
-    return pki
+    whole = layout.private / "pki"
+    if whole.is_dir():
+        return whole
+    with draft.folder(whole) as pki:
+        client, key = pki / "client", pki / "key.pem"
+        client.mkdir()
+        process.run(["certtool", "-q", "--generate-privkey", "--key-type", "rsa", "--bits", "2048", f"--outfile={key}"])
+        template = _template(pki / "ca.cfg", f"stacksmith lab {layout.id}", ["ca", "cert_signing_key"])
+        load = ["--load-privkey", str(key), "--template", str(template), "--outfile", str(pki / "ca.pem")]
+        process.run(["certtool", "-q", "--generate-self-signed", *load])
+        shutil.copyfile(pki / "ca.pem", client / "cacert.pem")
+        shutil.copyfile(key, client / "clientkey.pem")
+        _sign(pki, client / "clientcert.pem", "stacksmith", ["tls_www_client"])
+    return whole
 
 
 def _sign(pki: Path, target: Path, name: str, lines: list[str]) -> None:
-    template = _template(pki / f"{name}.cfg", name, [*lines, "encryption_key", "signing_key"])
+    own = draft.draft_of(target)
+    template = _template(own.with_suffix(".cfg"), name, [*lines, "encryption_key", "signing_key"])
     key, authority = str(pki / "key.pem"), str(pki / "ca.pem")
-    draft = target.with_suffix(".draft")
     signer = ["--load-ca-privkey", key, "--load-ca-certificate", authority]
     argv = ["certtool", "-q", "--generate-certificate", *signer, "--load-privkey", key, "--template", str(template)]
-    process.run([*argv, "--outfile", str(draft)])
-    draft.replace(target)
+    process.run([*argv, "--outfile", str(own)])
+    own.replace(target)
 
 
 def _template(path: Path, name: str, lines: list[str]) -> Path:
@@ -100,18 +100,15 @@ def _give_certificates(layout: Layout, host: str, subnet: str) -> None:
     address = address_of(subnet, host)
     names = [f'dns_name = "{host}"', f'ip_address = "{address}"', "tls_www_server", "tls_www_client"]
     _sign(pki, pki / f"{host}.pem", host, names)
-    draft = own.with_name(".pki")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700)
     certificate, key, authority = pki / f"{host}.pem", pki / "key.pem", pki / "ca.pem"
-    for source, targets in (
-        (authority, ("cacert.pem", "ca-cert.pem")),
-        (certificate, ("servercert.pem", "clientcert.pem", "server-cert.pem", "client-cert.pem")),
-        (key, ("serverkey.pem", "clientkey.pem", "server-key.pem", "client-key.pem")),
-    ):
-        for target in targets:
-            shutil.copyfile(source, draft / target)
-    draft.rename(own)
+    with draft.folder(own) as whole:
+        for source, targets in (
+            (authority, ("cacert.pem", "ca-cert.pem")),
+            (certificate, ("servercert.pem", "clientcert.pem", "server-cert.pem", "client-cert.pem")),
+            (key, ("serverkey.pem", "clientkey.pem", "server-key.pem", "client-key.pem")),
+        ):
+            for target in targets:
+                shutil.copyfile(source, whole / target)
 
 
 def _give_ssh(layout: Layout, host: str, subnet: str) -> None:
@@ -119,34 +116,30 @@ def _give_ssh(layout: Layout, host: str, subnet: str) -> None:
     if own.is_dir():
         return
     keys = _ssh_keys(layout, subnet)
-    draft = own.with_name(".ssh")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700)
-    for source, target in (("host_key", "host_key"), ("id.pub", "authorized_keys"), ("id", "id")):
-        shutil.copyfile(keys / source, draft / target)
-        (draft / target).chmod(0o600)
-    (draft / "sshd_config").write_text(SSHD_CONFIG)
-    (draft / "known_hosts").write_text((keys / "known_hosts").read_text())
-    draft.rename(own)
+    with draft.folder(own) as whole:
+        for source, target in (("host_key", "host_key"), ("id.pub", "authorized_keys"), ("id", "id")):
+            shutil.copyfile(keys / source, whole / target)
+            (whole / target).chmod(0o600)
+        (whole / "sshd_config").write_text(SSHD_CONFIG)
+        (whole / "known_hosts").write_text((keys / "known_hosts").read_text())
 
 
 def _ssh_keys(layout: Layout, subnet: str) -> Path:
     """The folder with the hosts' common key, the caller's key, and `ssh`, a command that uses them."""
     keys = layout.private / "ssh"
-    command = keys / "ssh"
-    if command.exists():
+    if keys.is_dir():
         return keys
-    shutil.rmtree(keys, ignore_errors=True)
-    keys.mkdir(mode=0o700)
-    for name in ("host_key", "id"):
-        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)])
-    kind, key = (keys / "host_key.pub").read_text().split()[:2]
-    rows = [f"{name},{address_of(subnet, name)} {kind} {key}\n" for name in host_names(200)]
-    (keys / "known_hosts").write_text("".join(rows))
     options = ["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
     options += ["-o", f"UserKnownHostsFile={keys / 'known_hosts'}", "-i", str(keys / "id")]
-    command.write_text(f'#!/bin/sh\nexec ssh {shlex.join(options)} "$@"\n')
-    command.chmod(0o700)
+    with draft.folder(keys) as whole:
+        for name in ("host_key", "id"):
+            process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(whole / name)])
+        kind, key = (whole / "host_key.pub").read_text().split()[:2]
+        rows = [f"{name},{address_of(subnet, name)} {kind} {key}\n" for name in host_names(200)]
+        (whole / "known_hosts").write_text("".join(rows))
+        command = whole / "ssh"
+        command.write_text(f'#!/bin/sh\nexec ssh {shlex.join(options)} "$@"\n')
+        command.chmod(0o700)
     return keys
 
 

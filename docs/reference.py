@@ -20,6 +20,7 @@ from stacksmith.model.kinds.network import DnsSpec, NetworkSpec, RangeSpec, Subn
 from stacksmith.model.kinds.server import BdmSpec, NicSpec, ServerSpec, UserDataSpec, WaitForSpec
 from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
+from stacksmith.model.scheduler import SchedulerSpec
 
 TARGET = Path(__file__).with_name("reference.md")
 STACK: dict[str, type[BaseModel]] = {
@@ -30,7 +31,7 @@ STACK: dict[str, type[BaseModel]] = {
     "servers: wait_for": WaitForSpec,
 }  # fmt: skip
 FLEET: dict[str, type[BaseModel]] = {
-    "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "hosts": Host,
+    "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec, "hosts": Host,
     "hosts: volume_types": VolumeType, "hosts: pci": PciSpec,
 }  # fmt: skip
 EXITS = {

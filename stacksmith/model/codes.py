@@ -59,6 +59,8 @@ CODES: Final[dict[str, str]] = {
     "no-fleet": "The stack names no fleet file and none is given on the command line.",
     "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",
     "bad-aggregate": "An aggregate's metadata has a value of no use, or its zone is not the one of its hosts.",
+    "bad-scheduler": "The fleet's scheduler names a filter or weigher that is not known or cannot be.",
+    "no-effect": "Warning: something is said that nothing reads: the filter or weigher it is for is not enabled.",
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from stacksmith.model.hardware import PciDevice, cpu_numbers
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
+from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.model.spec import Spec
 
 
@@ -97,6 +98,7 @@ class Fleet(Spec):
     aggregates: dict[str, Aggregate] = Field(
         default_factory=dict, description="When given, hosts may name no other aggregates"
     )
+    scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     hosts: dict[str, Host] = Field(default_factory=dict)
     flavors: dict[str, FlavorSpec] = Field(default_factory=dict, description="Offered to every stack")
     images: dict[str, ImageSpec] = Field(default_factory=dict, description="Offered to every stack")

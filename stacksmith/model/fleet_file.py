@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from stacksmith.model.aggregate import check_aggregates, zone_of
+from stacksmith.model.check.scheduler import check_scheduler
 from stacksmith.model.document import Document, locate
 from stacksmith.model.expand import Block
 from stacksmith.model.fileaccess import Folder
@@ -62,6 +63,7 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
         hosts[name] = host.model_copy(update=said) if uri != host.libvirt or host.aggregates else host
     _check_names(fleet, document, findings)
     check_aggregates(fleet, where, findings)
+    check_scheduler(fleet, where, findings)
     if findings.error_count > before:
         return None
     return FleetFile(fleet.model_copy(update={"hosts": hosts}), path, folder, document)

@@ -80,6 +80,21 @@ class Unmanaged:
 
 
 @dataclass(frozen=True, slots=True)
+class Hypervisor:
+    """What runs a host's guests. ``version`` is libvirt's number: major * 1,000,000 + minor * 1,000 + release.
+
+    ``cpu`` is nova's cpu_info: arch, model, vendor, topology, features. ``supported`` are (architecture, domain type,
+    vm mode) of the guests it can run, as (x86_64, kvm, hvm).
+    """
+
+    type: str
+    version: int
+    hostname: str = ""
+    cpu: Mapping[str, JSON] = field(default_factory=dict)
+    supported: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostSnapshot:
     """One host as read. ``error`` is set, and the rest empty, when it could not be read in its time limit."""
 
@@ -90,6 +105,7 @@ class HostSnapshot:
     unmanaged: tuple[Unmanaged, ...] = ()
     facts: Mapping[str, JSON] = field(default_factory=dict)
     hardware: Hardware = NO_HARDWARE
+    hypervisor: Hypervisor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isinf
 
-from stacksmith.placement.filter import Refusal, Rule, refusals
+from stacksmith.placement.filter import refusals
+from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.verdict import Verdict
@@ -22,6 +23,7 @@ _COUNTED = {
     Rule.TRAIT: ("lacks trait {}", "lack trait {}"),
     Rule.FORBIDDEN: ("has forbidden trait {}", "have forbidden trait {}"),
     Rule.AGGREGATE: ("is not in aggregate {}", "are not in aggregate {}"),
+    Rule.FILTER: ("fails {}", "fail {}"),
     Rule.AFFINITY: ("is not where group {} is", "are not where group {} is"),
     Rule.UNIT: ("does not take that amount of {}", "do not take that amount of {}"),
     Rule.MISSING: ("has no {}", "have no {}"),
@@ -36,6 +38,7 @@ _HELP = {
     Rule.ZONE: "let it go to another availability zone: {host} has room",
     Rule.ANTI_AFFINITY: "add a host, or raise max_server_per_host of {subject}: {host} has room",
     Rule.AGGREGATE: "add {host} to aggregate {subject}",
+    Rule.FILTER: "{host} is nearest: {reason}",
     Rule.TRAIT: "give {host} the trait {subject}",
     Rule.FORBIDDEN: "let it go to a host with the trait {subject}: {host} has room",
     Rule.PIN: "drop the pin to {subject}: {host} has room",
@@ -121,13 +124,16 @@ def _hint(answers: Sequence[tuple[Site, list[Refusal]]]) -> str:
         return "add a host to the fleet"
     site, answer = min(answers, key=lambda item: (_effort(item[1], item[0]), item[0].index))
     name = site.host.name
-    if len({refusal.rule for refusal in answer}) > 1:
+    if len({refusal.rule for refusal in answer}) > 1 or (len(answer) > 1 and answer[0].rule is Rule.FILTER):
         return f"{name} is nearest: {'; '.join(refusal.reason for refusal in answer)}"
     subjects = " and ".join(refusal.subject for refusal in answer)
     if _too_big(answer, site):
         return f"even empty {name} has too little {subjects}: ask for less, or add a larger host"
     amounts = " and ".join(f"{refusal.subject} {ceil(refusal.short)}" for refusal in answer)
-    return _HELP[answer[0].rule].format(host=name, amounts=amounts, subject=subjects, reason=answer[0].reason)
+    first = answer[0]
+    if first.help and len(answer) == 1:
+        return first.help
+    return _HELP[first.rule].format(host=name, amounts=amounts, subject=subjects, reason=first.reason)
 
 
 def _effort(answer: Sequence[Refusal], site: Site) -> tuple[int, bool, int, float]:

@@ -1,42 +1,13 @@
 """Why a host does not take a unit: one question per function, each answer with its numbers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
-from stacksmith.placement.host import HostState
+from stacksmith.placement.host import INSTANCES, HostState
+from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.request import Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.wording import capacity_sum, number
-
-
-class Rule(StrEnum):
-    """What a host can be refused for, in the order it is told."""
-
-    STATE = "state"
-    REACH = "reach"
-    PIN = "pin"
-    BESIDE = "beside"
-    ZONE = "availability zone"
-    TRAIT = "trait"
-    FORBIDDEN = "forbidden trait"
-    AGGREGATE = "aggregate"
-    AFFINITY = "affinity"
-    UNIT = "unit"
-    MISSING = "missing"
-    ANTI_AFFINITY = "anti-affinity"
-    SHORT = "short"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One reason. ``subject`` is the class, trait, group or name it is about; ``short``: the units that lack."""
-
-    rule: Rule
-    subject: str
-    reason: str
-    short: float = 0.0
 
 
 def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
@@ -96,6 +67,9 @@ def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:
     if request.member_of and not request.member_of & host.aggregates:
         names = " or ".join(sorted(request.member_of))
         yield Refusal(Rule.AGGREGATE, names, f"not in aggregate {names}")
+    for condition in request.conditions:
+        if (refusal := condition.refusal(host)) is not None:
+            yield refusal
     yield from _units(request, host)
 
 
@@ -144,4 +118,5 @@ def _short(unit: Unit, site: Site) -> Iterator[Refusal]:
             short = used + amount - capacity
             lack = number(short) if short >= 0.001 else "less than 0.001"
             reason = f"{name} {lack} short (used {used} of {capacity_sum(site.host.inventories[name])})"
-            yield Refusal(Rule.SHORT, name, reason, short)
+            help = f"raise max_instances_per_host for {site.host.name}" if name == INSTANCES else ""
+            yield Refusal(Rule.SHORT, name, reason, short, help)

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
+from stacksmith.model.types import JSON
+
 if TYPE_CHECKING:
     from stacksmith.placement.tree.provider import Provider
 
 UNLIMITED = -1
+INSTANCES = "INSTANCES"  # servers of a host, as far as their number is limited
 MAX_UNIT = 2**31 - 1
 
 
@@ -41,8 +44,10 @@ class HostState:
     """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
 
     ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests, and ``state_reason`` says
-    why it is not. ``problem`` says why a host is not reachable. ``parts`` are the providers below the host, whose uuid
-    is its name; ``parts_used`` what is used of them, by uuid and class.
+    why it is not. ``problem`` says why a host is not reachable. ``metadata`` is what its aggregates say, the values by
+    key; ``capabilities`` are nova's host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances …
+    ``parts`` are the providers below the host, whose uuid is its name; ``parts_used`` what is used of them, by uuid
+    and class.
     """
 
     name: str
@@ -54,6 +59,8 @@ class HostState:
     state: str = "enabled"
     state_reason: str = ""
     groups: Mapping[str, int] = field(default_factory=dict)
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    capabilities: Mapping[str, JSON] = field(default_factory=dict)
     reachable: bool = True
     problem: str = ""
     parts: tuple["Provider", ...] = ()

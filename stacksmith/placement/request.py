@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stacksmith.address import Address
+from stacksmith.placement.refusal import Condition
 
 # Placement's classes that are weighed, in the order they are told; others come after, by name.
 CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
@@ -41,7 +42,8 @@ class Request:
 
     required, forbidden: traits of the host. ``host`` is a pin, ``member_of`` are aggregates of which the host must be
     in one. ``with_hosts``: the host must be one of these, because ``beside`` (words) is there; empty means any.
-    Requests with the same ``together`` go to one host, as do those of an affinity group.
+    Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
+    nova's filters ask.
     """
 
     address: Address
@@ -55,3 +57,4 @@ class Request:
     beside: str = "its volume"
     together: str | None = None
     member_of: frozenset[str] = frozenset()
+    conditions: tuple[Condition, ...] = ()

@@ -133,4 +133,5 @@ def _conditions(request: Request) -> tuple[object, ...]:
         request.with_hosts,
         request.beside,
         request.member_of,
+        request.conditions,
     )

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from stacksmith.address import Address
+from stacksmith.model.aggregate import metadata_of
 from stacksmith.model.fleet import Fleet, Host, PciSpec
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
 from stacksmith.model.hardware import Cell, CellUse, Holding, PciDevice, cpu_numbers, page_class
-from stacksmith.placement.host import HostState, Inventory
+from stacksmith.placement.filters import instance_limit
+from stacksmith.placement.host import INSTANCES, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
+from stacksmith.planner.asking import capabilities
 
 CELL = "HW_NUMA_ROOT"  # the trait of a provider that is a NUMA cell
 THREADS, CELL_MEMORY = "NUMA_THREAD", "NUMA_MEMORY_MB"
@@ -23,6 +26,7 @@ class _Taken:
 
     flat: Resources = field(default_factory=Resources)
     holds: list[Holding] = field(default_factory=list)
+    servers: int = 0
 
 
 def host_states(
@@ -75,13 +79,21 @@ def _taken(snapshot: Snapshot, gone: set[tuple[str, Address]]) -> dict[str, _Tak
         guests: tuple[Found | Unmanaged, ...] = (*stays, *snap.unmanaged)
         for each in guests:
             here.flat += each.usage
+            here.servers += _is_server(each)
             if each.holds != Holding():
                 here.holds.append(each.holds)
     return taken
 
 
+def _is_server(each: Found | Unmanaged) -> bool:
+    if isinstance(each, Found):
+        return each.address.kind == "server" and not each.partial
+    return each.kind == "server"
+
+
 def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, int]) -> HostState:
     host = fleet.hosts[snap.host]
+    metadata = metadata_of(fleet, host)
     offer = _Offer(fleet, host)
     pages = sum(size * count for cell in snap.hardware.cells for size, count in cell.pages) // 1024
     totals = {
@@ -93,16 +105,23 @@ def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, in
     pinned = sum(dedicated.issuperset(pin) for holding in taken.holds for pin in holding.pins)
     large = sum(holding.large_pages_mib for holding in taken.holds)
     used = {"VCPU": taken.flat.vcpus - pinned, "MEMORY_MB": taken.flat.memory_mib - large}
+    inventories = {name: offer.inventory(name, total, pages) for name, total in totals.items()}
+    used |= {"DISK_GB": taken.flat.disk_gib}
+    limit = instance_limit(fleet.scheduler, metadata)
+    if limit is not None:
+        inventories[INSTANCES], used[INSTANCES] = Inventory(limit), taken.servers
     return HostState(
         name=snap.host,
-        inventories={name: offer.inventory(name, total, pages) for name, total in totals.items()},
-        used=used | {"DISK_GB": taken.flat.disk_gib},
+        inventories=inventories,
+        used=used,
         traits=frozenset((*host.traits, *snap.hardware.traits)),
         availability_zone=host.availability_zone,
         aggregates=frozenset(host.aggregates),
         state=host.state,
         state_reason=host.state_reason or "",
         groups=groups,
+        metadata=metadata,
+        capabilities=capabilities(snap),
         reachable=snap.error is None,
         problem=snap.error or "",
         parts=tuple(_parts(host, snap, offer)),

@@ -10,8 +10,11 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.allocate import place
+from stacksmith.placement.filters import instance_limit
+from stacksmith.placement.host import INSTANCES
 from stacksmith.placement.request import Group, Request
 from stacksmith.placement.verdict import Placement
+from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.inventory import host_states
 
@@ -69,6 +72,7 @@ def _server_requests(
     for volume, server in users.items():
         attached[server].append(volume)
     requests = []
+    asking = Asking(stack)
     for address in draft.layouts:
         volumes = attached[address]
         there = {v: fixed[v] for v in volumes if v in fixed}
@@ -85,7 +89,7 @@ def _server_requests(
         if len(hosts) > 1:
             result.conflicts.append((address, f"its volumes are on several hosts: {', '.join(hosts)}"))
         new = sum(draft.volumes[v][0].size_bytes for v in volumes if v not in fixed and v in draft.volumes)
-        request = _request(stack, stack.resources[address], draft.local_bytes(address) + new)
+        request = _request(asking, stack.resources[address], draft.local_bytes(address) + new)
         beside = ", ".join(map(str, there)) or "its volume"
         requests.append(replace(request, with_hosts=tuple(hosts), beside=beside))
     return requests
@@ -96,22 +100,25 @@ def _pins(stack: Stack, volumes: Iterable[Address]) -> set[str]:
     return {spec.host for spec in specs if isinstance(spec, VolumeSpec) and spec.host}
 
 
-def _request(stack: Stack, resource: Resource, disk_bytes: int) -> Request:
+def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
     """The request of a flavor, as nova's ``ResourceRequest.from_request_spec`` makes it."""
     spec = resource.spec
     assert isinstance(spec, ServerSpec)
-    flavor = stack.flavors[spec.flavor]
+    flavor = asking.stack.flavors[spec.flavor]
     amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": -(-disk_bytes // GIB)}
     amounts |= {k.partition(":")[2]: int(v) for k, v in flavor.extra_specs.items() if k.startswith("resources:")}
-    traits = {k.partition(":")[2]: v for k, v in flavor.extra_specs.items() if k.startswith("trait:")}
+    if instance_limit(asking.stack.fleet.scheduler, {}) is not None:
+        amounts[INSTANCES] = 1
+    required, forbidden, conditions = asking.of(spec)
     return Request(
         resource.address,
         {k: v for k, v in amounts.items() if v},
-        required=frozenset(k for k, v in traits.items() if v == "required"),
-        forbidden=frozenset(k for k, v in traits.items() if v == "forbidden"),
+        required=required,
+        forbidden=forbidden,
         availability_zone=spec.availability_zone,
         host=spec.host,
         group=spec.group,
+        conditions=conditions,
     )
 
 

@@ -45,6 +45,14 @@ def test_observe_tells_capacity(bench: Bench) -> None:
     assert min(capacity.vcpus, capacity.memory_mib, capacity.disk_gib) > 0
 
 
+def test_observe_tells_what_runs_guests(bench: Bench) -> None:
+    hypervisor = bench.observe().hypervisor
+    assert hypervisor is not None
+    assert (hypervisor.type, hypervisor.cpu["arch"]) == ("QEMU", "x86_64")
+    assert hypervisor.version > 1_000_000 and hypervisor.hostname
+    assert ("x86_64", "qemu", "hvm") in hypervisor.supported
+
+
 @pytest.mark.parametrize("kind", ["server", "network"])
 def test_observe_reports_what_carries_no_mark(bench: Bench, kind: str) -> None:
     with bench.rig.unmanaged(kind, "theirs"):

@@ -1,11 +1,13 @@
 """Extra specs of flavors: Nova's namespaces (nova/api/validation/extra_specs), their keys and their values."""
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Final
 
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.kinds.flavor import FlavorSpec
+from stacksmith.model.operator import fault
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.validate import found
 
@@ -83,22 +85,35 @@ PATTERNS: Final[tuple[tuple[str, str, str], ...]] = (
     (r"hw:numa_mem\.[0-9]+", _NUMBER, "MiB"),
     (r"resources[A-Za-z0-9_-]*:[A-Z0-9_]+", _NUMBER, "a whole number"),
     (r"trait[A-Za-z0-9_-]*:[A-Z0-9_]+", "required|forbidden", "required or forbidden"),
-    (r"aggregate_instance_extra_specs:.+", "", ""),
-    (r"capabilities:.+", "", ""),
 )
+AGGREGATE_SCOPE: Final = "aggregate_instance_extra_specs"
+_FILTERS: Final = {
+    AGGREGATE_SCOPE: "AggregateInstanceExtraSpecsFilter",
+    "capabilities": "ComputeCapabilitiesFilter",
+}  # of scopes
 NAMESPACES: Final = ("hw", "quota", "os", "hw_rng", "hw_video", "pci_passthrough", "accel")
 
 
 def check_extra_specs(stack: Stack, reporter: Reporter) -> None:
     """Wrong values are errors; keys that Nova does not know are warnings, as they have no effect."""
+    filters = stack.fleet.scheduler.enabled_filters
     for resource in stack.resources.values():
         if isinstance(resource.spec, FlavorSpec):
             for key, value in resource.spec.extra_specs.items():
-                _check(resource, key, value, reporter)
+                _check(resource, key, value, filters, reporter)
 
 
-def _check(resource: Resource, key: str, value: str, reporter: Reporter) -> None:
+def _check(resource: Resource, key: str, value: str, filters: Collection[str], reporter: Reporter) -> None:
     path = ("extra_specs", key)
+    scope, colon, _ = key.partition(":")
+    if scope in _FILTERS or (not colon and _FILTERS[AGGREGATE_SCOPE] in filters):
+        if cause := fault(value):
+            reporter.fault("wrong-value", resource, path, cause)
+        wanted = _FILTERS[scope] if colon else None
+        if wanted is not None and wanted not in filters:
+            cause = f"extra spec {found(key)} has no effect: {wanted} is not enabled"
+            reporter.warning("no-effect", resource, path, cause, f"add {wanted} to the fleet's enabled_filters")
+        return
     known = _pattern(key)
     if known is not None:
         pattern, words = known

@@ -10,6 +10,7 @@ from stacksmith.model.check.extra_spec import check_extra_specs
 from stacksmith.model.check.network import check_networks
 from stacksmith.model.check.reference import resolve_references
 from stacksmith.model.check.reporter import Reporter
+from stacksmith.model.check.scheduling import check_scheduling
 from stacksmith.model.check.server import check_servers
 from stacksmith.model.check.text import check_texts
 from stacksmith.model.findings import Findings
@@ -30,6 +31,7 @@ def check_stack(stack: Stack, declared: Mapping[Address, Span], fleet: FleetFile
     check_extra_specs(stack, reporter)
     check_networks(stack, reporter)
     check_servers(stack, reporter)
+    check_scheduling(stack, reporter)
     check_block_devices(stack, reporter)
     check_cycles(stack, findings)
     return replace(stack, image_files={**_fleet_images(stack, fleet, findings), **stack.image_files})

@@ -11,7 +11,7 @@ from typing import Any
 
 import libvirt
 
-from stacksmith.model.found import Found, HostSnapshot, Resources, Unmanaged
+from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Resources, Unmanaged
 from stacksmith.model.hardware import Hardware
 from stacksmith.providers.base import Deadline, Scope
 from stacksmith.providers.libvirt import found, inventory, reading, storage
@@ -19,6 +19,7 @@ from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.found import DomainText, NetworkText, ReadDomain
 from stacksmith.providers.libvirt.hardware import read_hardware
 from stacksmith.providers.libvirt.host import LibvirtHost
+from stacksmith.providers.libvirt.hypervisor import read_hypervisor
 from stacksmith.providers.libvirt.inventory import Shelf
 from stacksmith.providers.libvirt.storage import VolumeFacts
 
@@ -47,6 +48,7 @@ class _Node:
     hardware: Hardware
     shelf: Shelf
     images: Mapping[str, VolumeFacts | None]
+    hypervisor: Hypervisor
 
 
 def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot:
@@ -153,12 +155,14 @@ def _read_node(host: LibvirtHost, scope: Scope, link: Link) -> _Node:
     pool = host.storage.find(link, host.storage.default)
     disk = -1 if pool is None else int(pool.info()[1] // found.GIB)
     volumes = host.storage.volumes(link)
-    hardware = read_hardware(link, host.capabilities(link), host.declared.pci)
+    capabilities = host.capabilities(link)
+    hardware = read_hardware(link, capabilities, host.declared.pci)
     return _Node(
         Resources(cpus, memory // _KIB_PER_MIB, disk),
         _with_memory(hardware, memory // _KIB_PER_MIB),
         Shelf(tuple(stored for stored, _ in volumes)),
         inventory.image_facts(volumes, scope),
+        read_hypervisor(link, capabilities),
     )
 
 
@@ -210,6 +214,7 @@ def _snapshot(
         found=tuple(sorted(ours, key=lambda f: (f.address, f.uuid))),
         unmanaged=tuple(sorted(others, key=lambda u: (u.kind, u.name))),
         facts={"uri": host.declared.libvirt, "pool_missing": node.capacity.disk_gib < 0},
+        hypervisor=node.hypervisor,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from stacksmith.address import Address, identity
-from stacksmith.model.found import Found, HostSnapshot, Unmanaged
+from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Unmanaged
 from stacksmith.model.naming import image_file_name
 from stacksmith.model.realised import Image
 from stacksmith.providers.base import Deadline, Driver, Scope
@@ -14,6 +14,8 @@ from stacksmith.providers.memory.network import NetworkDriver
 from stacksmith.providers.memory.server import ServerDriver
 from stacksmith.providers.memory.volume import ImageDriver, VolumeDriver
 from stacksmith.providers.memory.world import KINDS, HostState, Object, World
+
+HYPERVISOR = Hypervisor("QEMU", 8_000_000, cpu={"arch": "x86_64"}, supported=(("x86_64", "qemu", "hvm"),))
 
 
 class MemorySession:
@@ -37,7 +39,10 @@ class MemorySession:
             mine, others = _sorted_out(state, scope, self.host)
             capacity, hardware = state.capacity, state.hardware
         self._world.reach(call, "end", deadline)
-        return HostSnapshot(self.host, None, capacity, tuple(mine), tuple(others), hardware=hardware)
+        hypervisor = replace(HYPERVISOR, hostname=self.host)
+        return HostSnapshot(
+            self.host, None, capacity, tuple(mine), tuple(others), hardware=hardware, hypervisor=hypervisor
+        )
 
     def close(self) -> None:
         """Nothing to give back."""

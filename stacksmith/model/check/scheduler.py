@@ -1,0 +1,78 @@
+"""What the fleet says about scheduling: names that are known, options and metadata that something reads."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from stacksmith.model.findings import Findings, did_you_mean
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.scheduler import FILTERS, METADATA_FILTERS, OPTION_FILTERS, REFUSED_FILTERS, SchedulerSpec
+from stacksmith.model.stack import Where
+from stacksmith.model.validate import found
+
+_NO_TENANTS: Final = "filter_tenant_id"
+
+
+def check_scheduler(fleet: Fleet, where: Where, findings: Findings) -> None:
+    """Reports faults of ``scheduler`` and of the aggregates' metadata, and warns of what has no effect."""
+    scheduler = fleet.scheduler
+    _check_names("filter", "enabled_filters", scheduler.enabled_filters, (FILTERS, REFUSED_FILTERS), where, findings)
+    _check_options(scheduler, where, findings)
+    for number, name in enumerate(scheduler.isolated_hosts):
+        if name not in fleet.hosts:
+            place = where(("scheduler", "isolated_hosts", number))
+            message = f"cannot use fleet.scheduler: there is no host {found(name)}"
+            findings.error("unknown-reference", message, place, did_you_mean(name, fleet.hosts, "hosts"))
+    for name, aggregate in fleet.aggregates.items():
+        for key, value in aggregate.metadata.items():
+            _check_metadata((name, key, value), scheduler, where, findings)
+
+
+def _check_names(  # a kind of names, where they are given, and what is known of them
+    kind: str,
+    option: str,
+    names: Sequence[str],
+    known: tuple[Sequence[str], Mapping[str, str]],
+    where: Where,
+    findings: Findings,
+) -> None:
+    taken, refused = known
+    for number, name in enumerate(names):
+        place = where(("scheduler", option, number))
+        if name in refused:
+            message = f"cannot use fleet.scheduler: {name}: {refused[name]}"
+            findings.error("bad-scheduler", message, place, f"take it out of {option}")
+        elif name not in taken:
+            message = f"cannot use fleet.scheduler: there is no {kind} {found(name)}"
+            findings.error("bad-scheduler", message, place, did_you_mean(name.rpartition(".")[2], taken, f"{kind}s"))
+
+
+def _check_options(scheduler: SchedulerSpec, where: Where, findings: Findings) -> None:
+    for option, filters in OPTION_FILTERS.items():
+        if option in scheduler.model_fields_set and not set(filters) & set(scheduler.enabled_filters):
+            place = where(("scheduler", option), key=True)
+            message = f"fleet.scheduler.{option} has no effect: {' or '.join(filters)} is not enabled"
+            findings.warning("no-effect", message, place, f"add {filters[0]} to enabled_filters")
+
+
+def _check_metadata(entry: tuple[str, str, str], scheduler: SchedulerSpec, where: Where, findings: Findings) -> None:
+    """One (aggregate, key, value)."""
+    name, key, value = entry
+    place = where(("aggregates", name, "metadata", key))
+    for cause, hint in _faults(key, value):
+        message = f"cannot use fleet.aggregates.{name}.metadata.{key}: {cause}"
+        findings.error("bad-aggregate", message, place, hint)
+    wanted = METADATA_FILTERS.get(key)
+    if wanted is not None and wanted not in scheduler.enabled_filters:
+        message = f"fleet.aggregates.{name}.metadata.{key} has no effect: {wanted} is not enabled"
+        findings.warning("no-effect", message, place, f"add {wanted} to scheduler.enabled_filters")
+
+
+def _faults(key: str, value: str) -> Iterator[tuple[str, str | None]]:
+    if key.startswith(_NO_TENANTS):
+        yield "a fleet has no tenants", "keep the aggregate for those who require a trait: trait:CUSTOM_X: required"
+    elif key == "max_io_ops_per_host":
+        yield "no service counts operations in flight", "take it out"
+    elif key == "max_instances_per_host" and not (value.isascii() and value.isdigit() and len(value) < 10):
+        yield f"expected a whole number, found {found(value)}", None
+    elif key.startswith("trait:") and value != "required":
+        yield f"expected 'required', found {found(value)}", "a trait keeps the aggregate for servers that require it"

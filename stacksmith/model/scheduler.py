@@ -1,0 +1,84 @@
+"""What a fleet says about scheduling, in the names of nova's [filter_scheduler]."""
+
+from typing import Final
+
+from pydantic import Field
+
+from stacksmith.model.spec import Spec
+
+GROUP_FILTERS: Final = {"anti-affinity": "ServerGroupAntiAffinityFilter", "affinity": "ServerGroupAffinityFilter"}
+HINT_FILTERS: Final = {"different_host": "DifferentHostFilter", "same_host": "SameHostFilter"}
+
+# What holds when the fleet says nothing: nova's default, and the filters that only servers' own words wake.
+DEFAULT_FILTERS: Final = (
+    "ComputeFilter",
+    "ComputeCapabilitiesFilter",
+    "ImagePropertiesFilter",
+    *GROUP_FILTERS.values(),
+    *HINT_FILTERS.values(),
+)
+FILTERS: Final = (
+    *DEFAULT_FILTERS,
+    "AggregateImagePropertiesIsolation",
+    "AggregateInstanceExtraSpecsFilter",
+    "AggregateNumInstancesFilter",
+    "AggregateTypeAffinityFilter",
+    "AllHostsFilter",
+    "IsolatedHostsFilter",
+    "NumInstancesFilter",
+)
+_GONE: Final = "Nova took it out: inventories with their ratios decide"
+REFUSED_FILTERS: Final[dict[str, str]] = {
+    "AggregateMultiTenancyIsolation": "a fleet has no tenants: give teams fleets, or aggregates with required traits",
+    "AggregateIoOpsFilter": "no service counts operations in flight: the engine bounds its own",
+    "IoOpsFilter": "no service counts operations in flight: the engine bounds its own",
+    "JsonFilter": "servers bring no queries: extra specs and traits say what a host must be",
+    "MetricsFilter": "hosts report no metrics to a plan, which must come out the same each time",
+    "NUMATopologyFilter": "the topology is not part of placement's host yet",
+    "PciPassthroughFilter": "PCI devices are not part of placement's host yet",
+    "SimpleCIDRAffinityFilter": "a plan does not resolve hosts' addresses: use zones or aggregates",
+    "RetryFilter": "Nova took it out: a step that fails is planned again",
+    "AvailabilityZoneFilter": "Nova took it out: zones always hold",
+    **dict.fromkeys(
+        ("CoreFilter", "RamFilter", "DiskFilter", "AggregateCoreFilter", "AggregateRamFilter", "AggregateDiskFilter"),
+        _GONE,
+    ),
+    **dict.fromkeys(("ExactCoreFilter", "ExactRamFilter", "ExactDiskFilter"), _GONE),
+    "TypeAffinityFilter": "Nova took it out: use AggregateTypeAffinityFilter",
+    "TrustedFilter": "Nova took it out: use traits",
+}
+
+
+class SchedulerSpec(Spec):
+    """How servers find hosts, in the names of nova's [filter_scheduler]."""
+
+    enabled_filters: list[str] = Field(
+        default_factory=lambda: list(DEFAULT_FILTERS), description="Filters by name; ComputeFilter always holds"
+    )
+    isolated_hosts: list[str] = Field(default_factory=list, description="With IsolatedHostsFilter")
+    isolated_images: list[str] = Field(default_factory=list, description="With IsolatedHostsFilter: names of images")
+    restrict_isolated_hosts_to_isolated_images: bool = Field(True, description="With IsolatedHostsFilter")
+    aggregate_image_properties_isolation_namespace: str | None = Field(
+        None, description="With AggregateImagePropertiesIsolation: look only at metadata keys that start so"
+    )
+    aggregate_image_properties_isolation_separator: str = Field(
+        ".", description="Between the namespace and the rest of the key"
+    )
+    max_instances_per_host: int = Field(
+        50, ge=1, description="With NumInstancesFilter; the aggregates' smallest wins with AggregateNumInstancesFilter"
+    )
+
+
+# Options and keys of aggregates' metadata, with the filters that read them.
+OPTION_FILTERS: Final[dict[str, tuple[str, ...]]] = {
+    "isolated_hosts": ("IsolatedHostsFilter",),
+    "isolated_images": ("IsolatedHostsFilter",),
+    "restrict_isolated_hosts_to_isolated_images": ("IsolatedHostsFilter",),
+    "aggregate_image_properties_isolation_namespace": ("AggregateImagePropertiesIsolation",),
+    "aggregate_image_properties_isolation_separator": ("AggregateImagePropertiesIsolation",),
+    "max_instances_per_host": ("NumInstancesFilter", "AggregateNumInstancesFilter"),
+}
+METADATA_FILTERS: Final[dict[str, str]] = {
+    "max_instances_per_host": "AggregateNumInstancesFilter",
+    "instance_type": "AggregateTypeAffinityFilter",
+}

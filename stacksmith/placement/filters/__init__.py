@@ -1,0 +1,103 @@
+"""Nova's filters by name: what each asks of hosts for one request.
+
+Each filter is made into conditions of a request, which hold no matter what else a batch brings. What does change
+while a batch is placed is elsewhere: ComputeFilter and zones always hold, server groups are rules of units, and the
+number of servers is an inventory, ``INSTANCES``, of which each server takes one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from stacksmith.model.check.extra_spec import AGGREGATE_SCOPE
+from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.placement.filters.aggregate import ExtraSpecs, FlavorNames, ImageProperties, Isolation
+from stacksmith.placement.filters.capability import Capabilities
+from stacksmith.placement.filters.image import PROPERTIES, VERSION, IsolatedHosts, Runs, canonical
+from stacksmith.placement.refusal import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What filters know of a server. ``traits`` are those it requires; ``image`` is None for one without."""
+
+    flavor: str
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    traits: frozenset[str] = frozenset()
+
+
+def conditions(scheduler: SchedulerSpec, asked: Asked) -> tuple[Condition, ...]:
+    """The conditions of one server, in order of the filters' names; aggregates kept for a trait always hold."""
+    made: list[Condition] = [Isolation(asked.traits)]
+    for name in sorted(set(scheduler.enabled_filters) & _MAKERS.keys()):
+        made += _MAKERS[name](scheduler, asked)
+    return tuple(made)
+
+
+def instance_limit(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]]) -> int | None:
+    """How many servers a host with this metadata may have, None when no enabled filter asks; the smallest wins."""
+    limits = []
+    if "NumInstancesFilter" in scheduler.enabled_filters:
+        limits.append(scheduler.max_instances_per_host)
+    if "AggregateNumInstancesFilter" in scheduler.enabled_filters:
+        given = [int(value) for value in metadata.get("max_instances_per_host", ())]
+        limits.append(min(given, default=scheduler.max_instances_per_host))
+    return min(limits, default=None)
+
+
+def _extra_specs(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    wanted = []
+    for key, value in sorted(asked.extra_specs.items()):
+        scope, colon, name = key.partition(":")
+        if not colon or scope == AGGREGATE_SCOPE:
+            wanted.append((name if colon else key, value))
+    if wanted:
+        yield ExtraSpecs(tuple(wanted))
+
+
+def _image_isolation(scheduler: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    namespace = scheduler.aggregate_image_properties_isolation_namespace
+    prefix = namespace + scheduler.aggregate_image_properties_isolation_separator if namespace else ""
+    told = tuple((key, value) for key, value in sorted(asked.properties.items()) if key.startswith(prefix) and value)
+    if told:
+        yield ImageProperties(told)
+
+
+def _flavor_names(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    yield FlavorNames(asked.flavor)
+
+
+def _capabilities(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    wanted = []
+    for key, value in sorted(asked.extra_specs.items()):
+        scope, *path = key.split(":")
+        if not path or scope == "capabilities":
+            wanted.append((tuple(path or [key]), value, bool(path)))
+    if wanted:
+        yield Capabilities(tuple(wanted))
+
+
+def _runs(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    wanted = tuple(canonical(asked.properties.get(name, "")) for name in PROPERTIES)
+    version = asked.properties.get(VERSION, "")
+    if any(wanted) or version:
+        yield Runs(wanted, version)
+
+
+def _isolated_hosts(scheduler: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    hosts = frozenset(scheduler.isolated_hosts)
+    yield IsolatedHosts(
+        hosts, asked.image in scheduler.isolated_images, scheduler.restrict_isolated_hosts_to_isolated_images
+    )
+
+
+_MAKERS: Final[Mapping[str, Callable[[SchedulerSpec, Asked], Iterator[Condition]]]] = {
+    "AggregateImagePropertiesIsolation": _image_isolation,
+    "AggregateInstanceExtraSpecsFilter": _extra_specs,
+    "AggregateTypeAffinityFilter": _flavor_names,
+    "ComputeCapabilitiesFilter": _capabilities,
+    "ImagePropertiesFilter": _runs,
+    "IsolatedHostsFilter": _isolated_hosts,
+}

@@ -1,0 +1,52 @@
+"""A host's reason to refuse, and what may bring one."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from stacksmith.placement.host import HostState
+
+
+class Rule(StrEnum):
+    """What a host can be refused for, in the order it is told."""
+
+    STATE = "state"
+    REACH = "reach"
+    PIN = "pin"
+    BESIDE = "beside"
+    ZONE = "availability zone"
+    TRAIT = "trait"
+    FORBIDDEN = "forbidden trait"
+    AGGREGATE = "aggregate"
+    FILTER = "filter"
+    AFFINITY = "affinity"
+    UNIT = "unit"
+    MISSING = "missing"
+    ANTI_AFFINITY = "anti-affinity"
+    SHORT = "short"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason. ``subject`` is the class, trait, group, filter or name it is about; ``short``: the units that lack.
+
+    ``help`` says what would make the host take the request, where the rule alone does not tell.
+    """
+
+    rule: Rule
+    subject: str
+    reason: str
+    short: float = 0.0
+    help: str = ""
+
+
+class Condition(Protocol):
+    """What one of nova's filters asks of hosts for one request; equal conditions are equal and hash alike."""
+
+    def refusal(self, host: HostState) -> Refusal | None:
+        """Why the host does not pass, None when it does. Does not change while a batch is placed."""
+
+
+def refused(name: str, reason: str, help: str) -> Refusal:
+    """The refusal of the filter ``name``."""
+    return Refusal(Rule.FILTER, name, reason, help=help)

@@ -1,0 +1,62 @@
+"""What a server's flavor, image and words ask of a host: the part of its request that filters look at."""
+
+from dataclasses import dataclass, field
+
+from stacksmith.model.found import HostSnapshot
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Stack
+from stacksmith.model.types import JSON
+from stacksmith.placement.filters import Asked, conditions
+from stacksmith.placement.refusal import Condition
+
+
+@dataclass(slots=True)
+class Asking:
+    """The stack's questions; those of servers with one flavor and one image are made once."""
+
+    stack: Stack
+    _known: dict[tuple[str, str | None], tuple[frozenset[str], frozenset[str], tuple[Condition, ...]]] = field(
+        default_factory=dict
+    )
+
+    def of(self, spec: ServerSpec) -> tuple[frozenset[str], frozenset[str], tuple[Condition, ...]]:
+        """(required traits, forbidden traits, conditions) of a server."""
+        key = (spec.flavor, _image(spec))
+        if key not in self._known:
+            self._known[key] = self._make(*key)
+        return self._known[key]
+
+    def _make(self, flavor: str, image: str | None) -> tuple[frozenset[str], frozenset[str], tuple[Condition, ...]]:
+        extra = self.stack.flavors[flavor].extra_specs
+        properties = self.stack.images[image].properties if image else {}
+        of_flavor = {k.partition(":")[2]: v for k, v in extra.items() if k.startswith("trait:")}
+        of_image = {k.partition(":")[2] for k, v in properties.items() if k.startswith("trait:") and v == "required"}
+        required = frozenset(k for k, v in of_flavor.items() if v == "required") | of_image
+        forbidden = frozenset(k for k, v in of_flavor.items() if v == "forbidden")
+        asked = Asked(flavor, extra, image, properties, required)
+        return required, forbidden, conditions(self.stack.fleet.scheduler, asked)
+
+
+def _image(spec: ServerSpec) -> str | None:
+    """The image a server starts from, on a volume too."""
+    roots = (entry.image for entry in spec.block_device_mapping if entry.boot_index == 0)
+    return spec.image or next(filter(None, roots), None)
+
+
+def capabilities(snap: HostSnapshot) -> dict[str, JSON]:
+    """Nova's host state of a host, as far as it was read."""
+    known: dict[str, JSON] = {
+        "host": snap.host,
+        "vcpus_total": snap.capacity.vcpus,
+        "total_usable_ram_mb": snap.capacity.memory_mib,
+    }
+    hypervisor = snap.hypervisor
+    if hypervisor is not None:
+        known |= {
+            "hypervisor_type": hypervisor.type,
+            "hypervisor_version": hypervisor.version,
+            "hypervisor_hostname": hypervisor.hostname or snap.host,
+            "cpu_info": hypervisor.cpu,
+            "supported_instances": hypervisor.supported,
+        }
+    return known

@@ -20,6 +20,7 @@ from stacksmith.model.kinds.network import DnsSpec, NetworkSpec, RangeSpec, Subn
 from stacksmith.model.kinds.server import BdmSpec, NicSpec, ServerSpec, UserDataSpec, WaitForSpec
 from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
+from stacksmith.model.node import Node, RootDeviceHints, SecretRef
 from stacksmith.model.scheduler import SchedulerSpec
 
 TARGET = Path(__file__).with_name("reference.md")
@@ -33,6 +34,7 @@ STACK: dict[str, type[BaseModel]] = {
 FLEET: dict[str, type[BaseModel]] = {
     "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec, "hosts": Host,
     "hosts: volume_types": VolumeType, "hosts: pci": PciSpec,
+    "nodes": Node, "nodes: password": SecretRef, "nodes: root_device": RootDeviceHints,
 }  # fmt: skip
 EXITS = {
     "plan": "0; with `--detailed-exitcode` 0 nothing to do, 1 error, 2 changes",

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from stacksmith.model.hardware import PciDevice, cpu_numbers
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
+from stacksmith.model.node import Node
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.model.spec import Spec
 
@@ -100,5 +101,6 @@ class Fleet(Spec):
     )
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     hosts: dict[str, Host] = Field(default_factory=dict)
+    nodes: dict[str, Node] = Field(default_factory=dict, description="Bare-metal machines")
     flavors: dict[str, FlavorSpec] = Field(default_factory=dict, description="Offered to every stack")
     images: dict[str, ImageSpec] = Field(default_factory=dict, description="Offered to every stack")

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from stacksmith.model.aggregate import check_aggregates, zone_of
+from stacksmith.model.check.node import check_nodes, hide_passwords
 from stacksmith.model.check.scheduler import check_scheduler
 from stacksmith.model.document import Document, locate
 from stacksmith.model.expand import Block
@@ -48,7 +49,7 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     """The fleet of a document, None with its faults reported. Raises nothing."""
     where = Block(document, (), "fleet")
     before = findings.error_count
-    fleet = validate(Fleet, document.data, "fleet", where, findings)
+    fleet = validate(Fleet, hide_passwords(document.data, where, findings), "fleet", where, findings)
     if fleet is None:
         return None
     folder = Folder.of_fleet(path)
@@ -64,19 +65,23 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     _check_names(fleet, document, findings)
     check_aggregates(fleet, where, findings)
     check_scheduler(fleet, where, findings)
+    check_nodes(fleet.nodes, where, findings)
     if findings.error_count > before:
         return None
     return FleetFile(fleet.model_copy(update={"hosts": hosts}), path, folder, document)
 
 
 def _check_names(fleet: Fleet, document: Document, findings: Findings) -> None:
-    for section in ("aggregates", "hosts", "flavors", "images"):
+    for section in ("aggregates", "hosts", "nodes", "flavors", "images"):
         for name in getattr(fleet, section):
             if not NAME.fullmatch(name):
                 where = document.span(locate(document.places, (section, name), key=True))
                 hint = "use up to 63 letters, digits, '_', '.' and '-'"
                 findings.error("bad-name", f"cannot use fleet.{section}: {found(name)} is not a name", where, hint)
-    if not fleet.hosts:
+    for name in sorted(fleet.hosts.keys() & fleet.nodes.keys()):
+        where = document.span(locate(document.places, ("nodes", name), key=True))
+        findings.error("duplicate-name", f"cannot use fleet.nodes.{name}: a host has this name", where, "rename one")
+    if not fleet.hosts and not fleet.nodes:
         where = document.span(document.places)
         hint = "add hosts: {hv1: {libvirt: qemu+ssh://root@hv1/system}}"
         findings.error("missing-key", "cannot use fleet: it has no hosts", where, hint)

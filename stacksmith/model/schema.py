@@ -16,7 +16,9 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 EXPRESSION: Final = {"$ref": "#/$defs/Expression"}
 _EXPRESSION: Final = {"type": "string", "pattern": r"\{\{", "description": "An expression, as {{ var.name }}"}
 SIZES: Final = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([KMGT]i?B|B)\s*$", "description": "As 8 GiB"}
-_SIZE_FIELDS: Final = frozenset({"ram", "disk", "ephemeral", "swap", "max_ram", "size", "min_disk", "min_ram"})
+_SIZE_FIELDS: Final = frozenset(
+    {"ram", "disk", "ephemeral", "swap", "max_ram", "size", "min_disk", "min_ram", "min_size"}
+)
 _DESCRIPTIONS: Final = {
     "variables": "Values that the command line, files or the environment may give",
     "include": "Files to bring in, each with variables of its own",

@@ -19,7 +19,7 @@ from stacksmith.model.types import JSON
 S = TypeVar("S", bound=Spec)
 
 # Words of OpenStack that will have a meaning: better refused in plain words than as a spelling mistake.
-LATER: Final = frozenset({"security_groups", "nodes"})
+LATER: Final = frozenset({"security_groups"})
 
 _TRUTHS: Final = dict.fromkeys(("yes", "on", "y", "true"), "true") | dict.fromkeys(("no", "off", "n", "false"), "false")
 _EXPECTED: Final = {

@@ -72,7 +72,9 @@ class ServerSpec(Spec):
     user_data: str | UserDataSpec | None = None
     metadata: dict[str, str] = Field(default_factory=dict, max_length=128)
     tags: list[str] = Field(default_factory=list, max_length=50)
-    config_drive: bool | Literal["configdrive", "nocloud"] = Field(True, description="Format; true is configdrive")
+    config_drive: bool | Literal["configdrive", "nocloud"] = Field(
+        True, description="Format; true is configdrive. Made with the server: a later `false` leaves it as it is"
+    )
     power_state: Literal["running", "stopped", "paused"] = "running"
     autostart: bool = True
     availability_zone: str | None = None

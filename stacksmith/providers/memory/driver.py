@@ -1,5 +1,6 @@
 """What the drivers of the memory provider share: the same steps as libvirt's, taken on a world."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
@@ -19,17 +20,34 @@ def owned(item: Object, mark: Mark) -> bool:
     return item.mark is not None and (item.mark.fleet, item.mark.stack) == (mark.fleet, mark.stack)
 
 
-class ObjectDriver:
-    """A driver; kinds fill in what makes them different.
-
-    Each ``make``, ``remake`` and ``unmake`` changes the world part by part and gives the name of a part when it is
-    done: there a fault can strike, and what was done stays done.
-    """
+class WorldDriver:
+    """A driver on a world. Reads and writes are calls, in which a fault can strike."""
 
     kind: ClassVar[str]
 
     def __init__(self, world: World, host: str, read_only: bool) -> None:
         self.world, self.host, self.read_only = world, host, read_only
+
+    def begin(self, operation: str, mark: Mark, deadline: Deadline | None = None) -> Call:
+        """The call, logged. Raises: Refused when it writes and the session may not."""
+        call = Call(self.host, operation, self.kind, str(mark.address))
+        if self.read_only and call.writes:
+            raise Refused(f"cannot {operation} {mark.address}: the session is read-only")
+        self.world.reach(call, "begin", deadline)
+        return call
+
+    def put(self, item: Object) -> None:
+        """Stores the object."""
+        with self.world.changing(self.host) as state:
+            state.put(item)
+
+
+class ObjectDriver(WorldDriver, ABC):
+    """A driver; kinds fill in what makes them different.
+
+    Each ``make``, ``remake`` and ``unmake`` changes the world part by part and gives the name of a part when it is
+    done: there a fault can strike, and what was done stays done.
+    """
 
     def read(self, mark: Mark) -> Found | None:
         """The object now, or None."""
@@ -76,9 +94,9 @@ class ObjectDriver:
                 self.world.reach(call, part, deadline)
         self.world.reach(call, "end", deadline)
 
+    @abstractmethod
     def native_name(self, mark: Mark) -> str:
         """The object's name on the host."""
-        raise NotImplementedError
 
     def lookup(self, state: HostState, mark: Mark) -> Object | None:
         """The object with the mark's identity, whoever owns it."""
@@ -91,9 +109,9 @@ class ObjectDriver:
             owner = f"stack {holder.mark.fleet}/{holder.mark.stack}" if holder.mark else "no stack of ours"
             raise Refused(f"{self.kind} {holder.name} exists already and belongs to {owner}", "name")
 
+    @abstractmethod
     def make(self, target: Target, contents: Contents) -> Iterator[str]:
         """Makes the object."""
-        raise NotImplementedError
 
     def remake(self, item: Object, target: Target, contents: Contents) -> Iterator[str]:
         """Makes the changes."""
@@ -125,19 +143,6 @@ class ObjectDriver:
         with self.world.changing(self.host) as state:
             state.remove(self.kind, item.name)
         yield "undefine"
-
-    def begin(self, operation: str, mark: Mark, deadline: Deadline | None = None) -> Call:
-        """The call, logged. Raises: Refused when it writes and the session may not."""
-        call = Call(self.host, operation, self.kind, str(mark.address))
-        if self.read_only and call.writes:
-            raise Refused(f"cannot {operation} {mark.address}: the session is read-only")
-        self.world.reach(call, "begin", deadline)
-        return call
-
-    def put(self, item: Object) -> None:
-        """Stores the object."""
-        with self.world.changing(self.host) as state:
-            state.put(item)
 
     def _mine(self, target: Target) -> Object | None:
         """The object, None when there is none. Raises: Refused when another's, Stale when not as just read."""

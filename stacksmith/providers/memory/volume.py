@@ -7,7 +7,7 @@ from stacksmith.model.found import Found, Mark
 from stacksmith.model.naming import image_file_name, volume_name
 from stacksmith.model.realised import Image, ImageFile, Server, Volume, from_data, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target
-from stacksmith.providers.memory.driver import ObjectDriver, owned
+from stacksmith.providers.memory.driver import ObjectDriver, WorldDriver, owned
 from stacksmith.providers.memory.found import found_image
 from stacksmith.providers.memory.world import HostState, Object, Stage
 
@@ -73,14 +73,10 @@ def has_image(state: HostState, checksum: str) -> bool:
     )
 
 
-class ImageDriver(ObjectDriver):
+class ImageDriver(WorldDriver):
     """Images: one object a file, named by its checksum and shared by every stack of the host."""
 
     kind = "image"
-
-    def native_name(self, mark: Mark) -> str:
-        """The name of its first file."""
-        return next((image_file_name(f.checksum, f.role) for f in _files(mark)), "")
 
     def read(self, mark: Mark) -> Found | None:
         """The image of which ``mark.applied`` lists the files, or None when no file of it is there."""

@@ -19,19 +19,21 @@ Hosts are named hv1, hv2, …. Every function raises LabError, whose text is for
 
 from stacksmith.lab.ability import Capability, capability
 from stacksmith.lab.fault import (
+    behave,
     boot,
     command_in,
     crash,
     daemon_pid,
     exec_in,
     freeze,
+    kill_bmcs,
     kill_daemon,
     link,
     start_daemon,
     thaw,
 )
-from stacksmith.lab.lab import down, status, up
-from stacksmith.lab.layout import Host, HostState, HostStatus, Lab, LabError, Progress
+from stacksmith.lab.lab import down, node_status, status, up
+from stacksmith.lab.layout import Host, HostState, HostStatus, Lab, LabError, Node, NodeState, NodeStatus, Progress
 
 __all__ = [
     "Capability",
@@ -40,7 +42,11 @@ __all__ = [
     "HostStatus",
     "Lab",
     "LabError",
+    "Node",
+    "NodeState",
+    "NodeStatus",
     "Progress",
+    "behave",
     "boot",
     "capability",
     "command_in",
@@ -49,8 +55,10 @@ __all__ = [
     "down",
     "exec_in",
     "freeze",
+    "kill_bmcs",
     "kill_daemon",
     "link",
+    "node_status",
     "start_daemon",
     "status",
     "thaw",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stacksmith.lab import cgroup, daemon, host, lab, process, switch
-from stacksmith.lab.layout import Host, LabError, Layout, layout_of
+from stacksmith.lab.bmc import node
+from stacksmith.lab.layout import RACK, Host, LabError, Layout, layout_of
 
 READY_SECONDS = 30.0
 
@@ -21,6 +22,8 @@ def boot(directory: Path | str, name: str) -> Host:
     with switch.guarded(layout) as guard:
         subnet = lab.start_switch(layout, guard)
         lab.boot_all(layout, [name], subnet, guard, lambda line: None)
+        if name == RACK:
+            node.ensure(layout, subnet, 0, lambda line: None)
     return lab.describe(layout, name, subnet)
 
 
@@ -113,3 +116,17 @@ def _running(layout: Layout, name: str) -> int:
     if not pid:
         raise LabError(f"cannot reach {name}: it is down")
     return pid
+
+
+def behave(directory: Path | str, name: str, profiles: Sequence[str] = (), **more: float) -> None:
+    """Let a node's BMC behave as these profiles say from its next request on, and as single values say over them.
+
+    Raises:
+        LabError: there is no such node, profile or value.
+    """
+    node.behave(layout_of(directory), name, profiles, more)
+
+
+def kill_bmcs(directory: Path | str) -> None:
+    """Kill the process of the lab's BMCs; the nodes' machines run on, and `up` starts it again."""
+    node.stop(layout_of(directory))

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from stacksmith.lab import cgroup, daemon, draft, image, init, process, switch, wire
-from stacksmith.lab.layout import LabError, Layout, address_of, host_names, number
+from stacksmith.lab.layout import RACK, LabError, Layout, address_of, host_names, number
 
 PROBES = "cache/qemu/capabilities"
 POOL = "/var/lib/libvirt/stacksmith"
@@ -81,7 +81,7 @@ def qemu_conf(address: str) -> str:
 
 def hosts_file(subnet: str) -> str:
     """/etc/hosts of every lab host."""
-    rows = [f"{address_of(subnet, name)} {name}" for name in host_names(MAXIMUM)]
+    rows = [f"{address_of(subnet, name)} {name}" for name in (*host_names(MAXIMUM), RACK)]
     return "\n".join(["127.0.0.1 localhost", *rows]) + "\n"
 
 

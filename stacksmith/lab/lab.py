@@ -10,25 +10,29 @@ from pathlib import Path
 
 from stacksmith.lab import cgroup, daemon, draft, fleet, host, image, process, switch, wire
 from stacksmith.lab.ability import capability
+from stacksmith.lab.bmc import node
 from stacksmith.lab.layout import (
+    RACK,
     Host,
     HostState,
     HostStatus,
     Lab,
     LabError,
     Layout,
+    NodeStatus,
     Progress,
     address_of,
     host_names,
     layout_of,
+    number,
 )
 
 READY_SECONDS = 60.0
 SOCKET_PATH_LIMIT = 107
 
 
-def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: None) -> Lab:
-    """Bring up the lab in this directory with at least `hosts` hosts; what already runs is left as it is.
+def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: None, nodes: int = 0) -> Lab:
+    """Bring up the lab in this directory with at least so many hosts and nodes; what runs already is left as it is.
 
     Raises:
         LabError: this machine or user cannot hold a lab, the directory holds something else, or a host does not start.
@@ -39,14 +43,21 @@ def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: 
     able = capability()
     if able.mode == "none":
         raise LabError(f"cannot make a lab: {able.reason}")
+    node.needs(layout, nodes)
     with switch.guarded(layout) as guard:
         claim(layout)
-        names = sorted({*host_names(hosts), *layout.hosts()}, key=lambda name: int(name[2:]))
+        rack = [RACK] if node.names(layout, nodes) else []
+        names = sorted({*rack, *host_names(hosts), *layout.hosts()}, key=number)
         images = fetch_images(layout, progress)
         subnet = start_switch(layout, guard)
         boot_all(layout, names, subnet, guard, progress)
-        draft.write(layout.fleet, fleet.fleet_text(layout, names, images))
-    return Lab(layout.directory, layout.fleet, tuple(describe(layout, name, subnet) for name in names))
+        if rack:
+            node.ensure(layout, subnet, nodes, progress)
+        names = [name for name in names if name != RACK]
+        there = node.nodes(layout, subnet)
+        draft.write(layout.fleet, fleet.fleet_text(layout, names, images, there))
+    described = tuple(describe(layout, name, subnet) for name in names)
+    return Lab(layout.directory, layout.fleet, described, tuple(there))
 
 
 def claim(layout: Layout) -> None:
@@ -224,7 +235,14 @@ def status(directory: Path | str) -> list[HostStatus]:
             guests=len(guests(layout, name)),
         )
         for name in layout.hosts()
+        if name != RACK
     ]
+
+
+def node_status(directory: Path | str) -> list[NodeStatus]:
+    """How each node of the lab is; empty when there is none. Never waits for a BMC."""
+    layout = layout_of(directory)
+    return node.status(layout, subnet_of(layout))
 
 
 def state_of(layout: Layout, name: str) -> HostState:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 Progress = Callable[[str], None]
+RACK = "rack"  # the host that holds the nodes' machines and their BMCs; no host of the fleet
 
 
 class LabError(Exception):
@@ -35,6 +36,37 @@ class Host:
     ssh_uri: str
 
 
+class NodeState(StrEnum):
+    """How a node of the lab is."""
+
+    ON = "on"
+    OFF = "off"
+    NO_BMC = "no BMC"  # its BMC does not serve
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One bare-metal node: an empty machine with an emulated BMC."""
+
+    name: str
+    redfish: str
+    system: str
+    username: str
+    password: Path  # the file that holds it
+    ca: Path
+    console: Path  # its serial log, once it was on
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What `status` knows of one node, without asking its BMC anything."""
+
+    name: str
+    state: NodeState
+    redfish: str
+    profiles: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Lab:
     """A lab that is up; `fleet` is the fleet file to plan against."""
@@ -42,6 +74,7 @@ class Lab:
     directory: Path
     fleet: Path
     hosts: tuple[Host, ...]
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +152,7 @@ class Layout:
         return self.private / "hosts" / host
 
     def hosts(self) -> list[str]:
-        """Names of the hosts that exist, in the order hv1, hv2, …, hv10."""
+        """Names of the hosts that exist, in the order rack, hv1, hv2, …, hv10."""
         homes = self.private / "hosts"
         names = [entry.name for entry in homes.iterdir()] if homes.is_dir() else []
         return sorted(names, key=number)
@@ -134,8 +167,8 @@ def layout_of(directory: Path | str) -> Layout:
 
 
 def number(host: str) -> int:
-    """3 for hv3."""
-    return int(host.removeprefix("hv"))
+    """3 for hv3, 0 for the rack."""
+    return 0 if host == RACK else int(host.removeprefix("hv"))
 
 
 def host_names(count: int) -> Iterator[str]:

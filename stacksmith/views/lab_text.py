@@ -6,7 +6,7 @@ from pathlib import Path
 from stacksmith.views.table import table
 
 
-def lab_text(fleet: Path, hosts: Sequence[tuple[str, str]]) -> str:
-    """The hosts as (name, URI), and the command to plan against them."""
-    lines = [*table(("HOST", "URI"), hosts), "", f"Next: stacksmith --fleet {fleet} plan STACK"]
+def lab_text(fleet: Path, machines: Sequence[tuple[str, str]]) -> str:
+    """The hosts and nodes as (name, URI), and the command to plan against them."""
+    lines = [*table(("HOST", "URI"), machines), "", f"Next: stacksmith --fleet {fleet} plan STACK"]
     return "\n".join(lines) + "\n"

@@ -32,14 +32,18 @@ def _screen() -> Screen:
 def up(
     directory: _Directory,
     hosts: Annotated[int, typer.Option("--hosts", help="Number of hosts", min=1)] = 3,
+    nodes: Annotated[
+        int, typer.Option("--nodes", help="Number of bare-metal nodes, each with an emulated BMC", min=0)
+    ] = 0,
 ) -> None:
-    """Bring the hosts up; what runs already is left as it is."""
+    """Bring the hosts and nodes up; what runs already is left as it is."""
     from stacksmith import lab
     from stacksmith.views.lab_text import lab_text
 
     screen = _screen()
-    there = lab.up(directory, hosts, lambda line: screen.say(line + "\n"))
-    screen.answer(lab_text(there.fleet, [(host.name, host.uri) for host in there.hosts]))
+    there = lab.up(directory, hosts, lambda line: screen.say(line + "\n"), nodes)
+    rows = [*((host.name, host.uri) for host in there.hosts), *((node.name, node.redfish) for node in there.nodes)]
+    screen.answer(lab_text(there.fleet, rows))
 
 
 @app.command("down")
@@ -53,7 +57,7 @@ def down(directory: _Directory) -> None:
 
 @app.command("status")
 def status(directory: _Directory) -> None:
-    """Show how each host is."""
+    """Show how each host and node is."""
     from stacksmith import lab
     from stacksmith.views.table import table
 
@@ -64,6 +68,24 @@ def status(directory: _Directory) -> None:
     ]
     header = ("HOST", "STATE", "ADDRESS", "LINK", "GUESTS", "URI")
     screen.answer("\n".join(table(header, rows, screen.paint)) + "\n")
+    nodes = [(n.name, n.state.value, n.redfish, ",".join(n.profiles)) for n in lab.node_status(directory)]
+    if nodes:
+        lines = table(("NODE", "STATE", "BMC", "BEHAVES"), nodes, screen.paint)
+        screen.answer("\n" + "\n".join(lines) + "\n")
+
+
+@app.command("bmc")
+def bmc(
+    directory: _Directory,
+    node: Annotated[str, typer.Argument(help="A node, as bm1", metavar="NODE")],
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles", metavar="[PROFILE]...")] = None,
+    latency: Annotated[float | None, typer.Option("--latency", help="Seconds that each answer takes", min=0.0)] = None,
+) -> None:
+    """Let a node's BMC behave as real ones do, by profiles that add up; with none it is well-behaved again."""
+    from stacksmith import lab
+
+    more = {} if latency is None else {"latency": latency}
+    lab.behave(directory, node, profiles or [], **more)
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -1,0 +1,115 @@
+"""The pages of a system that the emulator lacks, or shows otherwise than a real BMC."""
+
+from stacksmith.lab.bmc import boot
+from stacksmith.lab.bmc.machine import Machine
+from stacksmith.lab.bmc.message import ROOT, Answer, Request, collection, link, refusal
+from stacksmith.lab.bmc.profile import Behaviour
+from stacksmith.lab.bmc.session import SESSIONS
+from stacksmith.model.types import JSON
+
+FIRMWARE = f"{ROOT}/UpdateService/FirmwareInventory"
+BMC_VERSION = "1.4.2"
+UNKNOWN = "Base.1.12.PropertyUnknown"
+
+
+def of_root(data: dict[str, JSON]) -> dict[str, JSON]:
+    """The service root with its session service."""
+    service = {"SessionService": link(f"{ROOT}/SessionService"), "Tasks": link(f"{ROOT}/TaskService")}
+    return {**data, **service, "Links": {"Sessions": link(SESSIONS)}, "Vendor": "stacksmith lab"}
+
+
+def of_system(machine: Machine, behaviour: Behaviour, data: dict[str, JSON], name: str) -> dict[str, JSON]:
+    """The system's page."""
+    own: dict[str, JSON] = {
+        "PowerState": machine.power_state(data["PowerState"]),
+        "AssetTag": machine.state.asset_tag,
+        "Boot": boot.shown(machine, behaviour, data["Boot"]),
+        "SerialNumber": f"LAB{data['UUID'][:8].upper()}",
+        "Model": "Lab node",
+        "HostName": name,
+    }
+    if behaviour.settings_uri:
+        own["@Redfish.Settings"] = {"SettingsObject": link(f"{machine.path}/Settings")}
+    if behaviour.media == "managers":
+        data = {key: value for key, value in data.items() if key != "VirtualMedia"}
+    return {**data, **own}
+
+
+def patch_system(machine: Machine, behaviour: Behaviour, request: Request) -> Answer:
+    """A change of the system: asset tag, indicator light, boot override. All of it, or nothing."""
+    known = {"AssetTag", "IndicatorLED", "Boot"}
+    whole = request.path.endswith("/Settings")
+    for name in request.data:
+        if name not in known:
+            return refusal(400, UNKNOWN, f"The property {name} is not known")
+    if not request.data:
+        return refusal(400, "Base.1.12.MalformedJSON", "The request body must be an object with properties")
+    if "Boot" in request.data:
+        refused = boot.change(machine, behaviour, request.data["Boot"], whole=whole)
+        if refused is not None:
+            return refused
+    if "IndicatorLED" in request.data:
+        answer = machine.emulator.call("PATCH", machine.path, {"IndicatorLED": request.data["IndicatorLED"]})
+        if answer.status >= 300:
+            return refusal(400, boot.NOT_IN_LIST, "The value for the property IndicatorLED is not in the list")
+    if "AssetTag" in request.data:
+        machine.state.asset_tag = str(request.data["AssetTag"])
+        machine.save()
+    return Answer(204)
+
+
+def of_secure_boot(machine: Machine, data: dict[str, JSON]) -> dict[str, JSON]:
+    """Secure boot as it is, and as it will be after the next boot."""
+    pending = machine.state.secure_boot
+    return data if pending is None else {**data, "SecureBootEnable": pending}
+
+
+def patch_secure_boot(machine: Machine, request: Request) -> Answer:
+    """A change of secure boot, for the next boot."""
+    enable = request.data.get("SecureBootEnable")
+    if not isinstance(enable, bool):
+        return refusal(400, "Base.1.12.PropertyValueTypeError", "The property SecureBootEnable must be a boolean")
+    machine.state.secure_boot = enable
+    machine.save()
+    return Answer(204)
+
+
+def of_memory(machine: Machine, path: str) -> Answer:
+    """The machine's memory as one module."""
+    module = f"{machine.path}/Memory/DIMM1"
+    if path == f"{machine.path}/Memory":
+        return collection(path, "Memory", [module])
+    if path != module:
+        return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {path}")
+    size_gib = machine.emulator.call("GET", machine.path).data["MemorySummary"]["TotalSystemMemoryGiB"]
+    data = {
+        "@odata.id": path,
+        "@odata.type": "#Memory.v1_9_0.Memory",
+        "Id": "DIMM1",
+        "Name": "DIMM 1",
+        "CapacityMiB": size_gib * 1024,
+        "MemoryDeviceType": "DDR4",
+        "Status": {"State": "Enabled", "Health": "OK"},
+    }
+    return Answer(200, data)
+
+
+def of_firmware(machine: Machine, path: str) -> Answer:
+    """Versions of the BIOS and of the BMC."""
+    if path == FIRMWARE:
+        return collection(path, "SoftwareInventory", [f"{FIRMWARE}/{name}" for name in ("BIOS", "BMC")])
+    name = path.removeprefix(f"{FIRMWARE}/")
+    if name not in ("BIOS", "BMC"):
+        return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {path}")
+    version = machine.emulator.call("GET", machine.path).data["BiosVersion"] if name == "BIOS" else BMC_VERSION
+    data = {
+        "@odata.id": path,
+        "@odata.type": "#SoftwareInventory.v1_4_0.SoftwareInventory",
+        "Id": name,
+        "Name": f"{name} firmware",
+        "Version": version,
+        "Updateable": name == "BIOS",
+        "RelatedItem": [link(machine.path)],
+        "Status": {"State": "Enabled", "Health": "OK"},
+    }
+    return Answer(200, data)

@@ -1,0 +1,40 @@
+"""What a BMC remembers over its own restart."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from stacksmith.lab import draft
+from stacksmith.model.types import JSON
+
+
+@dataclass(slots=True)
+class Override:
+    """Where to boot from, instead of the disk: "Disabled", "Once" or "Continuous"."""
+
+    enabled: str = "Disabled"
+    target: str = "None"
+
+
+@dataclass(slots=True)
+class State:
+    """A BMC's own memory; `pending` are BIOS attributes for the next boot, `bios_reset` comes before them."""
+
+    asset_tag: str = ""
+    override: Override = field(default_factory=Override)
+    pending: dict[str, JSON] = field(default_factory=dict)
+    bios_reset: bool = False
+    secure_boot: bool | None = None  # pending
+
+
+def load(path: Path) -> State:
+    """The state in the file, or that of a new BMC."""
+    try:
+        entries = json.loads(path.read_text())
+    except FileNotFoundError:
+        return State()
+    return State(**{**entries, "override": Override(**entries["override"])})
+
+
+def save(state: State, path: Path) -> None:
+    draft.write(path, json.dumps(asdict(state)))

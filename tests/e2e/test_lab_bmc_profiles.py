@@ -1,0 +1,330 @@
+"""Every profile of the lab's BMCs does what it is for; the numbers are those of docs/bmc-profiles.md."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from stacksmith import lab
+from stacksmith.lab.bmc.profile import PROFILES
+from tests.e2e.bmc_parts import EJECT, INSERT, RESET, Bmc, our_address, served
+from tests.e2e.kit import until
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.xdist_group("bmc"),
+    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+]
+ONCE = {"BootSourceOverrideEnabled": "Once"}
+CD = {"BootSourceOverrideTarget": "Cd"}
+UEFI = {"BootSourceOverrideMode": "UEFI"}
+TURBO = {"Attributes": {"ProcTurboMode": "Disabled"}}
+Check = Callable[[Bmc, str], None]
+CHECKS: dict[str, Check] = {}
+
+
+def check(profile: str) -> Callable[[Check], Check]:
+    """Notes the check of a profile."""
+
+    def note(function: Check) -> Check:
+        CHECKS[profile] = function
+        return function
+
+    return note
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("profiles") / "lab"
+    lab.up(path, hosts=1, nodes=1)
+    yield path
+    lab.down(path)
+
+
+@pytest.fixture(scope="module")
+def media(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of something to insert."""
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "a.iso").write_bytes(bytes(65536))
+    with served(folder, our_address(lab.up(directory, hosts=1).nodes[0])) as url:
+        yield f"{url}/a.iso"
+
+
+@pytest.fixture
+def bmc(directory: Path) -> Iterator[Bmc]:
+    there = Bmc(directory, lab.up(directory, hosts=1).nodes[0])
+    there.make_off()
+    yield there
+    there.make_off()
+    there.post("/BIOS/Actions/Bios.ResetBios", {})
+    there.patch("", {"Boot": UEFI})
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profile(bmc: Bmc, media: str, profile: str) -> None:
+    bmc.behave(profile)
+    CHECKS[profile](bmc, media)
+
+
+@check("powering-states")
+def _(bmc: Bmc, media: str) -> None:
+    bmc.reset("On")
+    assert bmc.get()["PowerState"] == "PoweringOn"
+    assert bmc.reset("ForceOff") == 409
+    until(lambda: bmc.get()["PowerState"] == "On", 10, "the machine is on")
+    bmc.reset("ForceOff")
+    assert bmc.get()["PowerState"] == "PoweringOff"
+
+
+@check("already-400")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.reset("ForceOff") == 400
+
+
+@check("on-after-off")
+def _(bmc: Bmc, media: str) -> None:
+    bmc.behave()
+    bmc.reset("On")
+    bmc.reset("ForceOff")
+    bmc.behave("on-after-off")
+    refused = bmc.ask("POST", RESET, {"ResetType": "On"})
+    assert (refused.status_code, bmc.message(refused).rpartition(".")[2]) == (409, "ActionParameterValueConflict")
+    until(lambda: bmc.reset("On") == 204, 10, "On is taken later")
+
+
+@check("post")
+def _(bmc: Bmc, media: str) -> None:
+    bmc.reset("On")
+    answers = [bmc.ask("PATCH", "", {"AssetTag": "x"}), bmc.ask("POST", RESET, {"ResetType": "ForceRestart"})]
+    words = ["UnableToModifyDuringSystemPOST", "InvalidOperationForSystemState"]
+    assert [bmc.message(answer).rpartition(".")[2] for answer in answers] == words
+    until(lambda: bmc.patch("", {"AssetTag": "x"}) == 204, 10, "settings are taken later")
+
+
+@check("busy-after-job")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("/BIOS/Settings", TURBO) == 204
+    busy = bmc.ask("GET", "")
+    assert (busy.status_code, bmc.message(busy)) == (503, "IDRAC.2.8.SYS518")
+    until(lambda: bmc.ask("GET", "").status_code == 200, 10, "the BMC is ready again")
+
+
+@check("graceful-ignored")
+def _(bmc: Bmc, media: str) -> None:
+    bmc.reset("On")
+    assert [bmc.reset(kind) for kind in ("GracefulShutdown", "GracefulRestart")] == [204, 204]
+    time.sleep(1)
+    assert bmc.get()["PowerState"] == "On"
+
+
+@check("etag-weak")
+def _(bmc: Bmc, media: str) -> None:
+    tag = bmc.ask("GET", "").headers["ETag"]
+    assert tag.startswith('W/"') and bmc.get()["@odata.etag"] == tag
+    assert [bmc.patch("", {"AssetTag": "x"}, If_Match=each) for each in (tag[2:], tag)] == [412, 204]
+
+
+@check("etag-empty")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.ask("GET", "").headers["ETag"] == '""' and "@odata.etag" not in bmc.get()
+
+
+@check("registries-compressed")
+def _(bmc: Bmc, media: str) -> None:
+    path = "/redfish/v1/Registries/BiosAttributeRegistry.v1_0_0"
+    assert bmc.ask("GET", path, Accept_Encoding="identity").status_code == 406
+    assert bmc.ask("GET", path, Accept_Encoding="gzip").status_code == 200
+
+
+@check("no-continuous")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("", {"Boot": {**CD, "BootSourceOverrideEnabled": "Continuous"}}) == 400
+    assert bmc.get()["Boot"]["BootSourceOverrideEnabled@Redfish.AllowableValues"] == ["Disabled", "Once"]
+    assert bmc.patch("", {"Boot": {**CD, **ONCE}}) == 204
+
+
+@check("enabled-required")
+def _(bmc: Bmc, media: str) -> None:
+    usb = {"BootSourceOverrideTarget": "UsbCd"}
+    assert [bmc.patch("", {"Boot": body}) for body in (usb, {**CD, **ONCE})] == [400, 400]
+    assert bmc.patch("", {"Boot": {**usb, **ONCE}}) == 204
+    assert bmc.get()["Boot"]["BootSourceOverrideMode"] == "Legacy"
+    assert bmc.patch("", {"Boot": {**usb, **ONCE, **UEFI}}) == 204
+    assert bmc.get()["Boot"]["BootSourceOverrideMode"] == "UEFI"
+
+
+@check("settings-uri")
+def _(bmc: Bmc, media: str) -> None:
+    place = bmc.get()["@Redfish.Settings"]["SettingsObject"]["@odata.id"]
+    assert bmc.patch("", {"Boot": {**CD, **ONCE, **UEFI}}) == 400
+    assert [bmc.patch(place, {"Boot": body}) for body in ({**CD, **ONCE}, {**CD, **ONCE, **UEFI})] == [400, 204]
+    assert bmc.get()["Boot"]["BootSourceOverrideTarget"] == "Cd"
+
+
+@check("writes-ignored")
+def _(bmc: Bmc, media: str) -> None:
+    before = bmc.get()
+    assert bmc.patch("", {"AssetTag": "gone", "Boot": {**CD, **ONCE}}) == 200
+    assert bmc.get() == before
+
+
+@check("media-managers")
+def _(bmc: Bmc, media: str) -> None:
+    manager = bmc.node.system.replace("/Systems/", "/Managers/")
+    assert "VirtualMedia" not in bmc.get() and bmc.ask("GET", "/VirtualMedia/Cd").status_code == 404
+    base = bmc.get(manager)["VirtualMedia"]["@odata.id"]
+    assert base == f"{manager}/VirtualMedia"
+    action = bmc.get(f"{base}/Cd")["Actions"]["#VirtualMedia.InsertMedia"]["target"]
+    assert bmc.post(action, {"Image": media}) == 204 and bmc.get(f"{base}/Cd")["Inserted"] is True
+
+
+@check("media-kvm-only")
+def _(bmc: Bmc, media: str) -> None:
+    first = bmc.get("/VirtualMedia")["Members"][0]["@odata.id"]
+    assert bmc.post(f"{first}/Actions/VirtualMedia.InsertMedia", {"Image": media}) == 405
+    assert bmc.post(INSERT, {"Image": media}) == 204
+
+
+@check("media-patch-only")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.get("/VirtualMedia/Cd")["Actions"] == {}
+    assert bmc.post(INSERT, {"Image": media}) == 400
+    bodies = ({"Image": media}, {"Image": media, "Inserted": True})
+    assert [bmc.patch("/VirtualMedia/Cd", body) for body in bodies] == [400, 204]
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is True
+    assert bmc.patch("/VirtualMedia/Cd", {"Image": None, "Inserted": False}) == 204
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False
+
+
+@check("media-no-extras")
+def _(bmc: Bmc, media: str) -> None:
+    assert [bmc.post(INSERT, body) for body in ({"Image": media, "Inserted": True}, {"Image": media})] == [400, 204]
+
+
+@check("media-strict-eject")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.post(INSERT, {"Image": media}) == 204
+    assert [bmc.post(EJECT, body) for body in (None, {})] == [400, 204]
+
+
+@check("slow-eject")
+def _(bmc: Bmc, media: str) -> None:
+    assert [bmc.post(INSERT, {"Image": media}), bmc.post(EJECT, {})] == [204, 204]
+    slot = bmc.get("/VirtualMedia/Cd")
+    assert (slot["Inserted"], slot["Image"]) == (True, media)
+    assert bmc.post(INSERT, {"Image": media}) == 409
+    until(lambda: not bmc.get("/VirtualMedia/Cd")["Inserted"], 10, "the media is out")
+    assert bmc.post(INSERT, {"Image": media}) == 204
+
+
+@check("apply-time")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("/BIOS/Settings", TURBO) == 200
+    assert bmc.get("/BIOS/Settings")["Attributes"] == {}
+    at_reset = {"@Redfish.SettingsApplyTime": {"ApplyTime": "OnReset"}}
+    assert bmc.patch("/BIOS/Settings", {**TURBO, **at_reset}) == 204
+    assert bmc.get("/BIOS/Settings")["Attributes"] == TURBO["Attributes"]
+
+
+@check("slow-bios")
+def _(bmc: Bmc, media: str) -> None:
+    started = time.monotonic()
+    assert bmc.patch("/BIOS/Settings", TURBO) == 204
+    assert time.monotonic() - started >= 3
+    started = time.monotonic()
+    assert bmc.patch("", {"AssetTag": "x"}) == 204
+    assert time.monotonic() - started < 3
+
+
+@check("few-sessions")
+def _(bmc: Bmc, media: str) -> None:
+    path = "/redfish/v1/SessionService/Sessions"
+    made = [bmc.ask("POST", path, {"UserName": "admin", "Password": bmc.password}) for _ in range(2)]
+    assert [answer.status_code for answer in made] == [201, 503]
+    assert bmc.ask("DELETE", made[0].headers["Location"]).status_code == 204
+
+
+@check("tasks")
+def _(bmc: Bmc, media: str) -> None:
+    answer = bmc.ask("PATCH", "/BIOS/Settings", TURBO)
+    assert answer.status_code == 202
+    seen = [bmc.ask("GET", answer.headers["Location"]) for _ in range(5)]
+    states = [each.json().get("TaskState", each.status_code) for each in seen]
+    assert states == [404, "Running", "Completed", "Running", "Completed"]
+
+
+@check("boot-mode-by-bios")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("", {"Boot": {"BootSourceOverrideMode": "Legacy"}}) == 400
+    both = {"BootMode": "Bios", "SecureBootStatus": "Disabled"}
+    assert [bmc.patch("/BIOS/Settings", {"Attributes": each}) for each in (both, {"BootMode": "Bios"})] == [400, 204]
+    bmc.reset("On")
+    assert bmc.get()["Boot"]["BootSourceOverrideMode"] == "Legacy"
+
+
+@check("odd-data")
+def _(bmc: Bmc, media: str) -> None:
+    nic = bmc.get("/EthernetInterfaces")["Members"][0]["@odata.id"]
+    assert bmc.get(nic)["MACAddress"] == ""
+    assert bmc.get("/Storage/1/Drives/sda")["CapacityBytes"] is None
+    assert bmc.ask("GET", "/Nothing").json()["error"]["@Message.ExtendedInfo"]["MessageId"]
+
+
+@check("no-licence")
+def _(bmc: Bmc, media: str) -> None:
+    refused = bmc.ask("POST", INSERT, {"Image": media})
+    assert (refused.status_code, bmc.message(refused)) == (403, "IDRAC.2.8.LIC501")
+
+
+@check("slow")
+def _(bmc: Bmc, media: str) -> None:
+    seconds = []
+    for _ in range(4):
+        started = time.monotonic()
+        bmc.get("/redfish/v1")
+        seconds.append(time.monotonic() - started)
+    assert all(0.25 <= each < 1.5 for each in seconds) and len(set(seconds)) == 4
+
+
+@check("drops")
+def _(bmc: Bmc, media: str) -> None:
+    outcomes = []
+    for _ in range(6):
+        try:
+            outcomes.append(bmc.ask("GET", "").status_code)
+        except requests.exceptions.ConnectionError:
+            outcomes.append(0)
+    assert sorted(outcomes) == [0, 0, 200, 200, 200, 200]
+
+
+@check("fails")
+def _(bmc: Bmc, media: str) -> None:
+    assert sorted(bmc.ask("GET", "").status_code for _ in range(6)) == [200, 200, 200, 200, 500, 500]
+
+
+@check("short-sessions")
+def _(bmc: Bmc, media: str) -> None:
+    path = "/redfish/v1/SessionService/Sessions"
+    token = bmc.ask("POST", path, {"UserName": "admin", "Password": bmc.password}).headers["X-Auth-Token"]
+    time.sleep(1.1)
+    assert bmc.stranger().get(bmc.url(""), headers={"X-Auth-Token": token}, timeout=10).status_code == 401
+
+
+def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) -> None:
+    bmc.behave("slow", jitter=0)
+    started = time.monotonic()
+    ends: list[float] = []
+
+    def ask() -> None:
+        bmc.stranger().get(bmc.url("/redfish/v1"), timeout=30)
+        ends.append(time.monotonic() - started)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.5 <= ends[0] <= ends[1] < 1.0 <= ends[2]

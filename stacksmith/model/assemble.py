@@ -10,6 +10,7 @@ from stacksmith.model.check.stack import check_stack
 from stacksmith.model.document import Places, locate
 from stacksmith.model.expand import Block, Evaluator, Instance, expand
 from stacksmith.model.fileaccess import FileFault
+from stacksmith.model.fleet import Fleet
 from stacksmith.model.fleet_file import FleetFile, builtin_fleet
 from stacksmith.model.gather import SECTIONS, Gathered, LoadOptions, Module, read_fleet
 from stacksmith.model.image_file import image_files
@@ -90,7 +91,7 @@ class Assembly:
             server_groups=self._named(ServerGroupSpec),
             outputs=self.outputs,
             variables=dict(context["var"]),
-            strategy=self._strategy(),
+            strategy=self._strategy(fleet.fleet),
             output_places=self.output_places,
             unrolled=self.unrolled,
             secrets=self.evaluator.findings.secrets,
@@ -100,11 +101,14 @@ class Assembly:
     def _named(self, kind: type[Any]) -> dict[str, Any]:
         return {a.name: r.spec for a, r in self.resources.items() if isinstance(r.spec, kind)}
 
-    def _strategy(self) -> str:
+    def _strategy(self, fleet: Fleet) -> str:
         value, where = self.gathered.head.get("strategy", ("spread", None))
         if isinstance(value, str) and value not in STRATEGIES:
             cause = f"expected {' or '.join(STRATEGIES)}, found {found(value)}"
             self.evaluator.findings.error("wrong-value", f"cannot read strategy: {cause}", where)
+        elif where is not None and fleet.scheduler.weighers:
+            message, hint = "strategy has no effect: the fleet's scheduler weighs hosts", "take it out"
+            self.evaluator.findings.warning("no-effect", message, where, hint)
         return value if value in STRATEGIES else "spread"
 
     def _fleet(self) -> FleetFile | None:

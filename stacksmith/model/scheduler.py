@@ -49,6 +49,27 @@ REFUSED_FILTERS: Final[dict[str, str]] = {
 }
 
 
+# Weighers with the option that holds their multiplier, and its default.
+WEIGHERS: Final[dict[str, tuple[str, float]]] = {
+    "RAMWeigher": ("ram_weight_multiplier", 1.0),
+    "CPUWeigher": ("cpu_weight_multiplier", 1.0),
+    "DiskWeigher": ("disk_weight_multiplier", 1.0),
+    "HypervisorVersionWeigher": ("hypervisor_version_weight_multiplier", 1.0),
+    "PCIWeigher": ("pci_weight_multiplier", 1.0),
+    "NumInstancesWeigher": ("num_instances_weight_multiplier", 0.0),
+    "ImagePropertiesWeigher": ("image_props_weight_multiplier", 0.0),
+    "ServerGroupSoftAffinityWeigher": ("soft_affinity_weight_multiplier", 1.0),
+    "ServerGroupSoftAntiAffinityWeigher": ("soft_anti_affinity_weight_multiplier", 1.0),
+}
+MULTIPLIERS: Final = {option: name for name, (option, _) in WEIGHERS.items()}
+REFUSED_WEIGHERS: Final[dict[str, str]] = {
+    "IoOpsWeigher": "no service counts operations in flight: the engine bounds its own",
+    "BuildFailureWeigher": "a step that fails ends its branch: set the state of a bad host to disabled",
+    "CrossCellWeigher": "a fleet has no cells",
+    "MetricsWeigher": "hosts report no metrics to a plan, which must come out the same each time",
+}
+
+
 class SchedulerSpec(Spec):
     """How servers find hosts, in the names of nova's [filter_scheduler]."""
 
@@ -67,6 +88,35 @@ class SchedulerSpec(Spec):
     max_instances_per_host: int = Field(
         50, ge=1, description="With NumInstancesFilter; the aggregates' smallest wins with AggregateNumInstancesFilter"
     )
+    weight_classes: list[str] | None = Field(
+        None, description="Weighers by name, all of them where only multipliers are given; they replace the strategy"
+    )
+    ram_weight_multiplier: float | None = Field(None, description="Default 1.0; negative fills hosts up")
+    cpu_weight_multiplier: float | None = Field(None, description="Default 1.0; negative fills hosts up")
+    disk_weight_multiplier: float | None = Field(None, description="Default 1.0; negative fills hosts up")
+    hypervisor_version_weight_multiplier: float | None = Field(None, description="Default 1.0: newer ones first")
+    pci_weight_multiplier: float | None = Field(
+        None, ge=0, description="Default 1.0: hosts with few free PCI devices first, to keep the others for who asks"
+    )
+    num_instances_weight_multiplier: float | None = Field(None, description="Default 0.0; negative spreads")
+    image_props_weight_multiplier: float | None = Field(
+        None, description="Default 0.0; positive brings servers with equal image properties together"
+    )
+    image_props_weight_setting: dict[str, float] = Field(
+        default_factory=dict, description="Properties that count, with their weights; default: all, equally"
+    )
+    soft_affinity_weight_multiplier: float | None = Field(None, ge=0, description="Default 1.0")
+    soft_anti_affinity_weight_multiplier: float | None = Field(None, ge=0, description="Default 1.0")
+
+    @property
+    def weighers(self) -> dict[str, float]:
+        """The enabled weighers with their multipliers; none when the fleet asks for none."""
+        given = {option: getattr(self, option) for option in MULTIPLIERS}
+        if self.weight_classes is None and all(value is None for value in given.values()):
+            return {}
+        names = WEIGHERS if self.weight_classes is None else dict.fromkeys(self.weight_classes)
+        chosen = {name: WEIGHERS[name] for name in names if name in WEIGHERS}
+        return {name: given[o] if given[o] is not None else default for name, (o, default) in chosen.items()}
 
 
 # Options and keys of aggregates' metadata, with the filters that read them.

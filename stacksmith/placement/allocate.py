@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from stacksmith.address import Address
+from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.arrange import Failure, Outcome, arrange
 from stacksmith.placement.explain import Complaint, company, complain, verdicts
 from stacksmith.placement.host import HostState
@@ -17,20 +18,22 @@ def place(
     hosts: Sequence[HostState],
     groups: Mapping[str, Group],
     kept: Mapping[Address, str] | None = None,
-    strategy: str = Strategy.SPREAD,
+    strategy: str | SchedulerSpec = Strategy.SPREAD,
     explain: bool = True,
 ) -> tuple[Placement, ...]:
     """Where each request goes, in order of address, whatever the order of the arguments; addresses are unique.
 
     ``kept`` are servers that stay, with their hosts: already counted in the hosts' ``used`` and ``groups``, they come
     back as kept. Their requests may be given too: verdicts then name them as members of their groups.
-    Verdicts of requests that found a host are left out without ``explain``.
+    ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
+    requests that found a host are left out without ``explain``.
     Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy.
     """
     hosts = sorted(hosts, key=lambda host: host.name)
     kept = kept or {}
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
-    outcome = arrange(units, hosts, Strategy(strategy))
+    chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
+    outcome = arrange(units, hosts, chosen)
     sites = open_sites(hosts)
     _introduce(requests, sites, kept)
     placements = [Placement(address, host, (), kept=True) for address, host in kept.items()]

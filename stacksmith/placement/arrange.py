@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.host import HostState
+from stacksmith.placement.normalised import normalised
 from stacksmith.placement.proof import Shortage
 from stacksmith.placement.request import Strategy
 from stacksmith.placement.search import search
@@ -37,7 +39,7 @@ class Outcome:
     forced: bool = False
 
 
-def arrange(units: Sequence[Unit], hosts: Sequence[HostState], strategy: Strategy) -> Outcome:
+def arrange(units: Sequence[Unit], hosts: Sequence[HostState], strategy: Strategy | SchedulerSpec) -> Outcome:
     """Places the units on hosts, which are in order of name.
 
     What no host takes even without the rest of the batch fails by itself and does not hinder the others.
@@ -47,7 +49,11 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], strategy: Strateg
     possible = [unit for unit in units if unit.address in alone]
     hopeless = tuple(Failure(unit) for unit in units if unit.address not in alone)
     tried: list[tuple[Arrangement, Weigher]] = []
-    for order, weigher in _passes(possible, sites, eligible, strategy):
+    if isinstance(strategy, SchedulerSpec):
+        first: Weigher = normalised(strategy, hosts)
+    else:
+        first = make_weigher(strategy, sites)
+    for order, weigher in _passes(possible, sites, eligible, first):
         found = attempt(order, hosts, eligible, weigher)
         if not found.left:
             return Outcome(found.placed, hopeless, weigher, forced=bool(tried))
@@ -62,16 +68,17 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], strategy: Strateg
         if answer.proven:
             proof = f"every arrangement of the {sum(len(u.requests) for u in possible)} requests was tried"
             failures = [Failure(unit, proof=proof) for unit in best.left]
-    claim = f"no arrangement found ({strategy}, then biggest first by alignment)"
+    way = "by weights" if isinstance(strategy, SchedulerSpec) else strategy
+    claim = f"no arrangement found ({way}, then biggest first by alignment)"
     failures = [failure if failure.proof else Failure(failure.unit, claim) for failure in failures]
     return Outcome(best.placed, (*hopeless, *failures), weigher, forced=weigher is not tried[0][1])
 
 
 def _passes(
-    units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible, strategy: Strategy
+    units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible, weigher: Weigher
 ) -> Iterator[tuple[list[Unit], Weigher]]:
-    """The greedy passes: those with the fewest hosts first by the strategy, then biggest first by alignment."""
-    yield sorted(units, key=lambda u: (len(eligible.hosts(u)), u.address.order)), make_weigher(strategy, sites)
+    """The greedy passes: those with the fewest hosts first by the weigher, then biggest first by alignment."""
+    yield sorted(units, key=lambda u: (len(eligible.hosts(u)), u.address.order)), weigher
     size = _sizes(sites)
     yield sorted(units, key=lambda u: (-size(u), u.address.order)), Alignment(most_free(sites))
 

@@ -8,7 +8,7 @@ from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import HostState
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Apart, Unit
-from stacksmith.placement.weigher import Weigher
+from stacksmith.placement.weigher import Steady, Weigher
 
 # Hosts skipped in one choice for anti-affinity from which on a queue of its own pays.
 LARGE = 16
@@ -67,7 +67,7 @@ class Pass:
 
     sites: Sequence[Site]
     eligible: Eligible
-    weigher: Weigher
+    weigher: Steady
     log: list[int] = field(default_factory=list)
     queues: dict[tuple[object, ...], _Queue] = field(default_factory=dict)
     large: set[tuple[Apart, ...]] = field(default_factory=set)
@@ -121,9 +121,29 @@ class Pass:
         return queue
 
 
+@dataclass(slots=True)
+class Ranking:
+    """Places units one after the other, weighing anew for each all the hosts that take it: any weigher will do."""
+
+    sites: Sequence[Site]
+    eligible: Eligible
+    weigher: Weigher
+
+    def place(self, unit: Unit) -> int | None:
+        """As ``Pass.place``."""
+        takes = [site for i in self.eligible.hosts(unit) if (site := self.sites[i]).takes(unit)]
+        if not takes:
+            return None
+        scores = self.weigher.scores(unit, takes)
+        best = takes[scores.index(max(scores))]
+        best.add(unit)
+        return best.index
+
+
 def attempt(units: Iterable[Unit], hosts: Sequence[HostState], eligible: Eligible, weigher: Weigher) -> Arrangement:
     """Places units in the given order, each on the best host that takes it then."""
-    run = Pass(open_sites(hosts), eligible, weigher)
+    sites = open_sites(hosts)
+    run = Pass(sites, eligible, weigher) if isinstance(weigher, Steady) else Ranking(sites, eligible, weigher)
     placed: list[tuple[Unit, int]] = []
     left: list[Unit] = []
     for unit in units:

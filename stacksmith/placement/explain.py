@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil, isinf
 
 from stacksmith.placement.filter import refusals
+from stacksmith.placement.host import INSTANCES
 from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit
@@ -53,14 +54,18 @@ _RANK = {rule: rank for rank, rule in enumerate(_HELP)}
 
 def verdicts(unit: Unit, sites: Sequence[Site], weigher: Weigher, chosen: int | None = None) -> tuple[Verdict, ...]:
     """One verdict per host, in order of name, as things stand. ``chosen`` is told to be what made room for all."""
+    answers = [(site, list(refusals(unit, site))) for site in sites]
+    takes = [site for site, answer in answers if not answer]
+    weighed = zip(weigher.scores(unit, takes), weigher.words(unit, takes), strict=True)
     found = []
-    for site in sites:
-        if answer := list(refusals(unit, site)):
+    for site, answer in answers:
+        if answer:
             found.append(_refused(site, answer))
             continue
-        score = round(weigher.score(unit, site), DIGITS)
+        score, words = next(weighed)
         note = "; chosen so that all find room" if site.index == chosen else ""
-        found.append(Verdict(site.host.name, True, _fits(unit, site) + note, score))
+        reason = f"{_fits(unit, site)}{'; ' if words else ''}{words}{note}"
+        found.append(Verdict(site.host.name, True, reason, round(score, DIGITS)))
     return tuple(found)
 
 
@@ -71,6 +76,8 @@ def _refused(site: Site, answer: Sequence[Refusal]) -> Verdict:
 def _fits(unit: Unit, site: Site) -> str:
     after = []
     for name, amount in unit.amounts:
+        if name == INSTANCES and isinf(site.capacity[name]):
+            continue  # counted for a weigher alone
         left = site.capacity[name] - site.used.get(name, 0) - amount
         after.append(f"{name} not limited" if isinf(left) else f"{name} {number(left)}")
     return f"fits: free after {', '.join(after)}" if after else "fits"

@@ -43,7 +43,7 @@ class Request:
     required, forbidden: traits of the host. ``host`` is a pin, ``member_of`` are aggregates of which the host must be
     in one. ``with_hosts``: the host must be one of these, because ``beside`` (words) is there; empty means any.
     Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
-    nova's filters ask.
+    nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group.
     """
 
     address: Address
@@ -58,3 +58,4 @@ class Request:
     together: str | None = None
     member_of: frozenset[str] = frozenset()
     conditions: tuple[Condition, ...] = ()
+    marks: tuple[str, ...] = ()

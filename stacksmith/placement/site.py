@@ -10,11 +10,11 @@ from stacksmith.placement.unit import Unit
 class Site:
     """One host that units are put on and taken off again.
 
-    ``guests`` names the members of each group it knows. ``weight`` is where a weigher keeps what does not depend on
-    the unit, until the next change.
+    ``guests`` names the members of each group it knows. ``weight`` and ``raw`` are where a weigher keeps what does not
+    depend on the unit, until the next change.
     """
 
-    __slots__ = ("capacity", "guests", "host", "index", "members", "used", "weight")
+    __slots__ = ("capacity", "guests", "host", "index", "members", "raw", "used", "weight")
 
     def __init__(self, index: int, host: HostState) -> None:
         self.index = index
@@ -24,6 +24,7 @@ class Site:
         self.members = dict(host.groups)
         self.guests: dict[str, list[Address]] = {}
         self.weight: float | None = None
+        self.raw: tuple[float, ...] | None = None
 
     def has_room(self, unit: Unit) -> bool:
         """True when every amount fits: ``used + amount <= capacity``, as in Placement; no inventory is no room."""
@@ -37,13 +38,17 @@ class Site:
         """True when no anti-affinity group gets more members here than it may have."""
         return not unit.apart or all(self.members.get(r.group, 0) + r.count <= r.limit for r in unit.apart)
 
+    def takes(self, unit: Unit) -> bool:
+        """True when a unit that suits the host as it is finds room here now, and no group forbids it."""
+        return self.has_room(unit) and self.keeps_apart(unit)
+
     def free(self, name: str) -> float:
         """Units of a class that are left, never negative; none of a class that the host lacks."""
         return max(0.0, self.capacity.get(name, 0.0) - self.used.get(name, 0))
 
     def add(self, unit: Unit) -> None:
         """Puts a unit here."""
-        self.weight = None
+        self.weight = self.raw = None
         for name, amount in unit.amounts:
             self.used[name] = self.used.get(name, 0) + amount
         for group, count in unit.joins:
@@ -51,7 +56,7 @@ class Site:
 
     def remove(self, unit: Unit) -> None:
         """Takes a unit off that was put here."""
-        self.weight = None
+        self.weight = self.raw = None
         for name, amount in unit.amounts:
             self.used[name] -= amount
         for group, count in unit.joins:

@@ -22,9 +22,9 @@ class Apart:
 class Unit:
     """One or more requests for one host, in order of address; ``unlike`` is one of each that asks something else.
 
-    amounts: the sum by class, weighed classes first. ``joins``: (group, members of this unit). ``near``: affinity
-    groups that already have members, with the hosts these are on. ``soft``: (group, +1 to be near its members or -1
-    to be far). ``key`` is equal for units that fit equally wherever no server group forbids it.
+    amounts: the sum by class, weighed classes first. ``joins``: (group or mark, members of this unit). ``near``:
+    affinity groups that already have members, with the hosts these are on. ``soft``: (group, +1 to be near its members
+    or -1 to be far). ``key`` is equal for units that fit equally wherever no server group forbids it.
     """
 
     requests: tuple[Request, ...]
@@ -99,13 +99,14 @@ def _unit(requests: tuple[Request, ...], groups: Mapping[str, Group], near: Mapp
         if request.group is not None:
             joins[request.group] += 1
     members = sorted(joins.items())
+    marks = Counter(mark for request in requests for mark in request.marks)
     soft = {Policy.SOFT_AFFINITY: 1, Policy.SOFT_ANTI_AFFINITY: -1}
     close = tuple((name, near[name]) for name, _ in members if name in near)
     return Unit(
         requests=requests,
         unlike=tuple(unlike.values()),
         amounts=tuple(sorted(amounts.items(), key=_class_order)),
-        joins=tuple(members),
+        joins=tuple(sorted([*members, *marks.items()])),
         apart=tuple(
             Apart(name, count, groups[name].max_server_per_host)
             for name, count in members

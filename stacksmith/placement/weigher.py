@@ -1,5 +1,6 @@
 """Orders the hosts that fit: nova's spread, its opposite, and alignment for what spread leaves over."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf, sqrt
@@ -16,16 +17,39 @@ DIGITS = 6
 
 
 class Weigher(Protocol):
-    """Scores a host for a unit, higher is better. ``rises``: a score may also grow while a batch is placed."""
+    """Orders the hosts that take a unit."""
 
-    @property
-    def rises(self) -> bool: ...
+    def scores(self, unit: Unit, sites: Sequence[Site]) -> Sequence[float]:
+        """A score for each of the sites, which are all that take the unit now; higher is better."""
 
-    def score(self, unit: Unit, site: Site) -> float: ...
+    def words(self, unit: Unit, sites: Sequence[Site]) -> Sequence[str]:
+        """How each score comes about, in words that may be empty."""
+
+
+class Steady(ABC):
+    """A weigher whose score of a host does not depend on other hosts.
+
+    ``rises``: a score may also grow while a batch is placed.
+    """
+
+    __slots__ = ()
+    rises: bool
+
+    @abstractmethod
+    def score(self, unit: Unit, site: Site) -> float:
+        """The score of one host, higher is better."""
+
+    def scores(self, unit: Unit, sites: Sequence[Site]) -> list[float]:
+        """The score of each."""
+        return [self.score(unit, site) for site in sites]
+
+    def words(self, unit: Unit, sites: Sequence[Site]) -> list[str]:
+        """The free room that decides is told already."""
+        return [""] * len(sites)
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Steady):
     """The sum of free VCPU, MEMORY_MB and DISK_GB, each as a share of the emptiest host (nova's default weighers).
 
     The shares are of the emptiest host before the batch, so that a host's score does not depend on other hosts.
@@ -40,7 +64,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(Steady):
     """The opposite of ``Spread``: the fullest host that fits."""
 
     most_free: Mapping[str, float]
@@ -52,7 +76,7 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(Steady):
     """The cosine between what is asked and what is free: a host short of memory gets what needs little of it.
 
     Biggest first, it places what the other weighers leave over on hosts of unlike shapes.
@@ -74,7 +98,7 @@ class Alignment:
         return round(cosine, DIGITS) + _soft(unit, site)
 
 
-def make_weigher(strategy: Strategy, sites: Sequence[Site]) -> Weigher:
+def make_weigher(strategy: Strategy, sites: Sequence[Site]) -> Steady:
     """The weigher of a strategy over these hosts as they are before the batch."""
     return (Spread if strategy is Strategy.SPREAD else Pack)(most_free(sites))
 

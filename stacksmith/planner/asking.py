@@ -7,26 +7,36 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.filters import Asked, conditions
+from stacksmith.placement.normalised import image_marks
 from stacksmith.placement.refusal import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What servers of one flavor and image ask: traits, conditions, and the marks they leave on their host."""
+
+    required: frozenset[str]
+    forbidden: frozenset[str]
+    conditions: tuple[Condition, ...]
+    marks: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Asking:
-    """The stack's questions; those of servers with one flavor and one image are made once."""
+    """The stack's questions, each made once."""
 
     stack: Stack
-    _known: dict[tuple[str, str | None], tuple[frozenset[str], frozenset[str], tuple[Condition, ...]]] = field(
-        default_factory=dict
-    )
+    _known: dict[tuple[str, str | None], Question] = field(default_factory=dict)
 
-    def of(self, spec: ServerSpec) -> tuple[frozenset[str], frozenset[str], tuple[Condition, ...]]:
-        """(required traits, forbidden traits, conditions) of a server."""
+    def of(self, spec: ServerSpec) -> Question:
+        """The question of a server."""
         key = (spec.flavor, _image(spec))
         if key not in self._known:
             self._known[key] = self._make(*key)
         return self._known[key]
 
-    def _make(self, flavor: str, image: str | None) -> tuple[frozenset[str], frozenset[str], tuple[Condition, ...]]:
+    def _make(self, flavor: str, image: str | None) -> Question:
+        scheduler = self.stack.fleet.scheduler
         extra = self.stack.flavors[flavor].extra_specs
         properties = self.stack.images[image].properties if image else {}
         of_flavor = {k.partition(":")[2]: v for k, v in extra.items() if k.startswith("trait:")}
@@ -34,7 +44,7 @@ class Asking:
         required = frozenset(k for k, v in of_flavor.items() if v == "required") | of_image
         forbidden = frozenset(k for k, v in of_flavor.items() if v == "forbidden")
         asked = Asked(flavor, extra, image, properties, required)
-        return required, forbidden, conditions(self.stack.fleet.scheduler, asked)
+        return Question(required, forbidden, conditions(scheduler, asked), image_marks(scheduler, properties))
 
 
 def _image(spec: ServerSpec) -> str | None:

@@ -9,7 +9,7 @@ from stacksmith.model.aggregate import metadata_of
 from stacksmith.model.fleet import Fleet, Host, PciSpec
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
 from stacksmith.model.hardware import Cell, CellUse, Holding, PciDevice, cpu_numbers, page_class
-from stacksmith.placement.filters import instance_limit
+from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.planner.asking import capabilities
@@ -107,9 +107,9 @@ def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, in
     used = {"VCPU": taken.flat.vcpus - pinned, "MEMORY_MB": taken.flat.memory_mib - large}
     inventories = {name: offer.inventory(name, total, pages) for name, total in totals.items()}
     used |= {"DISK_GB": taken.flat.disk_gib}
-    limit = instance_limit(fleet.scheduler, metadata)
-    if limit is not None:
-        inventories[INSTANCES], used[INSTANCES] = Inventory(limit), taken.servers
+    counted = instances(fleet.scheduler, metadata)
+    if counted is not None:
+        inventories[INSTANCES], used[INSTANCES] = counted, taken.servers
     return HostState(
         name=snap.host,
         inventories=inventories,

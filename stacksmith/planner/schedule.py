@@ -10,7 +10,7 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.allocate import place
-from stacksmith.placement.filters import instance_limit
+from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES
 from stacksmith.placement.request import Group, Request
 from stacksmith.placement.verdict import Placement
@@ -40,11 +40,13 @@ def schedule(
     """
     result = Schedule(dict(fixed))
     users = draft.users()
-    requests = _server_requests(stack, draft, fixed, users, result)
+    asking = Asking(stack)
+    requests = _server_requests(asking, draft, fixed, users, result)
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    states = host_states(stack.fleet, snapshot, leaving, _members(stack, fixed))
-    placed = place(requests, states, groups, strategy=stack.strategy, explain=len(requests) <= EXPLAINED)
+    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed))
+    order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
+    placed = place(requests, states, groups, strategy=order, explain=len(requests) <= EXPLAINED)
     result.placements = placed
     for placement in placed:
         if placement.host is not None:
@@ -55,24 +57,26 @@ def schedule(
     return result
 
 
-def _members(stack: Stack, fixed: Mapping[Address, str]) -> dict[str, dict[str, int]]:
-    """Members of each group on each host: {host: {group: count}}."""
+def _members(asking: Asking, fixed: Mapping[Address, str]) -> dict[str, dict[str, int]]:
+    """Members of each group, and bearers of each mark, on each host: {host: {group or mark: count}}."""
     members: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for address, host in fixed.items():
-        resource = stack.resources.get(address)
-        if resource is not None and isinstance(resource.spec, ServerSpec) and resource.spec.group:
-            members[host][resource.spec.group] += 1
+        resource = asking.stack.resources.get(address)
+        if resource is not None and isinstance(resource.spec, ServerSpec):
+            group = [resource.spec.group] if resource.spec.group else []
+            for name in (*group, *asking.of(resource.spec).marks):
+                members[host][name] += 1
     return members
 
 
 def _server_requests(
-    stack: Stack, draft: Draft, fixed: Mapping[Address, str], users: Mapping[Address, Address], result: Schedule
+    asking: Asking, draft: Draft, fixed: Mapping[Address, str], users: Mapping[Address, Address], result: Schedule
 ) -> list[Request]:
+    stack = asking.stack
     attached: dict[Address, list[Address]] = defaultdict(list)
     for volume, server in users.items():
         attached[server].append(volume)
     requests = []
-    asking = Asking(stack)
     for address in draft.layouts:
         volumes = attached[address]
         there = {v: fixed[v] for v in volumes if v in fixed}
@@ -107,18 +111,19 @@ def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
     flavor = asking.stack.flavors[spec.flavor]
     amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": -(-disk_bytes // GIB)}
     amounts |= {k.partition(":")[2]: int(v) for k, v in flavor.extra_specs.items() if k.startswith("resources:")}
-    if instance_limit(asking.stack.fleet.scheduler, {}) is not None:
+    if instances(asking.stack.fleet.scheduler, {}) is not None:
         amounts[INSTANCES] = 1
-    required, forbidden, conditions = asking.of(spec)
+    question = asking.of(spec)
     return Request(
         resource.address,
         {k: v for k, v in amounts.items() if v},
-        required=required,
-        forbidden=forbidden,
+        required=question.required,
+        forbidden=question.forbidden,
         availability_zone=spec.availability_zone,
         host=spec.host,
         group=spec.group,
-        conditions=conditions,
+        conditions=question.conditions,
+        marks=question.marks,
     )
 
 

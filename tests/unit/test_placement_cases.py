@@ -16,8 +16,9 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults
 from stacksmith.engine import session
 from stacksmith.model.scheduler import SchedulerSpec
-from stacksmith.placement import Group, HostState, Inventory, Placement, Request, place
+from stacksmith.placement import Group, HostState, Inventory, Placement, Provider, Request, place
 from stacksmith.placement.filters import Asked, conditions
+from stacksmith.placement.normalised import image_marks
 from stacksmith.providers.memory.provider import forget
 
 CASES = Path(__file__).parents[1] / "cases" / "placement"
@@ -57,22 +58,20 @@ def said(fault: Diagnostic, folder: Path) -> Iterable[str]:
 
 
 def placed(case: Mapping[str, Any]) -> tuple[Placement, ...]:
+    scheduler = SchedulerSpec(**case.get("scheduler", {}))
     return place(
-        [
-            request
-            for item in case["requests"]
-            for request in requests(item, SchedulerSpec(**case.get("scheduler", {})))
-        ],
+        [request for item in case["requests"] for request in requests(item, scheduler)],
         [host(name, data or {}) for name, data in (case["hosts"] or {}).items()],
         {name: Group(name, **data) for name, data in case.get("groups", {}).items()},
         {Address.parse(text): name for text, name in case.get("kept", {}).items()},
-        case.get("strategy", "spread"),
+        scheduler if scheduler.weighers else case.get("strategy", "spread"),
     )
 
 
 def requests(data: Mapping[str, Any], scheduler: SchedulerSpec) -> list[Request]:
     fields = dict(data)
     if "asked" in data:
+        fields["marks"] = image_marks(scheduler, fields["asked"].get("properties", {}))
         fields["conditions"] = conditions(scheduler, Asked(**fields.pop("asked")))
     count, amounts, address = fields.pop("count", None), fields.pop("amounts"), Address.parse(fields.pop("address"))
     for name in ("required", "forbidden", "member_of"):
@@ -88,6 +87,8 @@ def host(name: str, data: Mapping[str, Any]) -> HostState:
     inventories = {**default, "DISK_GB": {"total": 100}, **fields.pop("inventories", {})}
     for key in ("traits", "aggregates"):
         fields[key] = frozenset(fields.get(key, ()))
+    if "devices" in fields:
+        fields["parts"] = (Provider("gpu", "gpu", name, {"CUSTOM_GPU": Inventory(fields.pop("devices"))}),)
     fields["metadata"] = {key: tuple(values) for key, values in fields.get("metadata", {}).items()}
     return HostState(name, {c: Inventory(**i) for c, i in inventories.items() if i}, **fields)
 

@@ -1,21 +1,35 @@
 """What the fleet says about scheduling: names that are known, options and metadata that something reads."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.scheduler import FILTERS, METADATA_FILTERS, OPTION_FILTERS, REFUSED_FILTERS, SchedulerSpec
+from stacksmith.model.scheduler import (
+    FILTERS,
+    METADATA_FILTERS,
+    MULTIPLIERS,
+    OPTION_FILTERS,
+    REFUSED_FILTERS,
+    REFUSED_WEIGHERS,
+    WEIGHERS,
+    SchedulerSpec,
+)
 from stacksmith.model.stack import Where
 from stacksmith.model.validate import found
 
 _NO_TENANTS: Final = "filter_tenant_id"
+_MULTIPLIER: Final = "_weight_multiplier"
+NOT_NEGATIVE: Final = ("PCIWeigher", "ServerGroupSoftAffinityWeigher", "ServerGroupSoftAntiAffinityWeigher")
 
 
 def check_scheduler(fleet: Fleet, where: Where, findings: Findings) -> None:
     """Reports faults of ``scheduler`` and of the aggregates' metadata, and warns of what has no effect."""
     scheduler = fleet.scheduler
     _check_names("filter", "enabled_filters", scheduler.enabled_filters, (FILTERS, REFUSED_FILTERS), where, findings)
+    names = scheduler.weight_classes or ()
+    _check_names("weigher", "weight_classes", names, (tuple(WEIGHERS), REFUSED_WEIGHERS), where, findings)
     _check_options(scheduler, where, findings)
     for number, name in enumerate(scheduler.isolated_hosts):
         if name not in fleet.hosts:
@@ -52,6 +66,11 @@ def _check_options(scheduler: SchedulerSpec, where: Where, findings: Findings) -
             place = where(("scheduler", option), key=True)
             message = f"fleet.scheduler.{option} has no effect: {' or '.join(filters)} is not enabled"
             findings.warning("no-effect", message, place, f"add {filters[0]} to enabled_filters")
+    for option, weigher in (MULTIPLIERS | {"image_props_weight_setting": "ImagePropertiesWeigher"}).items():
+        if option in scheduler.model_fields_set and weigher not in scheduler.weighers:
+            message = f"fleet.scheduler.{option} has no effect: {weigher} is not enabled"
+            hint = f"add {weigher} to weight_classes"
+            findings.warning("no-effect", message, where(("scheduler", option), key=True), hint)
 
 
 def _check_metadata(entry: tuple[str, str, str], scheduler: SchedulerSpec, where: Where, findings: Findings) -> None:
@@ -65,6 +84,10 @@ def _check_metadata(entry: tuple[str, str, str], scheduler: SchedulerSpec, where
     if wanted is not None and wanted not in scheduler.enabled_filters:
         message = f"fleet.aggregates.{name}.metadata.{key} has no effect: {wanted} is not enabled"
         findings.warning("no-effect", message, place, f"add {wanted} to scheduler.enabled_filters")
+    weigher = MULTIPLIERS.get(key)
+    if weigher is not None and weigher not in scheduler.weighers:
+        message = f"fleet.aggregates.{name}.metadata.{key} has no effect: {weigher} is not enabled"
+        findings.warning("no-effect", message, place, f"add {weigher} to scheduler.weight_classes")
 
 
 def _faults(key: str, value: str) -> Iterator[tuple[str, str | None]]:
@@ -74,5 +97,19 @@ def _faults(key: str, value: str) -> Iterator[tuple[str, str | None]]:
         yield "no service counts operations in flight", "take it out"
     elif key == "max_instances_per_host" and not (value.isascii() and value.isdigit() and len(value) < 10):
         yield f"expected a whole number, found {found(value)}", None
+    elif key.endswith(_MULTIPLIER):
+        if key not in MULTIPLIERS:
+            yield f"no weigher has {key}", did_you_mean(key, MULTIPLIERS, "multipliers")
+        elif not _is_number(value):
+            yield f"expected a number, found {found(value)}", None
+        elif MULTIPLIERS[key] in NOT_NEGATIVE and float(value) < 0:
+            yield f"expected at least 0, found {value}", None
     elif key.startswith("trait:") and value != "required":
         yield f"expected 'required', found {found(value)}", "a trait keeps the aggregate for servers that require it"
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -14,6 +14,7 @@ from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.filters.aggregate import ExtraSpecs, FlavorNames, ImageProperties, Isolation
 from stacksmith.placement.filters.capability import Capabilities
 from stacksmith.placement.filters.image import PROPERTIES, VERSION, IsolatedHosts, Runs, canonical
+from stacksmith.placement.host import UNLIMITED, Inventory
 from stacksmith.placement.refusal import Condition
 
 
@@ -36,15 +37,17 @@ def conditions(scheduler: SchedulerSpec, asked: Asked) -> tuple[Condition, ...]:
     return tuple(made)
 
 
-def instance_limit(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]]) -> int | None:
-    """How many servers a host with this metadata may have, None when no enabled filter asks; the smallest wins."""
+def instances(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]]) -> Inventory | None:
+    """How many servers a host with this metadata may have; the smallest number wins, None when nothing counts them."""
     limits = []
     if "NumInstancesFilter" in scheduler.enabled_filters:
         limits.append(scheduler.max_instances_per_host)
     if "AggregateNumInstancesFilter" in scheduler.enabled_filters:
         given = [int(value) for value in metadata.get("max_instances_per_host", ())]
         limits.append(min(given, default=scheduler.max_instances_per_host))
-    return min(limits, default=None)
+    if limits:
+        return Inventory(min(limits))
+    return Inventory(UNLIMITED) if "NumInstancesWeigher" in scheduler.weighers else None
 
 
 def _extra_specs(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:

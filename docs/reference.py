@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from stacksmith.cli.app import app
 from stacksmith.model.codes import CODES
-from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciSpec, VolumeType
+from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, VolumeType
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
 from stacksmith.model.kinds.keypair import KeypairSpec
@@ -33,7 +33,7 @@ STACK: dict[str, type[BaseModel]] = {
 }  # fmt: skip
 FLEET: dict[str, type[BaseModel]] = {
     "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec, "hosts": Host,
-    "hosts: volume_types": VolumeType, "hosts: pci": PciSpec,
+    "hosts: volume_types": VolumeType, "hosts: pci": PciSpec, "pci_aliases": PciAlias,
     "nodes": Node, "nodes: password": SecretRef, "nodes: root_device": RootDeviceHints,
 }  # fmt: skip
 EXITS = {

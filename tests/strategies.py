@@ -14,6 +14,7 @@ from stacksmith.model.realised import (
     ImageFile,
     Network,
     Nic,
+    NumaCell,
     Server,
     Subnet,
     Volume,
@@ -106,6 +107,20 @@ def disks(draw: st.DrawFn, pictures: dict[str, Image], parts: dict[str, Volume])
 
 
 @st.composite
+def numa_cells(draw: st.DrawFn, vcpus: int, ram_mib: int) -> tuple[NumaCell, ...]:
+    """No cells, or some with a vCPU each and the rest in the last, on cells of the host."""
+    count = draw(st.integers(0, min(vcpus, 3)))
+    cells = []
+    for place in range(count):
+        last = place == count - 1
+        numbers = tuple(range(place, vcpus if last else place + 1))
+        pins = tuple((number, number + 8) for number in numbers)
+        ram = ram_mib - (count - 1) * (ram_mib // count) if last else ram_mib // count
+        cells.append(NumaCell(place, numbers, ram, draw(st.integers(0, 1)), pins))
+    return tuple(cells)
+
+
+@st.composite
 def servers(
     draw: st.DrawFn,
     pictures: dict[str, Image] | None = None,
@@ -137,6 +152,9 @@ def servers(
         autostart=draw(st.booleans()),
         metadata=draw(st.dictionaries(LABELS, TEXTS, max_size=3)),
         tags=tuple(sorted(draw(st.sets(LABELS, max_size=3)))),
+        numa_cells=draw(numa_cells(vcpus, ram_mib)),
+        page_size=draw(st.sampled_from(["", "2M", "1G"])),
+        pci_devices=tuple(draw(st.lists(st.sampled_from(["0000:81:00.0", "0000:01:00.1"]), unique=True))),
     )
 
 

@@ -1,10 +1,10 @@
 """The fleet file: what there is. Written by the operator."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from stacksmith.model.hardware import PciDevice, cpu_numbers
+from stacksmith.model.hardware import PciDevice, cpu_numbers, device_class
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.node import Node
@@ -48,6 +48,26 @@ class PciSpec(Spec):
             (self.address, device.address),
         )
         return all(wanted in (None, have) for wanted, have in pairs)
+
+
+class PciAlias(Spec):
+    """A name under which flavors ask for devices, as Nova's ``[pci]alias``: ``pci_passthrough:alias: NAME:COUNT``."""
+
+    vendor_id: str | None = Field(None, pattern=_HEX, description="With product_id: the class made from both")
+    product_id: str | None = Field(None, pattern=_HEX)
+    resource_class: str | None = Field(None, pattern="^CUSTOM_[A-Z0-9_]+$", description="In place of the two ids")
+    traits: list[str] = Field(default_factory=list, description="Traits that the device must have")
+
+    @model_validator(mode="after")
+    def _has_class(self) -> Self:
+        if (self.resource_class is None) == (self.vendor_id is None or self.product_id is None):
+            raise ValueError("say either resource_class, or vendor_id and product_id")
+        return self
+
+    @property
+    def device_class(self) -> str:
+        """The resource class of its devices."""
+        return self.resource_class or device_class(self.vendor_id or "", self.product_id or "")
 
 
 class Host(Spec):
@@ -102,5 +122,6 @@ class Fleet(Spec):
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     hosts: dict[str, Host] = Field(default_factory=dict)
     nodes: dict[str, Node] = Field(default_factory=dict, description="Bare-metal machines")
+    pci_aliases: dict[str, PciAlias] = Field(default_factory=dict, description="Names that flavors ask for devices by")
     flavors: dict[str, FlavorSpec] = Field(default_factory=dict, description="Offered to every stack")
     images: dict[str, ImageSpec] = Field(default_factory=dict, description="Offered to every stack")

@@ -121,6 +121,11 @@ def page_kib(words: str) -> int:
     return int(words[:-1]) * {"K": 1, "M": 2**10, "G": 2**20}[words[-1]]
 
 
+def device_class(vendor_id: str, product_id: str) -> str:
+    """The resource class that Nova makes from the ids of a PCI device: ``CUSTOM_PCI_8086_10ED``."""
+    return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
+
+
 def page_class(size_kib: int) -> str:
     """The resource class that counts large pages of a size: ``CUSTOM_HUGEPAGES_2M``."""
     return f"CUSTOM_HUGEPAGES_{page_words(size_kib)}"

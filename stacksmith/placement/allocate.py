@@ -1,6 +1,7 @@
 """Puts a batch of requests on hosts and says why."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
@@ -9,7 +10,7 @@ from stacksmith.placement.explain import Complaint, company, complain, verdicts
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import Group, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
-from stacksmith.placement.unit import bundle
+from stacksmith.placement.unit import Unit, bundle
 from stacksmith.placement.verdict import Placement
 
 
@@ -53,14 +54,20 @@ def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping
 
 def _tell_placed(outcome: Outcome, sites: Sequence[Site], explain: bool) -> Iterator[Placement]:
     """Puts the units on the sites in the order they were decided, with the verdicts of that moment."""
+    placed: list[tuple[Placement, Site, Unit]] = []
     for unit, index in outcome.placed:
         site = sites[index]
         forced = index if outcome.forced else None
         told = verdicts(unit, sites, outcome.weigher, forced) if explain else ()
         site.add(unit)
         site.introduce(unit)
-        for request in unit.requests:
-            yield Placement(request.address, site.host.name, told)
+        placed += [(Placement(request.address, site.host.name, told), site, unit) for request in unit.requests]
+    for placement, site, unit in placed:  # parts that were given may have moved for later units
+        choice = site.parts.choices.get(placement.address) if unit.has_parts else None
+        if choice is None:
+            yield placement
+        else:
+            yield replace(placement, parts=choice.mappings, allocations=choice.allocations)
 
 
 def _tell_failed(failures: Sequence[Failure], sites: Sequence[Site]) -> Iterator[Placement]:

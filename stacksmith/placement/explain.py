@@ -30,12 +30,15 @@ _COUNTED = {
     Rule.MISSING: ("has no {}", "have no {}"),
     Rule.ANTI_AFFINITY: ("has as many members of {} as it may", "have as many members of {} as they may"),
     Rule.SHORT: ("lacks {}", "lack {}"),
+    Rule.PARTS: ("lacks room in its NUMA cells or devices", "lack room in their NUMA cells or devices"),
+    Rule.NO_PARTS: ("has no such NUMA cells or devices", "have no such NUMA cells or devices"),
 }
 
 # What would help when a host refuses for this alone, the smallest change first.
 _HELP = {
     Rule.STATE: "set the state of {host} to enabled",
     Rule.SHORT: "free {amounts} on {host}, or ask for that much less",
+    Rule.PARTS: "{host} is nearest: {reason}",
     Rule.ZONE: "let it go to another availability zone: {host} has room",
     Rule.ANTI_AFFINITY: "add a host, or raise max_server_per_host of {subject}: {host} has room",
     Rule.AGGREGATE: "add {host} to aggregate {subject}",
@@ -47,6 +50,7 @@ _HELP = {
     Rule.MISSING: "offer {subject} on {host}",
     Rule.AFFINITY: "take it out of group {subject}: {host} has room",
     Rule.BESIDE: "move {subject} to {host}, which has room",
+    Rule.NO_PARTS: "{host} has none of it: {reason}",
     Rule.REACH: "make {host} reachable: what it has free is not known",
 }
 _RANK = {rule: rank for rank, rule in enumerate(_HELP)}
@@ -80,7 +84,8 @@ def _fits(unit: Unit, site: Site) -> str:
             continue  # counted for a weigher alone
         left = site.capacity[name] - site.used.get(name, 0) - amount
         after.append(f"{name} not limited" if isinf(left) else f"{name} {number(left)}")
-    return f"fits: free after {', '.join(after)}" if after else "fits"
+    free = f"fits: free after {', '.join(after)}" if after else "fits"
+    return f"{free}; {site.parts.told(unit)}" if unit.has_parts else free
 
 
 def company(unit: Unit) -> str:

@@ -17,6 +17,9 @@ def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
         return
     yield from _crowded(unit, site)
     yield from _short(unit, site)
+    if unit.has_parts and not site.parts.takes(unit):
+        rule = Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS
+        yield Refusal(rule, "", site.parts.reasons(unit))
 
 
 def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:

@@ -24,6 +24,8 @@ class Rule(StrEnum):
     MISSING = "missing"
     ANTI_AFFINITY = "anti-affinity"
     SHORT = "short"
+    PARTS = "parts"
+    NO_PARTS = "no parts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
 from stacksmith.placement.refusal import Condition
+
+if TYPE_CHECKING:
+    from stacksmith.placement.tree.request import CandidateRequest
 
 # Placement's classes that are weighed, in the order they are told; others come after, by name.
 CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
@@ -43,7 +47,8 @@ class Request:
     required, forbidden: traits of the host. ``host`` is a pin, ``member_of`` are aggregates of which the host must be
     in one. ``with_hosts``: the host must be one of these, because ``beside`` (words) is there; empty means any.
     Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
-    nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group.
+    nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group; ``parts`` is asked
+    of the providers below the host, beside the amounts.
     """
 
     address: Address
@@ -59,3 +64,4 @@ class Request:
     member_of: frozenset[str] = frozenset()
     conditions: tuple[Condition, ...] = ()
     marks: tuple[str, ...] = ()
+    parts: "CandidateRequest | None" = None

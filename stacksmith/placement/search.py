@@ -27,7 +27,7 @@ def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
     tree = _Tree(units, open_sites(hosts), [eligible.hosts(unit) for unit in units])
     chosen = tree.descend()
     if chosen is None:
-        return Answer(None, proven=tree.tries < MOST_TRIES)
+        return Answer(None, proven=tree.tries < MOST_TRIES and not tree.gave_up)
     return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
 
 
@@ -67,6 +67,11 @@ class _Tree:
                 pending.append(self._candidates(len(self.chosen)))
         return self.chosen
 
+    @property
+    def gave_up(self) -> bool:
+        """True when a host refused a unit without proof."""
+        return any(unit.has_parts for unit in self.units) and any(site.parts.gave_up for site in self.sites)
+
     def _candidates(self, depth: int) -> Iterator[int]:
         lowest = self.chosen[depth - 1] if depth and _equal(self.units[depth], self.units[depth - 1]) else 0
         fresh: set[int] = set()
@@ -96,6 +101,8 @@ class _Tree:
         """For each host the first that every unit sees as the same."""
         known: dict[object, int] = {}
         sets = [frozenset(option) for option in self.options]
+        if any(unit.has_parts for unit in self.units):  # hosts with parts are not told equal
+            return [site.index for site in self.sites]
         return [known.setdefault(self._looks(site, sets), site.index) for site in self.sites]
 
     @staticmethod

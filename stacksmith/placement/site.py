@@ -1,10 +1,14 @@
 """A host while a batch is being placed: what is used and who is there so far."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
 from stacksmith.placement.unit import Unit
+
+if TYPE_CHECKING:
+    from stacksmith.placement.part import Parts
 
 
 class Site:
@@ -14,7 +18,7 @@ class Site:
     depend on the unit, until the next change.
     """
 
-    __slots__ = ("capacity", "guests", "host", "index", "members", "raw", "used", "weight")
+    __slots__ = ("_parts", "capacity", "guests", "host", "index", "members", "raw", "used", "weight")
 
     def __init__(self, index: int, host: HostState) -> None:
         self.index = index
@@ -25,14 +29,27 @@ class Site:
         self.guests: dict[str, list[Address]] = {}
         self.weight: float | None = None
         self.raw: tuple[float, ...] | None = None
+        self._parts: Parts | None = None
+
+    @property
+    def parts(self) -> "Parts":
+        """The providers below the host; made, and their code imported, when first asked for."""
+        if self._parts is None:
+            from stacksmith.placement.part import Parts
+
+            self._parts = Parts(self.host)
+        return self._parts
 
     def has_room(self, unit: Unit) -> bool:
-        """True when every amount fits: ``used + amount <= capacity``, as in Placement; no inventory is no room."""
+        """True when every amount fits: ``used + amount <= capacity``, as in Placement; no inventory is no room.
+
+        Its parts are asked last, and only for a unit that asks for some.
+        """
         used, capacity = self.used, self.capacity
         for name, amount in unit.amounts:
             if name not in capacity or used.get(name, 0) + amount > capacity[name]:
                 return False
-        return True
+        return not unit.has_parts or self.parts.takes(unit)
 
     def keeps_apart(self, unit: Unit) -> bool:
         """True when no anti-affinity group gets more members here than it may have."""
@@ -49,6 +66,8 @@ class Site:
     def add(self, unit: Unit) -> None:
         """Puts a unit here."""
         self.weight = self.raw = None
+        if unit.has_parts:
+            self.parts.add(unit)
         for name, amount in unit.amounts:
             self.used[name] = self.used.get(name, 0) + amount
         for group, count in unit.joins:
@@ -57,6 +76,8 @@ class Site:
     def remove(self, unit: Unit) -> None:
         """Takes a unit off that was put here."""
         self.weight = self.raw = None
+        if unit.has_parts:
+            self.parts.remove(unit)
         for name, amount in unit.amounts:
             self.used[name] -= amount
         for group, count in unit.joins:

@@ -42,6 +42,11 @@ class Unit:
         return self.requests[0].address
 
     @property
+    def has_parts(self) -> bool:
+        """True when it asks for something of the providers below its host."""
+        return any(request.parts is not None for request in self.unlike)
+
+    @property
     def named_hosts(self) -> frozenset[str] | None:
         """Hosts outside of which it cannot be, as the requests and their groups name them; None for all."""
         sets = [hosts for _, hosts in self.near]
@@ -135,4 +140,5 @@ def _conditions(request: Request) -> tuple[object, ...]:
         request.beside,
         request.member_of,
         request.conditions,
+        request.parts.key if request.parts is not None else None,
     )

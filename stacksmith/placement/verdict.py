@@ -1,6 +1,7 @@
 """What placement answers: the host, and why each host was or was not chosen (rule 10)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from stacksmith.address import Address
 
@@ -22,7 +23,8 @@ class Verdict:
 class Placement:
     """Where a server goes. ``host`` is None when nowhere: then ``cause`` says why and ``hint`` what would help.
 
-    ``kept`` is set for one that already runs and stays.
+    ``kept`` is set for one that already runs and stays. ``parts``: the providers below the host that each group of
+    its request got, by group, and ``allocations`` what it takes of them, by uuid and class.
     """
 
     address: Address
@@ -31,3 +33,5 @@ class Placement:
     kept: bool = False
     cause: str = ""
     hint: str | None = None
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    allocations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

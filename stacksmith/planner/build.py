@@ -1,7 +1,7 @@
 """The stack compiled into what each host must have: realised specs with identity, policy and what they stand on."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -27,6 +27,7 @@ from stacksmith.model.realised import (
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.planner.disk import GIB, Layout, layout
 from stacksmith.planner.drive import config_drive, server_label
+from stacksmith.planner.part import Parts
 from stacksmith.providers.base import WaitFor
 
 _MODELS = {"virtio": "virtio", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
@@ -103,8 +104,13 @@ def _volume(stack: Stack, spec: VolumeSpec) -> Volume:
     )
 
 
-def build(stack: Stack, draft: Draft, hosts: Mapping[Address, str]) -> dict[Address, Wanted]:
-    """Every object wanted, by address, given the host of each server and volume (those without one are left out)."""
+def build(
+    stack: Stack, draft: Draft, hosts: Mapping[Address, str], parts: Mapping[Address, Parts] | None = None
+) -> dict[Address, Wanted]:
+    """Every object wanted, by address, given the host of each server and volume (those without one are left out).
+
+    ``parts`` are what servers were given of their hosts.
+    """
     wanted: dict[Address, Wanted] = {}
     images: dict[tuple[str, str], str] = {}
     for address, (spec, policy, block) in draft.volumes.items():
@@ -112,7 +118,8 @@ def build(stack: Stack, draft: Draft, hosts: Mapping[Address, str]) -> dict[Addr
             wanted[address] = _wanted_volume(stack, address, hosts[address], (spec, policy, block), images)
     servers = [r for r in stack.resources.values() if isinstance(r.spec, ServerSpec) and r.address in hosts]
     for resource in servers:
-        wanted[resource.address] = _wanted_server(stack, resource, hosts[resource.address], draft, images)
+        made = _wanted_server(stack, resource, hosts[resource.address], draft, images)
+        wanted[resource.address] = _with_parts(made, (parts or {}).get(resource.address))
     for network in _networks(stack, servers, wanted):
         wanted[network.address] = network
     for (name, host), _ in sorted(images.items()):
@@ -175,6 +182,14 @@ def _wanted_server(
         WaitFor(wait.source, wait.timeout, wait.text or "") if wait else None,
         resource,
     )
+
+
+def _with_parts(wanted: Wanted, parts: Parts | None) -> Wanted:
+    if parts is None:
+        return wanted
+    assert isinstance(wanted.spec, Server)
+    cells, size, devices = parts.numa_cells, parts.page_size, parts.pci_devices
+    return replace(wanted, spec=replace(wanted.spec, numa_cells=cells, page_size=size, pci_devices=devices))
 
 
 def server_nics(stack: Stack, resource: Resource, uuid: str) -> tuple[Nic, ...]:

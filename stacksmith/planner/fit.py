@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from stacksmith.model.realised import Server, Volume
+from stacksmith.model.realised import Server, Volume, from_data
 from stacksmith.placement.host import HostState
 from stacksmith.planner.plan import Operation, Step
 
@@ -34,14 +34,23 @@ def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[s
 
 def _amounts(step: Step) -> dict[str, int]:
     if isinstance(step.wanted, Server):
-        return {"VCPU": step.wanted.vcpus, "MEMORY_MB": step.wanted.ram_mib}
+        return _of_server(step.wanted)
     return {"DISK_GB": -(-step.wanted.size_bytes // GIB)} if isinstance(step.wanted, Volume) else {}
+
+
+def _of_server(server: Server) -> dict[str, int]:
+    """What a server takes of its host as a whole: whole CPUs are no VCPU, and large pages no MEMORY_MB."""
+    pins = [pin for cell in server.numa_cells for pin in cell.pins]
+    is_dedicated = len(set(pins)) == server.vcpus and all(len(pin) == 1 for pin in pins)
+    return {"VCPU": 0 if is_dedicated else server.vcpus, "MEMORY_MB": 0 if server.page_size else server.ram_mib}
 
 
 def _growth(step: Step) -> dict[str, int]:
     before, after = step.before or {}, _amounts(step)
     if isinstance(step.wanted, Server):
-        return {"VCPU": after["VCPU"] - before["vcpus"], "MEMORY_MB": after["MEMORY_MB"] - before["ram_mib"]}
+        was = from_data("server", before)
+        assert isinstance(was, Server)
+        return {name: after[name] - amount for name, amount in _of_server(was).items()}
     if isinstance(step.wanted, Volume):
         return {"DISK_GB": after["DISK_GB"] - -(-before["size_bytes"] // GIB)}
     return {}

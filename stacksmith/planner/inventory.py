@@ -1,14 +1,23 @@
 """The hosts of a fleet as placement sees them: inventories, provider trees, and what runs on them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.model.aggregate import metadata_of
 from stacksmith.model.fleet import Fleet, Host, PciSpec
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
-from stacksmith.model.hardware import Cell, CellUse, Holding, PciDevice, cpu_numbers, page_class
+from stacksmith.model.hardware import (
+    NOTHING_HELD,
+    Cell,
+    CellUse,
+    Holding,
+    PciDevice,
+    cpu_numbers,
+    device_class,
+    page_class,
+)
 from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
@@ -20,24 +29,24 @@ THREADS, CELL_MEMORY = "NUMA_THREAD", "NUMA_MEMORY_MB"
 _WHOLE = {THREADS: "VCPU", CELL_MEMORY: "MEMORY_MB"}
 
 
-@dataclass(slots=True)
-class _Taken:
-    """What is used on one host."""
-
-    flat: Resources = field(default_factory=Resources)
-    holds: list[Holding] = field(default_factory=list)
-    servers: int = 0
-
-
 def host_states(
-    fleet: Fleet, snapshot: Snapshot, leaving: Iterable[Found], members: Mapping[str, Mapping[str, int]]
+    fleet: Fleet,
+    snapshot: Snapshot,
+    leaving: Iterable[Found],
+    members: Mapping[str, Mapping[str, int]],
+    anew: Collection[Address] = (),
 ) -> list[HostState]:
     """The fleet as placement sees it: what really runs counts as used, unmanaged guests included.
 
-    ``leaving`` does not count; ``members`` are those of server groups, by host and group.
+    ``leaving`` does not count, and of servers in ``anew`` not what they hold of parts; ``members`` are those of server
+    groups, by host and group.
     """
-    taken = _taken(snapshot, {(f.host, f.address) for f in leaving})
-    return [_state(fleet, snap, taken[snap.host], dict(members.get(snap.host, {}))) for snap in snapshot.hosts]
+    gone = {(f.host, f.address) for f in leaving}
+    states = []
+    for snap in snapshot.hosts:
+        stays = replace(snap, found=tuple(f for f in snap.found if (f.host, f.address) not in gone))
+        states.append(_state(fleet, stays, dict(members.get(snap.host, {})), anew))
+    return states
 
 
 def cell_name(host: str, cell: int) -> str:
@@ -52,7 +61,7 @@ def device_name(host: str, address: str) -> str:
 
 def pci_class(spec: PciSpec, device: PciDevice) -> str:
     """The resource class of a device: as the fleet file says, or made from its ids as Nova makes it."""
-    return spec.resource_class or f"CUSTOM_PCI_{device.vendor_id}_{device.product_id}".upper()
+    return spec.resource_class or device_class(device.vendor_id, device.product_id)
 
 
 def dedicated_cpus(host: Host) -> frozenset[int]:
@@ -60,29 +69,28 @@ def dedicated_cpus(host: Host) -> frozenset[int]:
     return frozenset(cpu_numbers(host.cpu_dedicated_set) if host.cpu_dedicated_set else ())
 
 
+def shared_cpus(host: Host, cpus: Iterable[int]) -> list[int]:
+    """Those of the CPUs that VCPU counts."""
+    shared = cpu_numbers(host.cpu_shared_set) if host.cpu_shared_set is not None else None
+    dedicated = dedicated_cpus(host)
+    return [cpu for cpu in cpus if cpu not in dedicated and (shared is None or cpu in shared)]
+
+
 def taken_cpus(holds: Iterable[Holding], dedicated: frozenset[int]) -> Counter[int]:
     """The dedicated CPUs that guests have, with how many vCPUs are on each."""
     return Counter(cpu for holding in holds for pin in holding.pins if dedicated.issuperset(pin) for cpu in pin)
 
 
-def holdings(snap: HostSnapshot) -> list[Holding]:
-    """What each guest of a host holds of its parts."""
-    guests: tuple[Found | Unmanaged, ...] = (*snap.found, *snap.unmanaged)
-    return [guest.holds for guest in guests]
+def holdings(snap: HostSnapshot, gone: Collection[Address] = ()) -> list[Holding]:
+    """What each guest of a host holds of its parts, but for servers in ``gone``."""
+    return [
+        g.holds for g in _guests(snap) if g.holds != NOTHING_HELD and not (isinstance(g, Found) and g.address in gone)
+    ]
 
 
-def _taken(snapshot: Snapshot, gone: set[tuple[str, Address]]) -> dict[str, _Taken]:
-    taken: dict[str, _Taken] = defaultdict(_Taken)
-    for snap in snapshot.hosts:
-        here = taken[snap.host]
-        stays = (found for found in snap.found if (found.host, found.address) not in gone)
-        guests: tuple[Found | Unmanaged, ...] = (*stays, *snap.unmanaged)
-        for each in guests:
-            here.flat += each.usage
-            here.servers += _is_server(each)
-            if each.holds != Holding():
-                here.holds.append(each.holds)
-    return taken
+def _guests(snap: HostSnapshot) -> tuple[Found | Unmanaged, ...]:
+    """All that is on a host, whoever owns it."""
+    return (*snap.found, *snap.unmanaged)
 
 
 def _is_server(each: Found | Unmanaged) -> bool:
@@ -91,7 +99,7 @@ def _is_server(each: Found | Unmanaged) -> bool:
     return each.kind == "server"
 
 
-def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, int]) -> HostState:
+def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Collection[Address]) -> HostState:
     host = fleet.hosts[snap.host]
     metadata = metadata_of(fleet, host)
     offer = _Offer(fleet, host)
@@ -101,15 +109,10 @@ def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, in
         "MEMORY_MB": snap.capacity.memory_mib,
         "DISK_GB": snap.capacity.disk_gib,
     }
-    dedicated = dedicated_cpus(host)
-    pinned = sum(dedicated.issuperset(pin) for holding in taken.holds for pin in holding.pins)
-    large = sum(holding.large_pages_mib for holding in taken.holds)
-    used = {"VCPU": taken.flat.vcpus - pinned, "MEMORY_MB": taken.flat.memory_mib - large}
-    inventories = {name: offer.inventory(name, total, pages) for name, total in totals.items()}
-    used |= {"DISK_GB": taken.flat.disk_gib}
+    inventories, used = {name: offer.inventory(name, total, pages) for name, total in totals.items()}, _used(host, snap)
     counted = instances(fleet.scheduler, metadata)
     if counted is not None:
-        inventories[INSTANCES], used[INSTANCES] = counted, taken.servers
+        inventories[INSTANCES], used[INSTANCES] = counted, sum(map(_is_server, _guests(snap)))
     return HostState(
         name=snap.host,
         inventories=inventories,
@@ -125,21 +128,24 @@ def _state(fleet: Fleet, snap: HostSnapshot, taken: _Taken, groups: dict[str, in
         reachable=snap.error is None,
         problem=snap.error or "",
         parts=tuple(_parts(host, snap, offer)),
-        parts_used=_parts_used(host, snap, taken.holds),
+        parts_used=_parts_used(host, snap, holdings(snap, anew)),
     )
+
+
+def _used(host: Host, snap: HostSnapshot) -> dict[str, int]:
+    """What is used of the host as a whole: no VCPU for a vCPU with a CPU of its own, no MEMORY_MB for large pages."""
+    flat = sum((guest.usage for guest in _guests(snap)), Resources())
+    held, dedicated = holdings(snap), dedicated_cpus(host)
+    pinned = sum(dedicated.issuperset(pin) for holding in held for pin in holding.pins)
+    large = sum(holding.large_pages_mib for holding in held)
+    return {"VCPU": flat.vcpus - pinned, "MEMORY_MB": flat.memory_mib - large, "DISK_GB": flat.disk_gib}
 
 
 def _shared(host: Host, snap: HostSnapshot) -> int:
     """How many CPUs VCPU counts: those of the shared set, or all that are not dedicated."""
     if host.cpu_shared_set is not None:
-        return len(_shared_of(host, range(snap.capacity.vcpus)))
+        return len(shared_cpus(host, range(snap.capacity.vcpus)))
     return max(0, snap.capacity.vcpus - len(dedicated_cpus(host)))
-
-
-def _shared_of(host: Host, cpus: Iterable[int]) -> list[int]:
-    shared = cpu_numbers(host.cpu_shared_set) if host.cpu_shared_set is not None else None
-    dedicated = dedicated_cpus(host)
-    return [cpu for cpu in cpus if cpu not in dedicated and (shared is None or cpu in shared)]
 
 
 @dataclass(slots=True)
@@ -178,7 +184,7 @@ def _cell_totals(host: Host, cell: Cell) -> dict[str, int]:
     pages = {page_class(size): count for size, count in cell.pages}
     ordinary = cell.memory_mib - sum(size * count for size, count in cell.pages) // 1024
     dedicated = len(dedicated_cpus(host).intersection(cell.cpus))
-    return {THREADS: len(_shared_of(host, cell.cpus)), "PCPU": dedicated, CELL_MEMORY: ordinary} | pages
+    return {THREADS: len(shared_cpus(host, cell.cpus)), "PCPU": dedicated, CELL_MEMORY: ordinary} | pages
 
 
 def _offered(host: Host, snap: HostSnapshot) -> Iterator[tuple[PciDevice, PciSpec]]:

@@ -139,7 +139,7 @@ def _wanted(
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
         raise Faults([_no_valid_host(stack, p) for p in failed])
-    return build(stack, drafted, scheduled.hosts), scheduled.placements
+    return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled.placements
 
 
 def _held(stack: Stack, blocks: set[Address], view: _View) -> list[Address]:

@@ -1,10 +1,11 @@
 """Which host each new server and volume gets: the stack and the snapshot put as placement's question."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stacksmith.address import Address
+from stacksmith.model.demand import FLAT, Demand
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
@@ -17,6 +18,7 @@ from stacksmith.placement.verdict import Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.inventory import host_states
+from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
 
 GIB = 2**30
 EXPLAINED = 200  # verdict tables are kept for this many new servers; failures always explain themselves
@@ -29,32 +31,54 @@ class Schedule:
     hosts: dict[Address, str]
     placements: tuple[Placement, ...] = ()
     conflicts: list[tuple[Address, str]] = field(default_factory=list)
+    parts: dict[Address, Parts] = field(default_factory=dict)
 
 
 def schedule(
-    stack: Stack, snapshot: Snapshot, draft: Draft, fixed: Mapping[Address, str], leaving: Iterable[Found]
+    stack: Stack, snapshot: Snapshot, draft: Draft, fixed: Mapping[Address, str], leaving: Sequence[Found]
 ) -> Schedule:
     """Hosts for everything in ``draft``; ``fixed`` is what already exists (or is recorded) and stays.
 
     ``leaving`` are servers and volumes that this plan deletes: their room counts as free.
     """
     result = Schedule(dict(fixed))
-    users = draft.users()
+    users, wanted = draft.users(), demands(stack)
+    known = _known_parts(wanted, snapshot, fixed)
+    anew = sorted(a for a, parts in known.items() if parts is None)
     asking = Asking(stack)
     requests = _server_requests(asking, draft, fixed, users, result)
+    requests = [_with_parts(request, wanted.get(request.address)) for request in requests]
+    requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed))
+    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed), anew)
     order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
     placed = place(requests, states, groups, strategy=order, explain=len(requests) <= EXPLAINED)
     result.placements = placed
     for placement in placed:
         if placement.host is not None:
             result.hosts[placement.address] = placement.host
+    result.parts = {address: parts for address, parts in known.items() if parts is not None}
+    result.parts |= allot(wanted, placed, stack.fleet, snapshot, {*anew, *(f.address for f in leaving)})
     for volume, server in users.items():
         if server in result.hosts and volume in draft.volumes:
             result.hosts.setdefault(volume, result.hosts[server])
     return result
+
+
+def _known_parts(
+    wanted: Mapping[Address, Demand], snapshot: Snapshot, fixed: Mapping[Address, str]
+) -> dict[Address, Parts | None]:
+    """What servers that exist have of the hosts that were read; None for one that needs something else."""
+    read = {snap.host for snap in snapshot.hosts if snap.error is None}
+    found = {f.address: f for snap in snapshot.hosts for f in snap.found if fixed.get(f.address) == f.host}
+    return {a: kept_parts(wanted[a], found.get(a)) for a in wanted.keys() & fixed.keys() if fixed[a] in read}
+
+
+def _with_parts(request: Request, wanted: Demand | None) -> Request:
+    if wanted is None:
+        return request
+    return replace(request, amounts=flat_amounts(wanted, request.amounts), parts=parts_request(wanted))
 
 
 def _members(asking: Asking, fixed: Mapping[Address, str]) -> dict[str, dict[str, int]]:
@@ -110,7 +134,7 @@ def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
     assert isinstance(spec, ServerSpec)
     flavor = asking.stack.flavors[spec.flavor]
     amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": -(-disk_bytes // GIB)}
-    amounts |= {k.partition(":")[2]: int(v) for k, v in flavor.extra_specs.items() if k.startswith("resources:")}
+    amounts |= {n: int(v) for n in FLAT if (v := flavor.extra_specs.get(f"resources:{n}")) is not None}
     if instances(asking.stack.fleet.scheduler, {}) is not None:
         amounts[INSTANCES] = 1
     question = asking.of(spec)

@@ -12,6 +12,7 @@ from stacksmith.model.realised import (
     Image,
     Network,
     Nic,
+    NumaCell,
     Realised,
     Server,
     Subnet,
@@ -33,6 +34,16 @@ SERVERS = {
     "topology": replace(OFF, vcpus=4, cpu_sockets=1, cpu_cores=2, cpu_threads=2, cpu_mode="host-model"),
     "machine type": replace(OFF, machine_type="pc"),
     "autostart": replace(OFF, autostart=True),
+    "one cell": replace(OFF, vcpus=2, numa_cells=(NumaCell(0, (0, 1), 64, 0, ((0,), (0,))),)),
+    "two running cells": replace(
+        OFF,
+        vcpus=3,
+        cpu_mode="maximum",
+        power_state="running",
+        numa_cells=(NumaCell(0, (0, 2), 24, 0, ((0,), (0,))), NumaCell(1, (1,), 40, 0, ((0,),))),
+    ),
+    "large pages": replace(OFF, page_size="2M", numa_cells=(NumaCell(0, (0,), 64, 0, ((0,),)),)),
+    "host device": replace(OFF, pci_devices=("0000:00:1f.7",)),
     "blank disks on each bus": replace(
         OFF,
         disks=(

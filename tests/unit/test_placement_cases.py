@@ -16,7 +16,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults
 from stacksmith.engine import session
 from stacksmith.model.scheduler import SchedulerSpec
-from stacksmith.placement import Group, HostState, Inventory, Placement, Provider, Request, place
+from stacksmith.placement import Group, HostState, Inventory, Placement, Provider, Request, load, load_request, place
 from stacksmith.placement.filters import Asked, conditions
 from stacksmith.placement.normalised import image_marks
 from stacksmith.providers.memory.provider import forget
@@ -77,6 +77,8 @@ def requests(data: Mapping[str, Any], scheduler: SchedulerSpec) -> list[Request]
     for name in ("required", "forbidden", "member_of"):
         fields[name] = frozenset(fields.get(name, ()))
     fields["with_hosts"] = tuple(fields.get("with_hosts", ()))
+    if "parts" in fields:
+        fields["parts"] = load_request(fields["parts"])
     one = Request(address, amounts, **fields)
     return [one] if count is None else [replace(one, address=replace(address, key=i)) for i in range(count)]
 
@@ -89,6 +91,8 @@ def host(name: str, data: Mapping[str, Any]) -> HostState:
         fields[key] = frozenset(fields.get(key, ()))
     if "devices" in fields:
         fields["parts"] = (Provider("gpu", "gpu", name, {"CUSTOM_GPU": Inventory(fields.pop("devices"))}),)
+    elif "parts" in fields:
+        fields["parts"] = load({"providers": {name: {}, **fields["parts"]}}).providers[1:]
     fields["metadata"] = {key: tuple(values) for key, values in fields.get("metadata", {}).items()}
     return HostState(name, {c: Inventory(**i) for c, i in inventories.items() if i}, **fields)
 
@@ -99,4 +103,5 @@ def told(placement: Placement) -> str:
     for v in placement.verdicts:
         score = "" if v.score is None else f" [{v.score:.3f}]"
         lines.append(f"  {'+' if v.fits else '-'} {v.host}: {v.reason}{score}")
+    lines += [f"  {group} is {', '.join(uuids)}" for group, uuids in placement.parts.items()]
     return "\n".join(lines)

@@ -83,14 +83,31 @@ KEYS: Final[dict[str, str]] = {
 PATTERNS: Final[tuple[tuple[str, str, str], ...]] = (
     (r"hw:numa_cpus\.[0-9]+", _CPUS, "a list of CPUs, as 0-3"),
     (r"hw:numa_mem\.[0-9]+", _NUMBER, "MiB"),
-    (r"resources[A-Za-z0-9_-]*:[A-Z0-9_]+", _NUMBER, "a whole number"),
-    (r"trait[A-Za-z0-9_-]*:[A-Z0-9_]+", "required|forbidden", "required or forbidden"),
+    (r"resources(_[A-Za-z0-9_-]+|[0-9]*):[A-Z0-9_]+", _NUMBER, "a whole number"),
+    (r"trait(_[A-Za-z0-9_-]+|[0-9]*):[A-Z0-9_]+", "required|forbidden", "required or forbidden"),
 )
 AGGREGATE_SCOPE: Final = "aggregate_instance_extra_specs"
 _FILTERS: Final = {
     AGGREGATE_SCOPE: "AggregateInstanceExtraSpecsFilter",
     "capabilities": "ComputeCapabilitiesFilter",
 }  # of scopes
+# Keys that something here carries out; other keys of Nova would silently have no effect and are refused.
+CARRIED: Final = frozenset(
+    {
+        "hw:cpu_policy",
+        "hw:cpu_sockets",
+        "hw:cpu_cores",
+        "hw:cpu_threads",
+        "hw:numa_nodes",
+        "hw:mem_page_size",
+        "hw:pci_numa_affinity_policy",
+        "pci_passthrough:alias",
+        "os:secure_boot",
+        "group_policy",
+    }
+)
+_NOT_CARRIED: Final = {("hw:cpu_policy", "mixed")}  # values of keys that are carried out
+_SO_ANYWAY: Final = {("hw:cpu_thread_policy", "prefer"), ("hw:emulator_threads_policy", "share")}
 NAMESPACES: Final = ("hw", "quota", "os", "hw_rng", "hw_video", "pci_passthrough", "accel")
 
 
@@ -120,6 +137,9 @@ def _check(resource: Resource, key: str, value: str, filters: Collection[str], r
         if pattern and not re.fullmatch(pattern, value):
             expected = words or pattern.replace("\\", "").replace("|", ", ")
             reporter.fault("wrong-value", resource, path, f"expected {expected}, found {found(value)}")
+        elif not _is_carried(key, value):
+            cause = f"{found(value)} is not carried out" if key in CARRIED else "it is not carried out"
+            reporter.fault("unsupported-extra-spec", resource, path, cause, "take it out: it would have no effect")
         return
     namespace = key.partition(":")[0]
     if namespace.rstrip("0123456789") in ("trait", "resources"):
@@ -130,6 +150,19 @@ def _check(resource: Resource, key: str, value: str, filters: Collection[str], r
     hint = f"did you mean {near[0]!r}?" if near else None
     if ":" not in key or namespace in NAMESPACES:
         reporter.warning("unknown-extra-spec", resource, path, f"extra spec {found(key)} is not known", hint)
+
+
+def is_sound(key: str, value: str) -> bool:
+    """False for a value that breaks its pattern, or that nothing carries out."""
+    known = _pattern(key)
+    return known is None or ((not known[0] or bool(re.fullmatch(known[0], value))) and _is_carried(key, value))
+
+
+def _is_carried(key: str, value: str) -> bool:
+    """True when something here does what the value says, or when it is so anyway."""
+    if key in KEYS and key not in CARRIED:
+        return (key, value) in _SO_ANYWAY
+    return (key, value) not in _NOT_CARRIED
 
 
 def _pattern(key: str) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from stacksmith.address import Address
 from stacksmith.model.check.block_device import check_block_devices
 from stacksmith.model.check.cycle import check_cycles
+from stacksmith.model.check.demand import check_demands
 from stacksmith.model.check.extra_spec import check_extra_specs
 from stacksmith.model.check.network import check_networks
 from stacksmith.model.check.reference import resolve_references
@@ -29,6 +30,7 @@ def check_stack(stack: Stack, declared: Mapping[Address, Span], fleet: FleetFile
     _check_shadowed(stack, fleet, reporter)
     check_texts(stack, reporter)
     check_extra_specs(stack, reporter)
+    check_demands(stack, reporter)
     check_networks(stack, reporter)
     check_servers(stack, reporter)
     check_scheduling(stack, reporter)

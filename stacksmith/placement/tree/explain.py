@@ -23,12 +23,12 @@ def _verdict(forest: Forest, request: CandidateRequest, root: str) -> Verdict:
     name = forest.providers[root].name
     first = next(at_root(forest, request, root), None)
     if first is not None:
-        return Verdict(name, True, _told(forest, first))
-    reasons = dict.fromkeys(text.removeprefix(f"{name}: ") for text in _why_not(forest, request, root))
+        return Verdict(name, True, told(forest, first))
+    reasons = dict.fromkeys(text.removeprefix(f"{name}: ") for text in why_not(forest, request, root))
     return Verdict(name, False, "; ".join(reasons))
 
 
-def _told(forest: Forest, candidate: Candidate) -> str:
+def told(forest: Forest, candidate: Candidate) -> str:
     """``VCPU 2, MEMORY_MB 512 on hv1; DISK_GB 10 on pool``."""
     return "; ".join(
         f"{', '.join(f'{name} {amount}' for name, amount in amounts.items())} on {forest.providers[uuid].name}"
@@ -36,7 +36,8 @@ def _told(forest: Forest, candidate: Candidate) -> str:
     )
 
 
-def _why_not(forest: Forest, request: CandidateRequest, root: str) -> list[str]:
+def why_not(forest: Forest, request: CandidateRequest, root: str) -> list[str]:
+    """Every reason why a root cannot meet a request."""
     found = list(slots(forest, request, root))
     reasons = [str(reason) for reason in root_refusals(forest, request, root)]
     for slot in found:

@@ -59,6 +59,17 @@ class CandidateRequest:
             raise Refused(reasons)
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal requests, and hashable."""
+        groups = [
+            (n, tuple(sorted(g.resources.items())), g.required, g.forbidden, g.member_of, g.forbidden_aggregates)
+            for n, g in sorted(self.groups.items())
+        ]
+        trees = tuple(group.in_tree for _, group in sorted(self.groups.items()))
+        root = (self.root_required, self.root_forbidden)
+        return tuple(groups), trees, self.group_policy, root, self.same_subtree, self.limit
+
+    @property
     def granular(self) -> list[tuple[str, ResourceGroup]]:
         """The suffixed groups, in order of their suffixes."""
         return sorted((name, group) for name, group in self.groups.items() if name)

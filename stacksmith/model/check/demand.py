@@ -1,0 +1,36 @@
+"""What flavors ask of the parts of hosts: extra specs that contradict each other, the flavor, or the fleet."""
+
+from collections.abc import Iterator
+
+from stacksmith.model.check.extra_spec import is_sound
+from stacksmith.model.check.reporter import Reporter
+from stacksmith.model.demand import Fault, demand
+from stacksmith.model.kinds.flavor import FlavorSpec
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Stack
+
+
+def check_demands(stack: Stack, reporter: Reporter) -> None:
+    """Faults of the stack's flavors at their extra specs, of the fleet's at the first server that uses them."""
+    told: set[str] = set()
+    for resource in stack.resources.values():
+        spec = resource.spec
+        if isinstance(spec, FlavorSpec):
+            if all(is_sound(key, value) for key, value in spec.extra_specs.items()):
+                for fault in _faults(stack, spec):
+                    reporter.fault("bad-extra-spec", resource, ("extra_specs", fault.key), fault.cause, fault.hint)
+        elif isinstance(spec, ServerSpec) and spec.flavor in stack.fleet.flavors and spec.flavor not in told:
+            told.add(spec.flavor)
+            for fault in _fleet_faults(stack, stack.fleet.flavors[spec.flavor]):
+                cause = f"{fault.key} of the fleet's {spec.flavor}: {fault.cause}"
+                reporter.fault("bad-extra-spec", resource, ("flavor",), cause, fault.hint)
+
+
+def _faults(stack: Stack, flavor: FlavorSpec) -> tuple[Fault, ...]:
+    return demand(flavor, stack.fleet.pci_aliases)[1]
+
+
+def _fleet_faults(stack: Stack, flavor: FlavorSpec) -> Iterator[Fault]:
+    wrong = [key for key, value in flavor.extra_specs.items() if not is_sound(key, value)]
+    yield from (Fault(key, f"{flavor.extra_specs[key]!r} is no value that is carried out") for key in wrong)
+    yield from () if wrong else _faults(stack, flavor)

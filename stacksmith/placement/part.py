@@ -1,0 +1,141 @@
+"""The providers below one host while a batch is being placed: who of the batch has which of them."""
+
+from collections.abc import Iterator, Sequence
+
+from stacksmith.address import Address
+from stacksmith.placement.host import HostState
+from stacksmith.placement.request import Request
+from stacksmith.placement.tree.candidate import Candidate, at_root
+from stacksmith.placement.tree.explain import told, why_not
+from stacksmith.placement.tree.forest import Forest
+from stacksmith.placement.tree.provider import Provider
+from stacksmith.placement.unit import Unit
+
+# The search for room among those already here is cut short after so many choices, or for more of them.
+MOST_TRIES = 2_000
+MOST_TOGETHER = 64
+
+Choices = dict[Address, Candidate]
+
+
+class Parts:
+    """The tree of one host. What it grants to a unit may move to other parts of the host to make room for a later one.
+
+    ``gave_up``: a refusal was not proven, the search for room was cut short.
+    """
+
+    def __init__(self, host: HostState) -> None:
+        top = Provider(host.name, host.name, None, host.inventories, host.traits, host.aggregates)
+        self._forest = Forest((top, *host.parts), {uuid: dict(used) for uuid, used in host.parts_used.items()})
+        self._root = host.name
+        self._asking: dict[Address, Request] = {}
+        self._known: dict[tuple[object, ...], Choices | None] = {}
+        self.choices: Choices = {}
+        self.gave_up = False
+        self._tries = 0
+
+    def takes(self, unit: Unit) -> bool:
+        """True when the parts have room for the unit beside all that is here."""
+        return self._answer(unit) is not None
+
+    def add(self, unit: Unit) -> None:
+        """Puts a unit here that it takes."""
+        choices = self._answer(unit)
+        assert choices is not None
+        self._asking |= _asking(unit)
+        self._change(choices)
+
+    def remove(self, unit: Unit) -> None:
+        """Takes a unit off that was put here."""
+        for address in _asking(unit):
+            del self._asking[address]
+        self._change({address: self.choices[address] for address in self._asking})
+
+    def offers(self, unit: Unit) -> bool:
+        """True when the host has some of each class that the unit asks of its parts."""
+        have = {name for provider in self._forest.providers.values() for name in provider.inventories}
+        asked = [request.parts for request in _asking(unit).values() if request.parts is not None]
+        return all(name in have for parts in asked for group in parts.groups.values() for name in group.resources)
+
+    def told(self, unit: Unit) -> str:
+        """Where a unit that fits would be: ``NUMA_THREAD 2, NUMA_MEMORY_MB 512 on hv1_numa0``."""
+        choices = self._answer(unit) or {}
+        return "; ".join(told(self._forest, choices[address]) for address in sorted(_asking(unit)))
+
+    def reasons(self, unit: Unit) -> str:
+        """Why there is no room, by the first request that finds none."""
+        for request in _asking(unit).values():
+            assert request.parts is not None
+            if next(at_root(self._forest, request.parts, self._root), None) is None:
+                found = why_not(self._forest, request.parts, self._root)
+                return "; ".join(dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found))
+        return "its NUMA cells and devices have no room for all that must be here together"
+
+    def _answer(self, unit: Unit) -> Choices | None:
+        """What everybody here would have with the unit: all as before if that works, else all anew."""
+        key = tuple((address, request.parts.key) for address, request in _asking(unit).items() if request.parts)
+        if key not in self._known:
+            self._known[key] = self._solve(list(_asking(unit).values()))
+        return self._known[key]
+
+    def _solve(self, new: Sequence[Request]) -> Choices | None:
+        added = self._first(new)
+        if added is not None:
+            return self.choices | added
+        if len(new) == 1 and not self.choices:
+            return None
+        if len(new) + len(self._asking) > MOST_TOGETHER:
+            self.gave_up = True
+            return None
+        before, self._tries = self.choices, MOST_TRIES
+        self._count(before, -1)
+        found = self._together([*self._asking.values(), *new])
+        self._count(before, 1)
+        return found
+
+    def _first(self, asking: Sequence[Request]) -> Choices | None:
+        """The first parts for one after the other, beside what is counted; None when one finds none."""
+        found: Choices = {}
+        for request in asking:
+            candidate = next(self._candidates(request), None)
+            if candidate is None:
+                break
+            found[request.address] = candidate
+            self._forest.count(candidate.allocations, 1)
+        self._count(found, -1)
+        return found if len(found) == len(asking) else None
+
+    def _together(self, asking: Sequence[Request]) -> Choices | None:
+        """Parts for all of these beside what is counted, by trying every way; None when there is none."""
+        if not asking:
+            return {}
+        for candidate in self._candidates(asking[0]):
+            if not self._tries:
+                self.gave_up = True
+                return None
+            self._tries -= 1
+            self._forest.count(candidate.allocations, 1)
+            rest = self._together(asking[1:])
+            self._forest.count(candidate.allocations, -1)
+            if rest is not None:
+                return {asking[0].address: candidate} | rest
+        return None
+
+    def _candidates(self, request: Request) -> Iterator[Candidate]:
+        assert request.parts is not None
+        return at_root(self._forest, request.parts, self._root)
+
+    def _count(self, choices: Choices, sign: int) -> None:
+        for candidate in choices.values():
+            self._forest.count(candidate.allocations, sign)
+
+    def _change(self, choices: Choices) -> None:
+        self._count(self.choices, -1)
+        self._count(choices, 1)
+        self.choices = choices
+        self._known.clear()
+
+
+def _asking(unit: Unit) -> dict[Address, Request]:
+    """The requests of a unit that ask for parts."""
+    return {request.address: request for request in unit.requests if request.parts is not None}

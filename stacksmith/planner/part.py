@@ -1,0 +1,161 @@
+"""The parts of its host that a server asks for and gets: NUMA cells, whole CPUs, large pages, devices."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from stacksmith.address import Address
+from stacksmith.model.demand import Demand, demand
+from stacksmith.model.fleet import Fleet, Host
+from stacksmith.model.found import Found, HostSnapshot, Snapshot
+from stacksmith.model.hardware import Cell, page_class, page_kib
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.realised import NumaCell, Server, from_data
+from stacksmith.model.stack import Stack
+from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy, ResourceGroup
+from stacksmith.placement.verdict import Placement
+from stacksmith.planner.inventory import (
+    CELL,
+    CELL_MEMORY,
+    THREADS,
+    cell_name,
+    dedicated_cpus,
+    device_name,
+    holdings,
+    shared_cpus,
+    taken_cpus,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server has of its host: the fields of ``realised.Server`` that say so."""
+
+    numa_cells: tuple[NumaCell, ...] = ()
+    page_size: str = ""
+    pci_devices: tuple[str, ...] = ()
+
+
+NO_PARTS = Parts()
+
+
+def demands(stack: Stack) -> dict[Address, Demand]:
+    """What each server asks for that asks for parts."""
+    by_flavor = {name: demand(flavor, stack.fleet.pci_aliases)[0] for name, flavor in stack.flavors.items()}
+    return {
+        address: wanted
+        for address, resource in stack.resources.items()
+        if isinstance(resource.spec, ServerSpec) and (wanted := by_flavor[resource.spec.flavor])
+    }
+
+
+def parts_request(wanted: Demand) -> CandidateRequest:
+    """The question to the host's tree: a granular group for each cell and device, on a provider of its own each."""
+    groups = {_cell_group(place): _cell_resources(wanted, place) for place in range(len(wanted.cells))}
+    for device in wanted.devices:
+        required = tuple(frozenset({trait}) for trait in sorted(device.required))
+        groups[device.name] = ResourceGroup({device.resource_class: 1}, required, device.forbidden)
+    near = (frozenset(groups),) if wanted.is_near and wanted.devices else ()
+    return CandidateRequest(groups, GroupPolicy.ISOLATE, same_subtree=near)
+
+
+def _cell_group(place: int) -> str:
+    return f"_numa{place}"
+
+
+def _cell_resources(wanted: Demand, place: int) -> ResourceGroup:
+    cell = wanted.cells[place]
+    amounts = {"PCPU" if wanted.is_dedicated else THREADS: len(cell.vcpus)}
+    if wanted.page_size:
+        size = page_kib(wanted.page_size)
+        amounts[page_class(size)] = cell.ram_mib * 1024 // size
+    else:
+        amounts[CELL_MEMORY] = cell.ram_mib
+    return ResourceGroup(amounts, required=(frozenset({CELL}),))
+
+
+def flat_amounts(wanted: Demand, amounts: Mapping[str, int]) -> dict[str, int]:
+    """What is still asked of the host as a whole: whole CPUs are no VCPU, large pages no MEMORY_MB."""
+    left = dict(amounts)
+    if wanted.is_dedicated:
+        left["VCPU"] = 0
+    if wanted.page_size:
+        left["MEMORY_MB"] = 0
+    return left
+
+
+def kept_parts(wanted: Demand, found: Found | None) -> Parts | None:
+    """What an existing server was given, when it is what its flavor asks for; None when it must be placed anew."""
+    if found is None:
+        return None
+    server = found.spec
+    if found.mark is not None and found.mark.applied is not None:
+        server = from_data("server", found.mark.applied)
+    if not isinstance(server, Server):
+        return None
+    cells = tuple((cell.vcpus, cell.ram_mib) for cell in server.numa_cells)
+    is_bound = all(cell.host_cell is not None and cell.pins for cell in server.numa_cells)
+    own = [cpus for cell in server.numa_cells for cpus in cell.pins if len(cpus) == 1]
+    if cells != tuple((cell.vcpus, cell.ram_mib) for cell in wanted.cells) or not is_bound:
+        return None
+    if wanted.is_dedicated and len(set(own)) != sum(len(cell.vcpus) for cell in wanted.cells):
+        return None
+    if server.page_size != wanted.page_size or len(server.pci_devices) != len(wanted.devices):
+        return None
+    return Parts(server.numa_cells, server.page_size, server.pci_devices)
+
+
+def allot(
+    wanted: Mapping[Address, Demand],
+    placements: Iterable[Placement],
+    fleet: Fleet,
+    snapshot: Snapshot,
+    gone: Collection[Address],
+) -> dict[Address, Parts]:
+    """The parts of every server that placement chose some for.
+
+    Whole CPUs are given in order of their numbers, to servers in order of address; those of servers in ``gone`` (that
+    leave, or get their parts anew) count as free.
+    """
+    by_host = {snap.host: snap for snap in snapshot.hosts}
+    given: dict[Address, Parts] = {}
+    taken: dict[str, set[int]] = {}
+    for placement in sorted(placements, key=lambda p: p.address.order):
+        if placement.host is None or placement.address not in wanted or not placement.parts:
+            continue
+        snap, host = by_host[placement.host], fleet.hosts[placement.host]
+        if snap.host not in taken:
+            taken[snap.host] = set(taken_cpus(holdings(snap, gone), dedicated_cpus(host)))
+        at = _Host(snap, host, taken[snap.host])
+        given[placement.address] = at.parts(wanted[placement.address], placement)
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A host whose parts are given out. ``taken`` are CPUs that are no longer free."""
+
+    snap: HostSnapshot
+    declared: Host
+    taken: set[int]
+
+    def parts(self, wanted: Demand, placement: Placement) -> Parts:
+        cells = {cell_name(self.snap.host, cell.id): cell for cell in self.snap.hardware.cells}
+        devices = {device_name(self.snap.host, device.address): device for device in self.snap.hardware.devices}
+        chosen = [cells[placement.parts[_cell_group(place)][0]] for place in range(len(wanted.cells))]
+        return Parts(
+            tuple(
+                NumaCell(place, cell.vcpus, cell.ram_mib, at.id, self._pins(wanted, len(cell.vcpus), at))
+                for place, (cell, at) in enumerate(zip(wanted.cells, chosen, strict=True))
+            ),
+            wanted.page_size,
+            tuple(devices[placement.parts[group.name][0]].address for group in wanted.devices),
+        )
+
+    def _pins(self, wanted: Demand, vcpus: int, at: Cell) -> tuple[tuple[int, ...], ...]:
+        """For each vCPU the CPUs it may run on: one of its own, or the shared ones of the cell."""
+        if not wanted.is_dedicated:
+            return (tuple(shared_cpus(self.declared, at.cpus)),) * vcpus
+        dedicated = dedicated_cpus(self.declared)
+        free = [cpu for cpu in at.cpus if cpu in dedicated and cpu not in self.taken][:vcpus]
+        self.taken.update(free)
+        return tuple((cpu,) for cpu in free)

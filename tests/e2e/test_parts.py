@@ -1,0 +1,134 @@
+"""Servers bound to the parts of real hosts: what libvirt and QEMU make of it, and how the next plan counts it."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stacksmith.diagnostics import Faults
+from stacksmith.engine import session
+from stacksmith.model.change import Impact
+from stacksmith.model.realised import Server
+from stacksmith.planner.inventory import host_states
+from tests.e2e.kit import Site
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+
+FLAVORS = """
+flavors:
+  cell: {vcpus: 2, ram: 96, extra_specs: {"hw:numa_nodes": "1"}}
+  own: {vcpus: 1, ram: 96, extra_specs: {"hw:cpu_policy": dedicated}}
+  card: {vcpus: 1, ram: 32, extra_specs: {"pci_passthrough:alias": "any:1"}}
+  huge: {vcpus: 1, ram: 32, extra_specs: {"hw:mem_page_size": 2MB}}
+  plain: {vcpus: 1, ram: 96}
+servers:
+"""
+WAIT = "wait_for: {source: console, text: STACKSMITH-READY, timeout: 300}"
+BOUND = """<domain type='qemu'><name>bound</name><memory unit='MiB'>40</memory><vcpu>1</vcpu>
+<numatune><memory mode='strict' nodeset='0'/></numatune><cputune><vcpupin vcpu='0' cpuset='CPU'/></cputune>
+<os><type machine='q35'>hvm</type></os></domain>"""
+
+
+@pytest.fixture
+def site(make_site: Callable[[], Site]) -> Site:
+    """On one host, whose last CPU is given whole, and whose PCI devices of a kind that starts nothing are offered."""
+    made = make_site()
+    fleet = yaml.safe_load(made.fleet.read_text())
+    last = _last_cpu()
+    host = fleet["hosts"]["hv1"] | {"cpu_dedicated_set": str(last), "pci": [{"resource_class": "CUSTOM_ANY"}]}
+    fleet["hosts"] = {"hv1": host}
+    fleet["pci_aliases"] = {"any": {"resource_class": "CUSTOM_ANY"}}
+    made.fleet.write_text(yaml.safe_dump(fleet))
+    return made
+
+
+def _last_cpu() -> int:
+    """The last CPU of the machine's first NUMA cell, which the lab's hosts see as it is."""
+    text = Path("/sys/devices/system/node/node0/cpulist").read_text()
+    return int(re.split("[-,]", text.strip())[-1])
+
+
+def _write(site: Site, servers: str) -> None:
+    site.folder.mkdir(parents=True, exist_ok=True)
+    (site.folder / "stack.yaml").write_text(f"stack: {site.name}\n{FLAVORS}{servers}")
+
+
+def _used(site: Site) -> Mapping[str, Mapping[str, int]]:
+    """What is used of the parts of hv1, by provider and class."""
+    stack, snapshot = session.survey(site.options())
+    return host_states(stack.fleet, snapshot, (), {})[0].parts_used
+
+
+def test_bound_guests_run_where_they_were_put_and_are_counted_there(site: Site) -> None:
+    _write(site, f"  a: {{flavor: cell, image: lab, {WAIT}}}\n  b: {{flavor: own, image: lab, {WAIT}}}\n")
+    site.apply()
+    assert not site.plan().steps
+    cpu = _last_cpu()
+    pins = site.virsh("hv1", "vcpupin", f"{site.name}-b").split()
+    assert pins[-1] == str(cpu)
+    assert str(cpu) not in site.virsh("hv1", "vcpupin", f"{site.name}-a").split()[3:]
+    assert "numa_nodeset   : 0" in site.virsh("hv1", "numatune", f"{site.name}-a")
+    assert "<cell id='0' cpus='0-1' memory='98304'" in site.virsh("hv1", "dumpxml", f"{site.name}-a")
+    assert _used(site)["hv1_numa0"] == {"NUMA_THREAD": 2, "NUMA_MEMORY_MB": 192, "PCPU": 1}
+
+
+def test_cpu_that_an_unmanaged_guest_has_is_not_given_again(site: Site) -> None:
+    path = site.lab / f"{site.name}-bound.xml"
+    path.write_text(BOUND.replace("CPU", str(_last_cpu())))
+    _write(site, "  b: {flavor: own, image: lab}\n")
+    site.virsh("hv1", "define", str(path))
+    try:
+        assert _used(site)["hv1_numa0"] == {"NUMA_MEMORY_MB": 40, "PCPU": 1}
+        with pytest.raises(Faults) as faults:
+            site.plan()
+    finally:
+        site.virsh("hv1", "undefine", "bound")
+    assert "PCPU 1 short (used 1 of 1, 1 asked)" in str(faults.value.diagnostics[0].notes)
+    site.apply()
+
+
+def test_large_pages_that_the_host_has_not_are_told_with_numbers(site: Site) -> None:
+    _write(site, "  h: {flavor: huge, image: lab}\n")
+    cells = session.survey(site.options())[1].hosts[0].hardware.cells
+    free = sum(count for cell in cells for size, count in cell.pages if size == 2048)
+    if free >= 16:
+        assert [step.host for step in site.plan().steps if step.address.kind == "server"] == ["hv1"]
+        return
+    with pytest.raises(Faults) as faults:
+        site.plan()
+    assert "CUSTOM_HUGEPAGES_2M" in str(faults.value.diagnostics[0].notes)
+
+
+def test_device_is_in_the_definition_and_given_once(site: Site) -> None:
+    devices = session.survey(_with_card(site, 0).options())[1].hosts[0].hardware.devices
+    assert devices, "the machine shows no PCI device"
+    _with_card(site, len(devices)).apply()
+    assert not site.plan().steps
+    given = [site.virsh("hv1", "dumpxml", f"{site.name}-c-{n}") for n in range(len(devices))]
+    assert all("<hostdev mode='subsystem' type='pci' managed='yes'>" in xml for xml in given)
+    specs = [f.spec for f in session.survey(site.options())[1].hosts[0].found if isinstance(f.spec, Server)]
+    assert sorted(a for s in specs for a in s.pci_devices) == [device.address for device in devices]
+    with pytest.raises(Faults) as faults:
+        _with_card(site, len(devices) + 1).plan()
+    assert "CUSTOM_ANY 1 short" in str(faults.value.diagnostics[0].notes)
+
+
+def _with_card(site: Site, count: int) -> Site:
+    """With so many servers that have a device each, and are never started with it."""
+    _write(site, f"  c: {{flavor: card, image: lab, count: {count}, power_state: stopped, autostart: false}}\n")
+    return site
+
+
+def test_cell_is_added_and_taken_away_by_a_restart(site: Site) -> None:
+    _write(site, f"  a: {{flavor: plain, image: lab, {WAIT}}}\n")
+    site.apply()
+    _write(site, f"  a: {{flavor: cell, image: lab, {WAIT}}}\n")
+    site.apply(Impact.RESTART)
+    assert not site.plan().steps
+    assert "memnode cellid='0'" in site.virsh("hv1", "dumpxml", f"{site.name}-a")
+    _write(site, f"  a: {{flavor: plain, image: lab, {WAIT}}}\n")
+    site.apply(Impact.RESTART)
+    assert not site.plan().steps
+    assert "<numa" not in site.virsh("hv1", "dumpxml", f"{site.name}-a")

@@ -134,7 +134,8 @@ class Assembly:
         except FileFault as fault:
             if in_memory and fault.code == "file-missing":
                 return builtin_fleet(folder / "fleet.yaml")
-            findings.error(fault.code, f"cannot read the fleet: {fault}", where, fault.hint)
+            hint = f"{fault.hint}; --fleet may name any file" if fault.hint else "--fleet names another"
+            findings.error(fault.code, f"cannot read the fleet: {fault}", where, hint)
             return None
         return read_fleet(path, self.options, findings)
 

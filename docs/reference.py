@@ -17,7 +17,7 @@ from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
 from stacksmith.model.kinds.keypair import KeypairSpec
 from stacksmith.model.kinds.network import DnsSpec, NetworkSpec, RangeSpec, SubnetSpec
-from stacksmith.model.kinds.server import BdmSpec, NicSpec, ServerSpec, UserDataSpec, WaitForSpec
+from stacksmith.model.kinds.server import BdmSpec, HintsSpec, NicSpec, ServerSpec, UserDataSpec, WaitForSpec
 from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.node import Node, RootDeviceHints, SecretRef
@@ -29,7 +29,7 @@ STACK: dict[str, type[BaseModel]] = {
     "networks": NetworkSpec, "networks: subnets": SubnetSpec, "networks: allocation_pools": RangeSpec,
     "networks: dns": DnsSpec, "server_groups": ServerGroupSpec, "volumes": VolumeSpec, "servers": ServerSpec,
     "servers: networks": NicSpec, "servers: block_device_mapping": BdmSpec, "servers: user_data": UserDataSpec,
-    "servers: wait_for": WaitForSpec,
+    "servers: scheduler_hints": HintsSpec, "servers: wait_for": WaitForSpec,
 }  # fmt: skip
 FLEET: dict[str, type[BaseModel]] = {
     "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec, "hosts": Host,

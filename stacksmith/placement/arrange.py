@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.host import HostState
@@ -65,7 +66,7 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], strategy: Strateg
         answer = search(_hardest_first(possible, sites, eligible), hosts, eligible)
         if answer.arrangement is not None:
             return Outcome(answer.arrangement.placed, hopeless, tried[0][1], forced=True)
-        if answer.proven:
+        if answer.proven and not any(unit.follows for unit in possible):
             proof = f"every arrangement of the {sum(len(u.requests) for u in possible)} requests was tried"
             failures = [Failure(unit, proof=proof) for unit in best.left]
     way = "by weights" if isinstance(strategy, SchedulerSpec) else strategy
@@ -78,15 +79,35 @@ def _passes(
     units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible, weigher: Weigher
 ) -> Iterator[tuple[list[Unit], Weigher]]:
     """The greedy passes: those with the fewest hosts first by the weigher, then biggest first by alignment."""
-    yield sorted(units, key=lambda u: (len(eligible.hosts(u)), u.address.order)), weigher
-    size = _sizes(sites)
-    yield sorted(units, key=lambda u: (-size(u), u.address.order)), Alignment(most_free(sites))
+    depth, size = _depths(units), _sizes(sites)
+    yield sorted(units, key=lambda u: (depth[u.address], len(eligible.hosts(u)), u.address.order)), weigher
+    yield sorted(units, key=lambda u: (depth[u.address], -size(u), u.address.order)), Alignment(most_free(sites))
 
 
 def _hardest_first(units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible) -> list[Unit]:
     """Fewest hosts first, then biggest, equal ones side by side."""
-    size = _sizes(sites)
-    return sorted(units, key=lambda u: (len(eligible.hosts(u)), -size(u), u.joins, u.address.order))
+    depth, size = _depths(units), _sizes(sites)
+    return sorted(units, key=lambda u: (depth[u.address], len(eligible.hosts(u)), -size(u), u.joins, u.address.order))
+
+
+def _depths(units: Sequence[Unit]) -> dict[Address, int]:
+    """How many units each one follows, one after the other: what is followed is placed first.
+
+    Units that follow each other in a circle, which the load refuses of servers, come in any order.
+    """
+    depths = {unit.address: 0 for unit in units}
+    followers = [unit for unit in units if unit.follows]
+    if not followers:
+        return depths
+    bearers: dict[str, set[Address]] = {hint.mark: set() for unit in followers for hint in unit.follows}
+    for unit in units:
+        for mark, _ in unit.joins:
+            if mark in bearers:
+                bearers[mark].add(unit.address)
+    for _ in bearers:
+        of_mark = {mark: max((depths[a] for a in borne), default=0) for mark, borne in bearers.items()}
+        depths |= {unit.address: 1 + max(of_mark[hint.mark] for hint in unit.follows) for unit in followers}
+    return depths
 
 
 def _sizes(sites: Sequence[Site]) -> Callable[[Unit], float]:

@@ -94,7 +94,7 @@ class Pass:
                 if not rises:
                     heappush(heap, (-score, site.index))
                 continue
-            if site.keeps_apart(unit):
+            if site.keeps_apart(unit) and site.has_company(unit):
                 found = site.index
             elif unit.apart in self.large:
                 continue

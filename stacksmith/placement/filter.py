@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from stacksmith.placement.host import INSTANCES, HostState
 from stacksmith.placement.refusal import Refusal, Rule
-from stacksmith.placement.request import Request
+from stacksmith.placement.request import Hint, Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.wording import capacity_sum, number
@@ -16,6 +16,7 @@ def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
     if not _is_known(site.host):
         return
     yield from _crowded(unit, site)
+    yield from _alone(unit, site)
     yield from _short(unit, site)
     if unit.has_parts and not site.parts.takes(unit):
         rule = Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS
@@ -54,11 +55,7 @@ def _of_state(host: HostState) -> Iterator[Refusal]:
 
 
 def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:
-    if request.host is not None and request.host != host.name:
-        yield Refusal(Rule.PIN, request.host, f"not {request.host}, where it is pinned")
-    if request.with_hosts and host.name not in request.with_hosts:
-        names = " or ".join(sorted(request.with_hosts))
-        yield Refusal(Rule.BESIDE, request.beside, f"not {names}, where {request.beside} is")
+    yield from _by_name(request, host)
     zone = request.availability_zone
     if zone is not None and zone != host.availability_zone:
         have = f"availability zone {host.availability_zone} is" if host.availability_zone else "no availability zone,"
@@ -74,6 +71,20 @@ def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:
         if (refusal := condition.refusal(host)) is not None:
             yield refusal
     yield from _units(request, host)
+
+
+def _by_name(request: Request, host: HostState) -> Iterator[Refusal]:
+    if request.host is not None and request.host != host.name:
+        yield Refusal(Rule.PIN, request.host, f"not {request.host}, where it is pinned")
+    if request.with_hosts and host.name not in request.with_hosts:
+        names = " or ".join(sorted(request.with_hosts))
+        yield Refusal(Rule.BESIDE, request.beside, f"not {names}, where {request.beside} is")
+    for hint in request.away:
+        if host.name in hint.hosts:
+            yield _clash(hint.words, "1")
+    for hint in request.follows:
+        if not hint.mark and host.name not in hint.hosts:
+            yield _astray(hint)
 
 
 def _units(request: Request, host: HostState) -> Iterator[Refusal]:
@@ -93,8 +104,29 @@ def _units(request: Request, host: HostState) -> Iterator[Refusal]:
 def _crowded(unit: Unit, site: Site) -> Iterator[Refusal]:
     for rule in unit.apart:
         here = site.members.get(rule.group, 0)
-        if here + rule.count > rule.limit:
+        if here + rule.count > rule.limit and rule.words:
+            yield _clash(rule.words, str(here) if here else "")
+        elif here + rule.count > rule.limit:
             yield Refusal(Rule.ANTI_AFFINITY, rule.group, f"anti-affinity: {_who(rule, here, site)}")
+
+
+def _clash(words: str, here: str) -> Refusal:
+    told = f"different_host: {words} is here ({here})" if here else f"different_host: {words} would be here too"
+    return Refusal(Rule.FILTER, "DifferentHostFilter", told, help=f"drop the hint, or make room apart from {words}")
+
+
+def _alone(unit: Unit, site: Site) -> Iterator[Refusal]:
+    for hint in unit.follows:
+        if not site.members.get(hint.mark) and site.host.name not in hint.hosts:
+            yield _astray(hint)
+
+
+def _astray(hint: Hint) -> Refusal:
+    where = f"not here, on {', '.join(sorted(hint.hosts))}" if hint.hosts else "not here"
+    if not hint.hosts and not hint.mark:
+        where = "on no host"
+    help = f"drop the hint, or make room where {hint.words} is"
+    return Refusal(Rule.FILTER, "SameHostFilter", f"same_host: {hint.words} is {where}", help=help)
 
 
 def _who(rule: Apart, here: int, site: Site) -> str:

@@ -26,7 +26,7 @@ class Shortage:
 
     def cause(self, unit: Unit) -> str:
         """What is short for a unit of the batch, in words; empty when counting does not show it."""
-        words = [self._members(rule) for rule in unit.apart]
+        words = [self._members(rule) for rule in unit.apart if not rule.words]
         return next(filter(None, words), "") or self._amounts(frozenset(self._eligible.hosts(unit)))
 
     def _members(self, rule: Apart) -> str:

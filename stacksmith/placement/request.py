@@ -41,14 +41,27 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """Servers that a request must be with, or must not: those that bear ``mark``, and those on ``hosts``.
+
+    An empty mark is borne by nobody. ``words`` name the servers.
+    """
+
+    mark: str
+    words: str
+    hosts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """Room for one server or volume. ``amounts`` are units by resource class; 0 is the same as absent.
 
     required, forbidden: traits of the host. ``host`` is a pin, ``member_of`` are aggregates of which the host must be
     in one. ``with_hosts``: the host must be one of these, because ``beside`` (words) is there; empty means any.
     Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
-    nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group; ``parts`` is asked
-    of the providers below the host, beside the amounts.
+    nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group. ``away``: the host
+    must have none of these servers; ``follows``: one of each of these. ``parts`` is asked of the providers below the
+    host, beside the amounts.
     """
 
     address: Address
@@ -65,3 +78,5 @@ class Request:
     conditions: tuple[Condition, ...] = ()
     marks: tuple[str, ...] = ()
     parts: "CandidateRequest | None" = None
+    away: tuple[Hint, ...] = ()
+    follows: tuple[Hint, ...] = ()

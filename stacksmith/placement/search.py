@@ -85,7 +85,7 @@ class _Tree:
 
     def _put(self, index: int) -> bool:
         site, unit = self.sites[index], self.units[len(self.chosen)]
-        if not (site.has_room(unit) and site.keeps_apart(unit)):
+        if not site.takes(unit):
             return False
         site.add(unit)
         self.touched[index] += 1
@@ -103,6 +103,8 @@ class _Tree:
         sets = [frozenset(option) for option in self.options]
         if any(unit.has_parts for unit in self.units):  # hosts with parts are not told equal
             return [site.index for site in self.sites]
+        for hosts in {hint.hosts for unit in self.units for hint in unit.follows}:
+            sets.append(frozenset(site.index for site in self.sites if site.host.name in hosts))
         return [known.setdefault(self._looks(site, sets), site.index) for site in self.sites]
 
     @staticmethod

@@ -55,9 +55,13 @@ class Site:
         """True when no anti-affinity group gets more members here than it may have."""
         return not unit.apart or all(self.members.get(r.group, 0) + r.count <= r.limit for r in unit.apart)
 
+    def has_company(self, unit: Unit) -> bool:
+        """True when one of each that the unit follows is here."""
+        return not unit.follows or all(self.members.get(h.mark) or self.host.name in h.hosts for h in unit.follows)
+
     def takes(self, unit: Unit) -> bool:
-        """True when a unit that suits the host as it is finds room here now, and no group forbids it."""
-        return self.has_room(unit) and self.keeps_apart(unit)
+        """True when a unit that suits the host as it is finds room here now, and no group or hint forbids it."""
+        return self.has_room(unit) and self.keeps_apart(unit) and self.has_company(unit)
 
     def free(self, name: str) -> float:
         """Units of a class that are left, never negative; none of a class that the host lacks."""

@@ -1,21 +1,25 @@
 """Requests that must go to one host together, made from what ``together`` and affinity groups say."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
-from stacksmith.placement.request import CLASSES, Group, Policy, Request
+from stacksmith.placement.request import CLASSES, Group, Hint, Policy, Request
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """An anti-affinity rule of one unit: its own ``count`` members join a group of which a host takes ``limit``."""
+    """An anti-affinity rule of one unit: its own ``count`` members join a group of which a host takes ``limit``.
+
+    With ``words``, which name its members, the group is a mark of a hint.
+    """
 
     group: str
     count: int
     limit: int
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Unit:
 
     amounts: the sum by class, weighed classes first. ``joins``: (group or mark, members of this unit). ``near``:
     affinity groups that already have members, with the hosts these are on. ``soft``: (group, +1 to be near its members
-    or -1 to be far). ``key`` is equal for units that fit equally wherever no server group forbids it.
+    or -1 to be far). ``follows``: one of each must be on the host already. ``key`` is equal for units that fit equally
+    wherever no server group forbids it.
     """
 
     requests: tuple[Request, ...]
@@ -34,6 +39,7 @@ class Unit:
     apart: tuple[Apart, ...]
     near: tuple[tuple[str, frozenset[str]], ...]
     soft: tuple[tuple[str, int], ...]
+    follows: tuple[Hint, ...]
     key: tuple[object, ...]
 
     @property
@@ -112,15 +118,27 @@ def _unit(requests: tuple[Request, ...], groups: Mapping[str, Group], near: Mapp
         unlike=tuple(unlike.values()),
         amounts=tuple(sorted(amounts.items(), key=_class_order)),
         joins=tuple(sorted([*members, *marks.items()])),
-        apart=tuple(
-            Apart(name, count, groups[name].max_server_per_host)
-            for name, count in members
-            if groups[name].policy == Policy.ANTI_AFFINITY
+        apart=(
+            *(
+                Apart(name, count, groups[name].max_server_per_host)
+                for name, count in members
+                if groups[name].policy == Policy.ANTI_AFFINITY
+            ),
+            *_away(requests),
         ),
         near=close,
+        follows=tuple(dict.fromkeys(h for r in requests for h in r.follows if h.mark and h.mark not in marks)),
         soft=tuple((name, soft[Policy(groups[name].policy)]) for name, _ in members if groups[name].policy in soft),
         key=(close, tuple(sorted(amounts.items())), frozenset(unlike)),
     )
+
+
+def _away(requests: Sequence[Request]) -> Iterator[Apart]:
+    """A rule for each mark that some request keeps away from; those of the unit that bear it count but for itself."""
+    for hint in dict.fromkeys(hint for r in requests for hint in r.away if hint.mark):
+        keepers = [r for r in requests if hint in r.away]
+        bearers = [r for r in requests if hint.mark in r.marks]
+        yield Apart(hint.mark, sum(any(k is not b for k in keepers) for b in bearers), 0, hint.words)
 
 
 def _class_order(item: tuple[str, int]) -> tuple[int, str]:
@@ -141,4 +159,6 @@ def _conditions(request: Request) -> tuple[object, ...]:
         request.member_of,
         request.conditions,
         request.parts.key if request.parts is not None else None,
+        request.away,
+        request.follows,
     )

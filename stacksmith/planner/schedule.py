@@ -17,6 +17,7 @@ from stacksmith.placement.request import Group, Request
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
+from stacksmith.planner.hint import Hinted, hinted
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
 
@@ -45,13 +46,13 @@ def schedule(
     users, wanted = draft.users(), demands(stack)
     known = _known_parts(wanted, snapshot, fixed)
     anew = sorted(a for a, parts in known.items() if parts is None)
-    asking = Asking(stack)
-    requests = _server_requests(asking, draft, fixed, users, result)
+    asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
+    requests = [_with_hints(r, hints) for r in _server_requests(asking, draft, fixed, users, result)]
     requests = [_with_parts(request, wanted.get(request.address)) for request in requests]
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed), anew)
+    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed, hints), anew)
     order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
     placed = place(requests, states, groups, strategy=order, explain=len(requests) <= EXPLAINED)
     result.placements = placed
@@ -81,14 +82,25 @@ def _with_parts(request: Request, wanted: Demand | None) -> Request:
     return replace(request, amounts=flat_amounts(wanted, request.amounts), parts=parts_request(wanted))
 
 
-def _members(asking: Asking, fixed: Mapping[Address, str]) -> dict[str, dict[str, int]]:
+def _with_hints(request: Request, hints: Mapping[Address, Hinted]) -> Request:
+    hint = hints.get(request.address)
+    if hint is None:
+        return request
+    marks = (*request.marks, *hint.marks)
+    return replace(request, marks=marks, away=tuple(hint.away), follows=tuple(hint.follows), together=hint.together)
+
+
+def _members(
+    asking: Asking, fixed: Mapping[Address, str], hints: Mapping[Address, Hinted]
+) -> dict[str, dict[str, int]]:
     """Members of each group, and bearers of each mark, on each host: {host: {group or mark: count}}."""
     members: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for address, host in fixed.items():
         resource = asking.stack.resources.get(address)
         if resource is not None and isinstance(resource.spec, ServerSpec):
             group = [resource.spec.group] if resource.spec.group else []
-            for name in (*group, *asking.of(resource.spec).marks):
+            marks = hints[address].marks if address in hints else ()
+            for name in (*group, *asking.of(resource.spec).marks, *marks):
                 members[host][name] += 1
     return members
 

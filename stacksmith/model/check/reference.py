@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from stacksmith.address import Address
+from stacksmith.model.check.hint import check_hints
+from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
@@ -36,6 +38,7 @@ class _Names:
 def resolve_references(stack: Stack, declared: Mapping[Address, Span], findings: Findings) -> Stack:
     """The stack with ``depends_on`` resolved; names that lead nowhere are reported."""
     names = _names(stack, declared, findings)
+    check_hints(stack, names.instances, Reporter(findings))
     resolved = {}
     for address, resource in stack.resources.items():
         spec = resource.spec
@@ -65,8 +68,8 @@ def _server(spec: ServerSpec, resource: Resource, names: _Names) -> None:
     names.check("flavor", spec.flavor, resource, ("flavor",))
     names.check("image", spec.image, resource, ("image",))
     names.check("keypair", spec.keypair, resource, ("keypair",))
-    names.check("server_group", spec.group, resource, ("group",))
-    names.check("host", spec.host, resource, ("host",))
+    names.check("server_group", spec.group, resource, _hinted(spec, "group"))
+    names.check("host", spec.host, resource, _hinted(spec, "host"))
     for number, nic in enumerate(spec.networks):
         names.check("network", nic.network, resource, ("networks", number, "network"))
     for number, entry in enumerate(spec.block_device_mapping):
@@ -74,6 +77,11 @@ def _server(spec: ServerSpec, resource: Resource, names: _Names) -> None:
         names.check("image", entry.image, resource, (*path, "image"))
         if entry.volume is not None:
             _volume(entry.volume, resource, (*path, "volume"), names)
+
+
+def _hinted(spec: ServerSpec, name: str) -> tuple[str, ...]:
+    """Where the name stands: a hint may say it."""
+    return ("scheduler_hints", name) if getattr(spec.scheduler_hints, name, None) else (name,)
 
 
 def _volume(text: str, resource: Resource, path: tuple[str | int, ...], names: _Names) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stacksmith.model.spec import Spec
 
@@ -58,6 +58,16 @@ class WaitForSpec(Spec):
     timeout: float = Field(120, gt=0, le=3600, description="Seconds")
 
 
+class HintsSpec(Spec):
+    """Where a new server goes by other servers: ``server.db``, ``server.db[0]``, ``shop/server.db`` of another stack of
+    the fleet, or the UUID of any server on its hosts."""
+
+    same_host: list[str] = Field(default_factory=list, description="On a host that has one of these servers")
+    different_host: list[str] = Field(default_factory=list, description="On a host that has none of these servers")
+    group: str | None = Field(None, description="The same as group: of the server")
+    host: str | None = Field(None, description="The same as host: of the server")
+
+
 class ServerSpec(Spec):
     """A server."""
 
@@ -79,6 +89,22 @@ class ServerSpec(Spec):
     autostart: bool = True
     availability_zone: str | None = None
     host: str | None = Field(None, description="Pin to this host")
+    scheduler_hints: HintsSpec | None = Field(None, description="Looked at when the server is made")
     wait_for: WaitForSpec | None = None
     protect: bool = False
     depends_on: list[str] = Field(default_factory=list, description="Addresses, as volume.data or server.db")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_hints(cls, data: object) -> object:
+        """``group`` and ``host`` may be said as hints, as in Nova; they are one thing with the server's own."""
+        hints = data.get("scheduler_hints") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(hints, dict):
+            return data
+        for name in ("group", "host"):
+            hint, own = hints.get(name), data.get(name)
+            if own is not None and hint is not None and own != hint:
+                raise ValueError(f"scheduler_hints.{name} is {hint!r}, {name} is {own!r}")
+        return {name: hints[name] for name in ("group", "host") if hints.get(name) is not None} | {
+            key: value for key, value in data.items() if value is not None or key not in ("group", "host")
+        }

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from stacksmith.model.hardware import PciDevice, cpu_numbers, device_class
+from stacksmith.model.hardware import PciDevice, cpu_list, cpu_numbers, device_class
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.node import Node
@@ -92,6 +92,13 @@ class Host(Spec):
     state_reason: str | None = Field(None, max_length=255, description="Why it is not enabled, shown with the state")
     connections: int = Field(8, ge=1, le=32, description="Connections kept to the host, one thread in each")
     timeout_seconds: float = Field(30.0, gt=0, description="Time limit to open and to read the host")
+
+    @model_validator(mode="after")
+    def _shares_no_dedicated_cpu(self) -> Self:
+        both = set(cpu_numbers(self.cpu_shared_set or "0")) & set(cpu_numbers(self.cpu_dedicated_set or "0"))
+        if self.cpu_shared_set and self.cpu_dedicated_set and both:
+            raise ValueError(f"CPUs {cpu_list(both)} are in cpu_shared_set and in cpu_dedicated_set")
+        return self
 
 
 class Aggregate(Spec):

@@ -143,9 +143,9 @@ def _used(host: Host, snap: HostSnapshot) -> dict[str, int]:
 
 def _shared(host: Host, snap: HostSnapshot) -> int:
     """How many CPUs VCPU counts: those of the shared set, or all that are not dedicated."""
-    if host.cpu_shared_set is not None:
-        return len(shared_cpus(host, range(snap.capacity.vcpus)))
-    return max(0, snap.capacity.vcpus - len(dedicated_cpus(host)))
+    cpus = [cpu for cell in snap.hardware.cells for cpu in cell.cpus] or range(snap.capacity.vcpus)
+    has_sets = host.cpu_shared_set is not None or host.cpu_dedicated_set is not None
+    return len(shared_cpus(host, cpus)) if has_sets else snap.capacity.vcpus
 
 
 @dataclass(slots=True)

@@ -68,6 +68,10 @@ def test_dedicated_cpus_are_pcpu_and_no_vcpu() -> None:
     } == {"hv1_numa0": (1, 2), "hv1_numa1": (1, 2)}
 
 
+def test_dedicated_cpus_that_the_host_has_not_take_nothing() -> None:
+    assert state(cpu_dedicated_set="6-63").inventories["VCPU"].total == 6
+
+
 def test_ratio_and_reserve_of_a_class_hold_for_every_cell() -> None:
     here = state(allocation_ratios={"VCPU": 4.0, "NUMA_MEMORY_MB": 1.5}, reserved={"CUSTOM_HUGEPAGES_2M": 24})
     cell = here.parts[0].inventories

@@ -25,7 +25,9 @@ FILTERS: Final = (
     "AggregateTypeAffinityFilter",
     "AllHostsFilter",
     "IsolatedHostsFilter",
+    "NUMATopologyFilter",
     "NumInstancesFilter",
+    "PciPassthroughFilter",
 )
 _GONE: Final = "Nova took it out: inventories with their ratios decide"
 REFUSED_FILTERS: Final[dict[str, str]] = {
@@ -34,8 +36,6 @@ REFUSED_FILTERS: Final[dict[str, str]] = {
     "IoOpsFilter": "no service counts operations in flight: the engine bounds its own",
     "JsonFilter": "servers bring no queries: extra specs and traits say what a host must be",
     "MetricsFilter": "hosts report no metrics to a plan, which must come out the same each time",
-    "NUMATopologyFilter": "the topology is not part of placement's host yet",
-    "PciPassthroughFilter": "PCI devices are not part of placement's host yet",
     "SimpleCIDRAffinityFilter": "a plan does not resolve hosts' addresses: use zones or aggregates",
     "RetryFilter": "Nova took it out: a step that fails is planned again",
     "AvailabilityZoneFilter": "Nova took it out: zones always hold",
@@ -74,7 +74,8 @@ class SchedulerSpec(Spec):
     """How servers find hosts, in the names of nova's [filter_scheduler]."""
 
     enabled_filters: list[str] = Field(
-        default_factory=lambda: list(DEFAULT_FILTERS), description="Filters by name; ComputeFilter always holds"
+        default_factory=lambda: list(DEFAULT_FILTERS),
+        description="Filters by name; host states, NUMA cells and devices always count",
     )
     isolated_hosts: list[str] = Field(default_factory=list, description="With IsolatedHostsFilter")
     isolated_images: list[str] = Field(default_factory=list, description="With IsolatedHostsFilter: names of images")

@@ -147,13 +147,12 @@ def _version(site: Site) -> float:
 
 
 def _devices(site: Site) -> float:
-    """Fewer free devices weigh more: no server asks for one here, so they are kept for those that will."""
-    total = used = 0
-    for part in site.host.parts:
-        if CELL not in part.traits:
-            total += sum(inventory.total for inventory in part.inventories.values())
-            used += sum(site.host.parts_used.get(part.uuid, {}).values())
-    return float(MOST_DEVICES - min(total - used, MOST_DEVICES - 1))
+    """Fewer free devices weigh more: hosts with devices are kept for who asks for them, the fuller first."""
+    devices = [part for part in site.host.parts if CELL not in part.traits]
+    free = sum(inventory.total for part in devices for inventory in part.inventories.values())
+    for used in (site.host.parts_used, *site.given):
+        free -= sum(amount for part in devices for amount in used.get(part.uuid, {}).values())
+    return float(MOST_DEVICES - min(free, MOST_DEVICES - 1))
 
 
 def _instances(site: Site) -> float:

@@ -1,6 +1,6 @@
 """A host while a batch is being placed: what is used and who is there so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
@@ -39,6 +39,12 @@ class Site:
 
             self._parts = Parts(self.host)
         return self._parts
+
+    @property
+    def given(self) -> Iterator[Mapping[str, Mapping[str, int]]]:
+        """What units that were put here have of the providers below the host: units by uuid and class."""
+        for candidate in self._parts.choices.values() if self._parts is not None else ():
+            yield candidate.allocations
 
     def has_room(self, unit: Unit) -> bool:
         """True when every amount fits: ``used + amount <= capacity``, as in Placement; no inventory is no room.

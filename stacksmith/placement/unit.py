@@ -29,7 +29,7 @@ class Unit:
     amounts: the sum by class, weighed classes first. ``joins``: (group or mark, members of this unit). ``near``:
     affinity groups that already have members, with the hosts these are on. ``soft``: (group, +1 to be near its members
     or -1 to be far). ``follows``: one of each must be on the host already. ``key`` is equal for units that fit equally
-    wherever no server group forbids it.
+    wherever no server group forbids it. ``has_parts``: it asks for something of the providers below its host.
     """
 
     requests: tuple[Request, ...]
@@ -41,16 +41,12 @@ class Unit:
     soft: tuple[tuple[str, int], ...]
     follows: tuple[Hint, ...]
     key: tuple[object, ...]
+    has_parts: bool = False
 
     @property
     def address(self) -> Address:
         """The address it is sorted by: its first."""
         return self.requests[0].address
-
-    @property
-    def has_parts(self) -> bool:
-        """True when it asks for something of the providers below its host."""
-        return any(request.parts is not None for request in self.unlike)
 
     @property
     def named_hosts(self) -> frozenset[str] | None:
@@ -130,6 +126,7 @@ def _unit(requests: tuple[Request, ...], groups: Mapping[str, Group], near: Mapp
         follows=tuple(dict.fromkeys(h for r in requests for h in r.follows if h.mark and h.mark not in marks)),
         soft=tuple((name, soft[Policy(groups[name].policy)]) for name, _ in members if groups[name].policy in soft),
         key=(close, tuple(sorted(amounts.items())), frozenset(unlike)),
+        has_parts=any(request.parts is not None for request in requests),
     )
 
 

@@ -16,6 +16,7 @@ from stacksmith.cli.command import (
     graph,
     hosts,
     lab,
+    node,
     output,
     placement,
     plan,
@@ -45,6 +46,7 @@ app.command("drift")(takes_stack(drift.command))
 app.command("show")(takes_stack(show.command))
 app.command("graph")(takes_stack(graph.command))
 app.command("hosts")(takes_stack(hosts.command))
+app.add_typer(node.app, name="node")
 app.add_typer(placement.app, name="placement")
 app.command("output")(takes_stack(output.command))
 app.add_typer(state.app, name="state")

@@ -65,6 +65,8 @@ CODES: Final[dict[str, str]] = {
     "no-effect": "Warning: something is said that nothing reads: the filter or weigher it is for is not enabled.",
     "bad-node": "A node's BMC address is not an https URL of a host, or two nodes are one machine.",
     "literal-secret": "A password stands in a fleet file, where only a reference to it may.",
+    "unknown-node": "The fleet file has no node of this name.",
+    "node": "A node's BMC cannot be asked, or does not do what it was asked.",
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",

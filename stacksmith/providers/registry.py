@@ -2,7 +2,9 @@
 
 from functools import cache
 
+from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderType, Refused
+from stacksmith.providers.bmc import BmcSession
 
 
 def provider(uri: str) -> ProviderType:
@@ -19,6 +21,13 @@ def provider(uri: str) -> ProviderType:
         f"cannot reach {uri!r}: no provider for scheme {scheme!r}",
         hint="use qemu:///system, qemu+ssh://USER@HOST/system, or memory:///PATH/world.json",
     )
+
+
+def open_bmc(name: str, node: Node, password: str, ca: str | None) -> BmcSession:
+    """A session with a node's BMC; ``ca`` is the path of the authority's file. Nothing is asked of it yet."""
+    from stacksmith.providers.redfish.session import RedfishSession
+
+    return RedfishSession(name, node, password, ca)
 
 
 @cache

@@ -162,7 +162,7 @@ def _odd(answer: Answer) -> Answer:
     """What some BMCs make of a page."""
     if not isinstance(answer.data, dict):
         return answer
-    for name, value in (("MACAddress", ""), ("CapacityBytes", None)):
+    for name, value in (("MACAddress", ""), ("PermanentMACAddress", ""), ("CapacityBytes", None)):
         if name in answer.data:
             answer.data[name] = value
     entries = answer.data.get("error", {}).get("@Message.ExtendedInfo")

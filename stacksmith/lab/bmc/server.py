@@ -83,6 +83,8 @@ class Exchange(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("OData-Version", "4.0")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if body:
             self.send_header("Content-Type", "application/json")
         if answer.status != 204:
@@ -92,7 +94,7 @@ class Exchange(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        log.debug("%s: %s", self.server.bmc.name, format % args)
+        log.info("%s: %s", self.server.bmc.name, format % args)
 
     def version_string(self) -> str:
         return "BMC"

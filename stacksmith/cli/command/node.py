@@ -1,0 +1,102 @@
+"""``stacksmith node``."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.status import DriftStatus, Status
+
+app = typer.Typer(help="The fleet's bare-metal nodes, by their BMCs.", no_args_is_help=True, rich_markup_mode=None)
+
+_Node = Annotated[str, typer.Argument(help="A node of the fleet", metavar="NODE")]
+
+
+class Format(StrEnum):
+    """How nodes are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Power(StrEnum):
+    """What becomes of a node's power."""
+
+    ON = "on"
+    OFF = "off"
+    REBOOT = "reboot"
+
+
+_Format = Annotated[Format, typer.Option("--format", help="Form of the answer")]
+
+
+def list_nodes(call: Call, format: _Format = Format.TEXT) -> int:
+    """Show every node with its power, boot mode and identity.
+
+    Exit status: 0, 1 error, 4 some nodes could not be read.
+    """
+    from stacksmith.engine import node
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.node import nodes_data, nodes_text
+
+    nodes = node.nodes(call.options())
+    read = node.observe(nodes)
+    is_text = format is Format.TEXT
+    call.screen.answer(
+        nodes_text(nodes.fleet, read, call.screen.paint) if is_text else json_text(nodes_data(nodes.fleet, read))
+    )
+    return DriftStatus.UNREAD if any(each.error for each in read) else Status.OK
+
+
+def show(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
+    """Show a node's settings: power, boot mode, asset tag, light and BIOS attributes."""
+    from stacksmith.engine import node
+    from stacksmith.model.node_found import NodeSnapshot
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.node import node_data, node_text
+
+    nodes = node.nodes(call.options())
+    found = node.observe_one(nodes, name)
+    if format is Format.TEXT:
+        call.screen.answer(node_text(name, found, call.screen.paint))
+    else:
+        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found))))
+    return Status.OK
+
+
+def inspect(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
+    """Show what a node consists of: processors, memory, disks, network cards, firmware."""
+    from stacksmith.engine import node
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.node import inventory_data, inventory_text
+
+    found = node.inspect(node.nodes(call.options()), name)
+    is_text = format is Format.TEXT
+    call.screen.answer(
+        inventory_text(name, found, call.screen.paint) if is_text else json_text(inventory_data(name, found))
+    )
+    return Status.OK
+
+
+def power(
+    call: Call,
+    name: _Node,
+    state: Annotated[Power, typer.Argument(help="What to do", metavar="on|off|reboot")],
+    hard: Annotated[bool, typer.Option("--hard", help="Cut the power, without asking the guest first")] = False,
+) -> int:
+    """Switch a node on or off and wait until it is so; what is so already is left alone.
+
+    Off asks the guest to shut down, and cuts the power when half of the node's power_timeout_seconds have passed.
+    """
+    from stacksmith.engine import node
+
+    node.switch(node.nodes(call.options()), name, off=state is not Power.ON, on=state is not Power.OFF, hard=hard)
+    call.screen.answer(f"{name} is {'off' if state is Power.OFF else 'on'}\n")
+    return Status.OK
+
+
+app.command("list")(takes_stack(list_nodes))
+app.command("show")(takes_stack(show))
+app.command("inspect")(takes_stack(inspect))
+app.command("power")(takes_stack(power))

@@ -1,0 +1,158 @@
+"""The bare-metal nodes of a fleet: read all at once, inspected and switched one by one."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.engine.retry import retried
+from stacksmith.engine.session import Options, load
+from stacksmith.model.fileaccess import FileFault, read_limited
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.load import LoadOptions, load_fleet
+from stacksmith.model.node import Node, SecretRef
+from stacksmith.model.node_found import NodeFound, NodeInventory, NodeSnapshot
+from stacksmith.providers.base import Deadline, ProviderError
+from stacksmith.providers.bmc import BmcSession, Unreachable
+from stacksmith.providers.registry import open_bmc
+
+AT_ONCE = 64  # BMCs; each takes no more requests at once than its node's `connections`
+T = TypeVar("T")
+BUSY_SECONDS = 20.0  # so long a BMC may say that it cannot tell just now (iDRAC does after each job)
+INSPECT_REQUESTS = 10  # an inspection may take so many answers' time
+SECRET_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes of a fleet file; ``folder`` is where its relative paths start."""
+
+    fleet: Fleet
+    folder: Path
+    environment: Mapping[str, str]
+
+    def one(self, name: str) -> Node:
+        """The node of this name. Raises: Faults."""
+        if name not in self.fleet.nodes:
+            hint = f"nodes: {', '.join(self.fleet.nodes)}" if self.fleet.nodes else "the fleet file has no nodes:"
+            raise Faults((error("unknown-node", f"cannot find node {name!r} in fleet {self.fleet.fleet}", hint=hint),))
+        return self.fleet.nodes[name]
+
+
+def nodes(options: Options) -> Nodes:
+    """The nodes of the fleet file that is given, or of the stack's. Raises: Faults."""
+    if options.fleet is None:
+        loaded = load(options)
+        if loaded.stack is None:
+            raise Faults(loaded.diagnostics)
+        return Nodes(loaded.stack.fleet, loaded.stack.fleet_path.parent, options.environment)
+    fleet, diagnostics = load_fleet(options.fleet, LoadOptions(environment=options.environment))
+    if fleet is None or has_errors(diagnostics):
+        raise Faults(diagnostics)
+    return Nodes(fleet, options.fleet.absolute().parent, options.environment)
+
+
+def observe(of: Nodes) -> list[NodeSnapshot]:
+    """Every node, each read in two requests; one that fails has an error. In order of name."""
+
+    def read(name: str) -> NodeSnapshot:
+        try:
+            return NodeSnapshot(name, observe_one(of, name))
+        except Faults as fault:
+            first = fault.diagnostics[0]
+            return NodeSnapshot(name, error=first.message, hint=first.hint)
+
+    wanted = [name for name, node in sorted(of.fleet.nodes.items()) if node.state != "failed"]
+    with ThreadPoolExecutor(max(1, min(AT_ONCE, len(wanted)))) as pool:
+        found = list(pool.map(read, wanted))
+    left = [NodeSnapshot(n, error="marked failed in the fleet file") for n in of.fleet.nodes if n not in wanted]
+    return sorted([*found, *left], key=lambda each: each.node)
+
+
+def observe_one(of: Nodes, name: str) -> NodeFound:
+    """One node, in two requests. Raises: Faults."""
+    seconds = _answers(of.one(name), 1)
+    return _asked(of, name, lambda bmc, until: bmc.observe(until), seconds)
+
+
+def inspect(of: Nodes, name: str) -> NodeInventory:
+    """What the node consists of. Raises: Faults."""
+    seconds = _answers(of.one(name), INSPECT_REQUESTS)
+    return _asked(of, name, lambda bmc, until: bmc.inspect(until), seconds)
+
+
+def switch(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> None:
+    """Switch a node off, on, or first off and then on: a reset of its own is not always one. Raises: Faults."""
+    seconds = of.one(name).power_timeout_seconds
+
+    def act(bmc: BmcSession, until: Deadline) -> None:
+        if off:
+            bmc.switch_off(hard, until)
+        if on:
+            bmc.switch_on(Deadline(until.clock() + seconds, until.clock))
+
+    with _open(of, name) as bmc:
+        act(bmc, Deadline(time.monotonic() + seconds, time.monotonic))
+
+
+def _answers(node: Node, count: int) -> float:
+    return node.connect_timeout_seconds + node.read_timeout_seconds * count
+
+
+def _asked(of: Nodes, name: str, ask: Callable[[BmcSession, Deadline], T], seconds: float) -> T:
+    """What a BMC answers, asked again while it is busy; not when there is no way to it."""
+    halted = threading.Event()
+    clock = time.monotonic
+
+    def once() -> T:
+        try:
+            return ask(bmc, Deadline(clock() + seconds, clock))
+        except Unreachable:
+            halted.set()
+            raise
+
+    with _open(of, name) as bmc:
+        return retried(once, Deadline(clock() + BUSY_SECONDS, clock), halted, lambda cause, attempt, wait: None)
+
+
+@contextmanager
+def _open(of: Nodes, name: str) -> Iterator[BmcSession]:
+    """A session with a node's BMC, whose faults become diagnostics."""
+    node = of.one(name)
+    ca = str(of.folder / node.ca) if node.ca else None
+    if ca and not Path(ca).is_file():
+        raise Faults((_fault(f"cannot use {ca}: there is no such file", "name the authority's file in ca:"),))
+    try:
+        bmc = open_bmc(name, node, secret(node.password, of, name), ca)
+        try:
+            yield bmc
+        finally:
+            bmc.close()
+    except ProviderError as fault:
+        raise Faults((_fault(str(fault), fault.hint),)) from fault
+
+
+def secret(reference: SecretRef, of: Nodes, name: str) -> str:
+    """What a reference leads to. Raises: Faults when it leads nowhere."""
+    if reference.env is not None:
+        value = of.environment.get(reference.env, "")
+        if not value:
+            cause = f"cannot sign in to {name}: {reference.env} is not set in the environment"
+            raise Faults((_fault(cause, f"export {reference.env}=…"),))
+        return value
+    assert reference.file is not None
+    try:
+        text = read_limited(of.folder / reference.file, reference.file, SECRET_BYTES).decode()
+    except (FileFault, UnicodeDecodeError) as fault:
+        hint = "paths in a fleet file start in its folder"
+        raise Faults((_fault(f"cannot sign in to {name}: {fault}", hint),)) from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _fault(message: str, hint: str | None) -> Diagnostic:
+    return error("node", message, hint=hint)

@@ -1,0 +1,75 @@
+"""Bare-metal nodes as their BMCs tell of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stacksmith.model.types import JSON
+
+
+class Power(StrEnum):
+    """The power of a node; on the way between the two it is one of the last."""
+
+    ON = "on"
+    OFF = "off"
+    POWERING_ON = "powering on"
+    POWERING_OFF = "powering off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFound:
+    """What can drift, and what tells one machine from another. What a BMC does not say is None, or empty."""
+
+    power_state: Power
+    boot_mode: str | None = None  # uefi or bios, as Ironic calls them
+    asset_tag: str | None = None
+    indicator_led: str | None = None  # lit, blinking or off
+    bios: Mapping[str, JSON] = field(default_factory=dict)  # attributes in force
+    uuid: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    serial: str = ""
+    bios_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSnapshot:
+    """One node of the fleet, read: either ``found``, or the reason why not."""
+
+    node: str
+    found: NodeFound | None = None
+    error: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A drive behind the node's controllers; a size of 0 is one that the BMC does not tell."""
+
+    name: str
+    size_bytes: int
+    model: str = ""
+    serial: str = ""
+    media_type: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network card. Those without a MAC are left out of inventories."""
+
+    name: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInventory:
+    """What a node consists of; ``firmware`` is versions by name. A number of 0 is one that the BMC does not tell."""
+
+    found: NodeFound
+    cpus: int
+    memory_mib: int
+    disks: tuple[Disk, ...]
+    nics: tuple[Nic, ...]
+    firmware: Mapping[str, str]

@@ -1,0 +1,92 @@
+"""Redfish pages as our dataclasses; what a BMC leaves out, or gives as null, is taken as not told."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from stacksmith.model.node_found import Disk, Nic, NodeFound, Power
+from stacksmith.model.types import JSON
+
+Page = Mapping[str, JSON]
+_POWER: Final = {
+    "On": Power.ON,
+    "Off": Power.OFF,
+    "PoweringOn": Power.POWERING_ON,
+    "PoweringOff": Power.POWERING_OFF,
+}
+_MODES: Final = {"UEFI": "uefi", "Legacy": "bios"}
+_LEDS: Final = {"Lit": "lit", "Blinking": "blinking", "Off": "off"}
+
+
+def power_of(system: Page) -> Power:
+    return _POWER.get(str(system.get("PowerState")), Power.UNKNOWN)
+
+
+def found(system: Page, bios: Page) -> NodeFound:
+    """A node from the pages of its system and of its BIOS, which may be empty."""
+    attributes = bios.get("Attributes")
+    return NodeFound(
+        power_state=power_of(system),
+        boot_mode=_MODES.get(str(inside(system, "Boot").get("BootSourceOverrideMode"))),
+        asset_tag=_told(system, "AssetTag"),
+        indicator_led=_led(system),
+        bios=dict(sorted(attributes.items())) if isinstance(attributes, dict) else {},
+        uuid=_told(system, "UUID") or "",
+        manufacturer=_told(system, "Manufacturer") or "",
+        model=_told(system, "Model") or "",
+        serial=_told(system, "SerialNumber") or "",
+        bios_version=_told(system, "BiosVersion") or "",
+    )
+
+
+def disk(page: Page) -> Disk:
+    return Disk(
+        name=_told(page, "Name") or _told(page, "Id") or "",
+        size_bytes=number(page.get("CapacityBytes")),
+        model=_told(page, "Model") or "",
+        serial=_told(page, "SerialNumber") or "",
+        media_type=_told(page, "MediaType") or "",
+        protocol=_told(page, "Protocol") or "",
+    )
+
+
+def nic(page: Page) -> Nic:
+    mac = _told(page, "MACAddress") or _told(page, "PermanentMACAddress") or ""
+    return Nic(_told(page, "Id") or "", mac.lower())
+
+
+def inside(page: Page, name: str) -> Page:
+    """The object ``name`` of a page; empty when there is none."""
+    value = page.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def link(page: Page, name: str) -> str | None:
+    """Where ``name`` of a page leads."""
+    return _told(inside(page, name), "@odata.id")
+
+
+def links(page: Page, name: str = "Members") -> list[str]:
+    """Where the entries of the list ``name`` lead."""
+    entries = page.get(name)
+    found = (
+        [entry.get("@odata.id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
+    return [str(each) for each in found if each]
+
+
+def number(value: Any) -> int:
+    """A whole number; 0 when there is none."""
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _led(system: Page) -> str | None:
+    """LocationIndicatorActive took the place of IndicatorLED in ComputerSystem 1.14."""
+    active = system.get("LocationIndicatorActive")
+    if isinstance(active, bool):
+        return "blinking" if active else "off"
+    return _LEDS.get(str(system.get("IndicatorLED")))
+
+
+def _told(page: Page, name: str) -> str | None:
+    value = page.get(name)
+    return value.strip() if isinstance(value, str) else None

@@ -1,0 +1,92 @@
+"""A node through its BMC."""
+
+from collections.abc import Iterator
+
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Disk, NodeFound, NodeInventory, Power
+from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut
+from stacksmith.providers.redfish import power, reading
+from stacksmith.providers.redfish.connection import Connection
+from stacksmith.providers.redfish.reading import Page
+
+SYSTEMS = "/redfish/v1/Systems"
+FIRMWARE = "/redfish/v1/UpdateService/FirmwareInventory"
+MIB_A_GIB = 1024
+
+
+class RedfishSession:
+    """See providers.bmc.BmcSession."""
+
+    def __init__(self, name: str, node: Node, password: str, ca: str | None) -> None:
+        self._connection = Connection(name, node, password, ca)
+        self._name = name
+        self._path = node.system
+
+    def observe(self, deadline: Deadline) -> NodeFound:
+        """The system and its BIOS."""
+        system = self._get(self._system(deadline), deadline)
+        return self._found(system, deadline)
+
+    def inspect(self, deadline: Deadline) -> NodeInventory:
+        """Page by page."""
+        system = self._get(self._system(deadline), deadline)
+        nics = [reading.nic(page) for page in self._members(reading.link(system, "EthernetInterfaces"), deadline)]
+        firmware = self._members(FIRMWARE, deadline)
+        cpus = reading.inside(system, "ProcessorSummary")
+        return NodeInventory(
+            found=self._found(system, deadline),
+            cpus=reading.number(cpus.get("LogicalProcessorCount")) or reading.number(cpus.get("Count")),
+            memory_mib=int(float(reading.inside(system, "MemorySummary").get("TotalSystemMemoryGiB") or 0) * MIB_A_GIB),
+            disks=tuple(sorted(self._disks(system, deadline), key=lambda disk: disk.name)),
+            nics=tuple(sorted((nic for nic in nics if nic.mac), key=lambda nic: nic.name)),
+            firmware={str(page.get("Name") or page.get("Id")): str(page.get("Version")) for page in firmware},
+        )
+
+    def switch_on(self, deadline: Deadline) -> None:
+        power.switch(self._connection, self._system(deadline), "On", Power.ON, deadline)
+
+    def switch_off(self, hard: bool, deadline: Deadline) -> None:
+        system = self._system(deadline)
+        if not hard:
+            half = Deadline(deadline.at - deadline.seconds / 2, deadline.clock)
+            try:
+                return power.switch(self._connection, system, "GracefulShutdown", Power.OFF, half)
+            except (TimedOut, Refused) as fault:
+                if isinstance(fault, Refused) and fault.path:
+                    raise
+        power.switch(self._connection, system, "ForceOff", Power.OFF, deadline)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _system(self, deadline: Deadline) -> str:
+        """The path of the system. Raises: Refused when the BMC has none, or several to choose from."""
+        if self._path is None:
+            paths = reading.links(self._get(SYSTEMS, deadline))
+            if len(paths) != 1:
+                found = ", ".join(paths) or "none"
+                raise Refused(f"cannot choose the system of {self._name}: there are {found}", "system", "say system:")
+            self._path = paths[0]
+        return self._path
+
+    def _found(self, system: Page, deadline: Deadline) -> NodeFound:
+        path = reading.link(system, "Bios")
+        return reading.found(system, self._get(path, deadline) if path else {})
+
+    def _disks(self, system: Page, deadline: Deadline) -> Iterator[Disk]:
+        for storage in self._members(reading.link(system, "Storage"), deadline):
+            for path in reading.links(storage, "Drives"):
+                yield reading.disk(self._get(path, deadline))
+
+    def _members(self, path: str | None, deadline: Deadline) -> list[Page]:
+        """The pages of a collection; none when the BMC has no such collection."""
+        if path is None:
+            return []
+        try:
+            collection = self._get(path, deadline)
+        except Gone:
+            return []
+        return [self._get(member, deadline) for member in reading.links(collection)]
+
+    def _get(self, path: str, deadline: Deadline) -> Page:
+        return self._connection.get(path, deadline)

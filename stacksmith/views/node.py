@@ -1,0 +1,86 @@
+"""Bare-metal nodes: a table, one node in words, and JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.node_found import NodeFound, NodeInventory, NodeSnapshot
+from stacksmith.model.types import JSON
+from stacksmith.views.paint import PLAIN, Paint
+from stacksmith.views.table import table
+from stacksmith.views.words import clean
+
+GIB = 1024**3
+
+
+def nodes_text(fleet: Fleet, snapshots: Sequence[NodeSnapshot], paint: Paint = PLAIN) -> str:
+    """The table of ``stacksmith node list``."""
+    header = ("NODE", "STATE", "POWER", "CLASS", "ZONE", "BOOT", "MODEL", "SERIAL", "ASSET TAG", "ERROR")
+    rows = []
+    for each in snapshots:
+        node, found = fleet.nodes[each.node], each.found
+        facts = (found.boot_mode, found.model, found.serial, found.asset_tag) if found else ("", "", "", "")
+        power = found.power_state.value if found else "unknown"
+        zone = node.availability_zone or ""
+        rows.append(
+            (each.node, node.state, power, node.resource_class, zone, *(f or "" for f in facts), each.error or "")
+        )
+    return "\n".join(table(header, rows, paint)) + "\n"
+
+
+def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot]) -> JSON:
+    """The same as JSON data."""
+    return {"nodes": [node_data(fleet, each) for each in snapshots]}
+
+
+def node_data(fleet: Fleet, each: NodeSnapshot) -> JSON:
+    """One node as JSON data; ``found`` is null when it could not be read."""
+    node = fleet.nodes[each.node]
+    return {
+        "node": each.node,
+        "redfish": node.redfish,
+        "state": node.state,
+        "resource_class": node.resource_class,
+        "traits": list(node.traits),
+        "availability_zone": node.availability_zone,
+        "found": asdict(each.found) if each.found else None,
+        "error": each.error,
+    }
+
+
+def node_text(name: str, found: NodeFound, paint: Paint = PLAIN) -> str:
+    """One node in words, with its BIOS attributes."""
+    facts = {key: value for key, value in asdict(found).items() if key != "bios" and value not in (None, "")}
+    return _block(name, facts, paint) + (_block("bios", found.bios, paint) if found.bios else "")
+
+
+def inventory_text(name: str, inventory: NodeInventory, paint: Paint = PLAIN) -> str:
+    """What one node consists of, in words."""
+    found = inventory.found
+    facts = {
+        "manufacturer": found.manufacturer,
+        "model": found.model,
+        "serial": found.serial,
+        "cpus": inventory.cpus or "not told",
+        "memory": f"{inventory.memory_mib} MiB" if inventory.memory_mib else "not told",
+        **{f"disk {disk.name}": _size(disk.size_bytes, disk.media_type, disk.model) for disk in inventory.disks},
+        **{f"nic {nic.name}": nic.mac for nic in inventory.nics},
+        **{f"firmware {each}": version for each, version in inventory.firmware.items()},
+    }
+    return _block(name, {key: value for key, value in facts.items() if value}, paint)
+
+
+def inventory_data(name: str, inventory: NodeInventory) -> JSON:
+    """The same as JSON data."""
+    return {"node": name, **asdict(inventory)}
+
+
+def _size(size_bytes: int, *more: str) -> str:
+    return " ".join([f"{size_bytes / GIB:.1f} GiB" if size_bytes else "size not told", *filter(None, more)])
+
+
+def _block(title: str, facts: Mapping[str, object], paint: Paint) -> str:
+    width = max((len(key) for key in facts), default=0)
+    lines = [f"{paint.bold}{title}{paint.reset}"]
+    lines += [f"  {clean(key).ljust(width)}  {clean(str(value))}" for key, value in facts.items()]
+    return "\n".join(lines) + "\n"

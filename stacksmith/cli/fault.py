@@ -38,7 +38,7 @@ def _told(fault: BaseException) -> Status:
     hint, status = None, Status.ERROR
     if isinstance(fault, Faults):
         diagnostics = fault.diagnostics
-        status = Status.STALE if any(d.code == "stale-plan" for d in diagnostics) else status
+        status = Status.STALE if any(d.code in ("stale-plan", "claim-lost") for d in diagnostics) else status
     else:
         if isinstance(fault, Locked):
             code, message, status = "locked", str(fault), Status.LOCKED

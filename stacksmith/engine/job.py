@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from stacksmith.diagnostics import Faults
 from stacksmith.engine.check import Begun
@@ -13,6 +14,7 @@ from stacksmith.engine.interrupt import Stop
 from stacksmith.events import Event
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Outcome, StepResult
+from stacksmith.planner.claim import Allocations, Room
 from stacksmith.planner.plan import Plan, Step
 from stacksmith.providers.base import (
     Contents,
@@ -54,7 +56,7 @@ class RunOptions:
     clock: Callable[[], float] = time.monotonic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """Where steps are done. ``post`` takes events from any thread; ``halted`` is set once no step may begin."""
 
@@ -66,6 +68,16 @@ class Site:
     begun: Begun
     post: Callable[[Event], None]
     halted: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def claimed(self) -> Mapping[str, Allocations]:
+        """What was claimed for the steps, by uuid."""
+        return {claim.uuid: claim.allocations for claim in self.plan.claims.wanted}
+
+    @cached_property
+    def rooms(self) -> Mapping[str, Room]:
+        """The hosts of the claims, by name."""
+        return {room.host: room for room in self.plan.claims.rooms}
 
 
 class Job:

@@ -10,6 +10,7 @@ from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
 from stacksmith.engine.allow import NotAllowed, barred
 from stacksmith.engine.belonging import strange
+from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
 from stacksmith.engine.contents import StackContents, cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
 from stacksmith.engine.observe import Sessions, observe
@@ -27,6 +28,7 @@ from stacksmith.model.record import Record
 from stacksmith.model.report import Report
 from stacksmith.model.stack import Loaded, Stack
 from stacksmith.model.types import JSON
+from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.build import server_nics
 from stacksmith.planner.drive import drive_digest, drive_files
 from stacksmith.planner.make import PlanOptions, make_plan
@@ -111,7 +113,10 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
     with _store(stack, read_only=True) as store:
         records = store.records(stack.name)
     with _read_hosts(stack, records, read_only) as read:
-        made = _planned(stack, read.snapshot, records, options)
+        # Read after the hosts: what runs by then was claimed before it was made.
+        with _store(stack, read_only=True) as store:
+            consumers = store.claims()
+        made = _planned(stack, read.snapshot, records, options, consumers)
         yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 
@@ -199,7 +204,40 @@ def rebuild(options: Options) -> tuple[Record, ...]:
             if record.host not in unread and record.address not in there:
                 store.remove(stack.name, record.address)
         record_found(stack, found, store)
+        hold_found(stack, snapshot, found, store)
         return store.records(stack.name)
+
+
+def correct_claims(planned: Planned) -> None:
+    """Makes the stack's claims as things are on the hosts, for a plan without steps. Raises: Faults; Locked."""
+    if planned.plan.claims.there:
+        holder = this_process(uuid.uuid4().hex[:12], "apply")
+        with (
+            _store(planned.stack, read_only=False) as store,
+            held(store, planned.stack.name, holder, lambda event: None, lambda cause: None),
+        ):
+            claim_rooms(planned.plan, store)
+
+
+def claims(options: Options) -> tuple[Consumer, ...]:
+    """What all stacks of the store hold of the hosts. Raises: Faults."""
+    stack, _ = _loaded(options)
+    with _store(stack, read_only=True) as store:
+        return store.claims()
+
+
+def release(options: Options, owner: str, address: str | None = None) -> int:
+    """Drops the claims of any stack of the store, or of one of its resources; how many there were. Hosts and records
+    are left alone. Raises: Faults; Locked when a run of that stack is at work."""
+    stack, _ = _loaded(options)
+    holder = this_process(uuid.uuid4().hex[:12], "state release")
+    with (
+        _store(stack, read_only=False) as store,
+        held(store, owner, holder, lambda event: None, lambda cause: None),
+    ):
+        gone = [each for each in store.claims(owner) if address in (None, each.name)]
+        give_up(owner, gone, store)
+        return len(gone)
 
 
 def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
@@ -255,7 +293,10 @@ def _run(
     options = RunOptions(run=holder.run, command=what.command, allowed=what.allowed, parallel=what.parallel, stop=stop)
     patience = Patience(what.lock_timeout_seconds, sleep=stop.sleep)
     with interruptible(stop), held(store, planned.stack, holder, sink, stop.request, patience):
-        return run(planned, sessions, store, contents, sink, options)
+        before = claim_rooms(planned, store)
+        report = run(planned, sessions, store, contents, sink, options)
+        settle(planned, report, before, store)
+        return report
 
 
 def _check_drives(stack: Stack, planned: Plan) -> None:
@@ -294,13 +335,20 @@ def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
     return render
 
 
-def _planned(stack: Stack, snapshot: Snapshot, records: tuple[Record, ...], options: Options) -> Plan:
+def _planned(
+    stack: Stack,
+    snapshot: Snapshot,
+    records: tuple[Record, ...],
+    options: Options,
+    consumers: tuple[Consumer, ...],
+) -> Plan:
     made = make_plan(
         stack,
         snapshot,
         records,
         lambda host: provider(stack.fleet.hosts[host].libvirt),
         PlanOptions(options.targets, options.excludes, options.replaces, options.destroy),
+        consumers,
     )
     made = replace(made, provider=options.provider)
     if options.destroy or not stack.outputs:

@@ -15,6 +15,9 @@ from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome, StepResult
+from stacksmith.planner.claim import Allocations
+from stacksmith.planner.inventory import guest_amounts
+from stacksmith.planner.ledger import CLAIMED_KINDS
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import (
     Contents,
@@ -54,12 +57,17 @@ def _forget(job: Job, site: Site) -> StepResult | None:
 
 
 def _ended_well(
-    job: Job, site: Site, entry: JournalEntry, record: Record | None = None, remove: Address | None = None
+    job: Job,
+    site: Site,
+    entry: JournalEntry,
+    record: Record | None = None,
+    remove: Address | None = None,
+    holds: Allocations | None = None,
 ) -> StepResult | None:
     if not job.settle():
         return None
     try:
-        site.store.end(entry, Outcome.DONE, record, remove)
+        site.store.end(entry, Outcome.DONE, record, remove, holds=holds)
     except Exception as fault:
         failed = _failed(job, site, fault)
         return replace(failed, cause=f"it was done, but that is not recorded: {failed.cause}")
@@ -105,8 +113,9 @@ class _Action:
         except Exception as fault:
             return self._ended_badly(driver, fault, was_there)
         if self.step.operation is Operation.DELETE:
-            return _ended_well(self.job, self.site, self.entry, remove=self.step.address)
-        return _ended_well(self.job, self.site, self.entry, self._record())
+            kept = self.site.claimed.get(self.step.uuid) if self.step.replaces else None
+            return _ended_well(self.job, self.site, self.entry, remove=self.step.address, holds=kept)
+        return _ended_well(self.job, self.site, self.entry, self._record(), holds=self._holds())
 
     def _driver(self) -> Driver:
         session = self.site.sessions.get(self.step.host)
@@ -171,6 +180,15 @@ class _Action:
         """What is recorded when it ends well."""
         step = self.step
         return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on)
+
+    def _holds(self) -> Allocations | None:
+        """What the object that was made or changed takes of its host, where that is not what was claimed for it."""
+        room = self.site.rooms.get(self.step.host)
+        if room is None or self.found is None or self.step.address.kind not in CLAIMED_KINDS:
+            return None
+        amounts = guest_amounts(self.found, frozenset(room.dedicated))
+        holds = {self.step.host: amounts} if amounts else {}
+        return None if holds == self.site.claimed.get(self.step.uuid) else holds
 
     def _ended_badly(self, driver: Driver, fault: Exception, was_there: bool) -> StepResult | None:
         """Journals the failure; a create that made nothing at all leaves no record."""

@@ -74,6 +74,7 @@ CODES: Final[dict[str, str]] = {
     "circular-steps": "Steps wait for each other: servers exchange their volumes in one apply.",
     "plan-file": "A saved plan is damaged, or of another version.",
     "stale-plan": "The stack files or variables are not those that a saved plan was made with.",
+    "claim-lost": "The room that a plan needs on a host was taken since; the numbers say by whom.",
     # the state store
     "state-url": "The fleet's `state:` names no kind of store that is known.",
     "state-backend": "The store's kind needs an extra that is not installed.",

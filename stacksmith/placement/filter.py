@@ -7,7 +7,7 @@ from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.request import Hint, Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
-from stacksmith.placement.wording import capacity_sum, number
+from stacksmith.placement.wording import capacity_sum, claims_of, number
 
 
 def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
@@ -152,6 +152,7 @@ def _short(unit: Unit, site: Site) -> Iterator[Refusal]:
         if used + amount > capacity:
             short = used + amount - capacity
             lack = number(short) if short >= 0.001 else "less than 0.001"
-            reason = f"{name} {lack} short (used {used} of {capacity_sum(site.host.inventories[name])})"
+            have, claimed = capacity_sum(site.host.inventories[name]), claims_of(site.host.claimed.get(name, {}))
+            reason = f"{name} {lack} short (used {used} of {have}{claimed})"
             help = f"raise max_instances_per_host for {site.host.name}" if name == INSTANCES else ""
             yield Refusal(Rule.SHORT, name, reason, short, help)

@@ -1,5 +1,7 @@
 """Numbers in the words of verdicts and refusals."""
 
+from collections.abc import Mapping
+
 from stacksmith.placement.host import Inventory
 
 
@@ -17,3 +19,9 @@ def number(value: float) -> str:
     """A count in words: up to three places, all of them where rounding would make it whole."""
     text = f"{value:.3f}".rstrip("0").rstrip(".")
     return text if "." in text or float(text) == value else repr(value)
+
+
+def claims_of(owners: Mapping[str, int]) -> str:
+    """What stacks have claimed of a class and do not use yet, as an addition to what is used; empty for none."""
+    told = [f"{amount} claimed by stack {owner}" for owner, amount in sorted(owners.items()) if amount]
+    return f", of it {' and '.join(told)}, not running yet" if told else ""

@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from stacksmith.model.realised import Server, Volume, from_data
+from stacksmith.model.realised import from_data
 from stacksmith.placement.host import HostState
+from stacksmith.placement.wording import claims_of
+from stacksmith.planner.ledger import spec_amounts
 from stacksmith.planner.plan import Operation, Step
-
-GIB = 2**30
 
 
 def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[str, str]]:
@@ -17,8 +17,8 @@ def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[s
     """
     used: dict[str, Counter[str]] = defaultdict(Counter)
     for step in steps:
-        if step.operation is Operation.CREATE and not step.partial and not step.replaces:
-            used[step.host].update(_amounts(step))
+        if step.operation is Operation.CREATE and not step.partial:
+            used[step.host].update(spec_amounts(step.wanted))
     states = {host.name: host for host in hosts}
     refused = []
     for step in steps:
@@ -32,28 +32,11 @@ def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[s
     return refused
 
 
-def _amounts(step: Step) -> dict[str, int]:
-    if isinstance(step.wanted, Server):
-        return _of_server(step.wanted)
-    return {"DISK_GB": -(-step.wanted.size_bytes // GIB)} if isinstance(step.wanted, Volume) else {}
-
-
-def _of_server(server: Server) -> dict[str, int]:
-    """What a server takes of its host as a whole: whole CPUs are no VCPU, and large pages no MEMORY_MB."""
-    pins = [pin for cell in server.numa_cells for pin in cell.pins]
-    is_dedicated = len(set(pins)) == server.vcpus and all(len(pin) == 1 for pin in pins)
-    return {"VCPU": 0 if is_dedicated else server.vcpus, "MEMORY_MB": 0 if server.page_size else server.ram_mib}
-
-
 def _growth(step: Step) -> dict[str, int]:
-    before, after = step.before or {}, _amounts(step)
-    if isinstance(step.wanted, Server):
-        was = from_data("server", before)
-        assert isinstance(was, Server)
-        return {name: after[name] - amount for name, amount in _of_server(was).items()}
-    if isinstance(step.wanted, Volume):
-        return {"DISK_GB": after["DISK_GB"] - -(-before["size_bytes"] // GIB)}
-    return {}
+    """Units that the object takes more, by class; less is below zero."""
+    before = spec_amounts(from_data(step.address.kind, step.before)) if step.before is not None else {}
+    after = spec_amounts(step.wanted)
+    return {name: after.get(name, 0) - before.get(name, 0) for name in {**before, **after}}
 
 
 def _short(host: HostState, name: str, more: int) -> str:
@@ -62,4 +45,6 @@ def _short(host: HostState, name: str, more: int) -> str:
         return ""
     used = host.used.get(name, 0)
     over = used + more - inventory.capacity
-    return f"{name} {over:g} short (used {used} of {inventory.capacity:g}, {more} more wanted)" if over > 0 else ""
+    claimed = claims_of(host.claimed.get(name, {}))
+    told = f"{name} {over:g} short (used {used} of {inventory.capacity:g}{claimed}, {more} more wanted)"
+    return told if over > 0 else ""

@@ -23,6 +23,9 @@ from stacksmith.placement.host import INSTANCES, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.planner.asking import capabilities
 
+# Units that are claimed and do not run yet: by host, class and stack.
+Pending = dict[str, dict[str, dict[str, int]]]
+
 CELL = "HW_NUMA_ROOT"  # the trait of a provider that is a NUMA cell
 THREADS, CELL_MEMORY = "NUMA_THREAD", "NUMA_MEMORY_MB"
 # Classes of a cell that share the ratio of what they are a part of, unless they have their own.
@@ -35,8 +38,9 @@ def host_states(
     leaving: Iterable[Found],
     members: Mapping[str, Mapping[str, int]],
     anew: Collection[Address] = (),
+    pending: Pending | None = None,
 ) -> list[HostState]:
-    """The fleet as placement sees it: what really runs counts as used, unmanaged guests included.
+    """The fleet as placement sees it: what really runs counts as used, unmanaged guests included, and what is claimed.
 
     ``leaving`` does not count, and of servers in ``anew`` not what they hold of parts; ``members`` are those of server
     groups, by host and group.
@@ -46,7 +50,26 @@ def host_states(
     for snap in snapshot.hosts:
         stays = replace(snap, found=tuple(f for f in snap.found if (f.host, f.address) not in gone))
         states.append(_state(fleet, stays, dict(members.get(snap.host, {})), anew))
-    return states
+    return [_with_claims(state, (pending or {}).get(state.name, {})) for state in states]
+
+
+def _with_claims(state: HostState, claimed: Mapping[str, Mapping[str, int]]) -> HostState:
+    if not claimed:
+        return state
+    used = {name: state.used.get(name, 0) + sum(claimed.get(name, {}).values()) for name in {**state.used, **claimed}}
+    return replace(state, used=used, claimed=claimed)
+
+
+def guest_amounts(guest: Found | Unmanaged, dedicated: frozenset[int]) -> dict[str, int]:
+    """What one object takes of the host itself, as ``host_states`` counts it; zeros are left out.
+
+    CPUs of its own (``dedicated``) and large pages are counted at the parts of the host.
+    """
+    usage, holds = guest.usage, guest.holds
+    pinned = sum(dedicated.issuperset(pin) for pin in holds.pins) if dedicated else 0
+    memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)
+    amounts = {"VCPU": usage.vcpus - pinned, "MEMORY_MB": memory, "DISK_GB": usage.disk_gib}
+    return {name: amount for name, amount in amounts.items() if amount > 0}
 
 
 def cell_name(host: str, cell: int) -> str:
@@ -84,11 +107,11 @@ def taken_cpus(holds: Iterable[Holding], dedicated: frozenset[int]) -> Counter[i
 def holdings(snap: HostSnapshot, gone: Collection[Address] = ()) -> list[Holding]:
     """What each guest of a host holds of its parts, but for servers in ``gone``."""
     return [
-        g.holds for g in _guests(snap) if g.holds != NOTHING_HELD and not (isinstance(g, Found) and g.address in gone)
+        g.holds for g in guests(snap) if g.holds != NOTHING_HELD and not (isinstance(g, Found) and g.address in gone)
     ]
 
 
-def _guests(snap: HostSnapshot) -> tuple[Found | Unmanaged, ...]:
+def guests(snap: HostSnapshot) -> tuple[Found | Unmanaged, ...]:
     """All that is on a host, whoever owns it."""
     return (*snap.found, *snap.unmanaged)
 
@@ -112,7 +135,7 @@ def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Colle
     inventories, used = {name: offer.inventory(name, total, pages) for name, total in totals.items()}, _used(host, snap)
     counted = instances(fleet.scheduler, metadata)
     if counted is not None:
-        inventories[INSTANCES], used[INSTANCES] = counted, sum(map(_is_server, _guests(snap)))
+        inventories[INSTANCES], used[INSTANCES] = counted, sum(map(_is_server, guests(snap)))
     return HostState(
         name=snap.host,
         inventories=inventories,
@@ -134,7 +157,7 @@ def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Colle
 
 def _used(host: Host, snap: HostSnapshot) -> dict[str, int]:
     """What is used of the host as a whole: no VCPU for a vCPU with a CPU of its own, no MEMORY_MB for large pages."""
-    flat = sum((guest.usage for guest in _guests(snap)), Resources())
+    flat = sum((guest.usage for guest in guests(snap)), Resources())
     held, dedicated = holdings(snap), dedicated_cpus(host)
     pinned = sum(dedicated.issuperset(pin) for holding in held for pin in holding.pins)
     large = sum(holding.large_pages_mib for holding in held)

@@ -11,6 +11,8 @@ from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.realised import Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
+from stacksmith.placement.request import Request
+from stacksmith.placement.tree.provider import Consumer
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.build import Draft, Wanted, build, draft
 from stacksmith.planner.diff import UNKNOWN, compare
@@ -18,8 +20,10 @@ from stacksmith.planner.edge import connect
 from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
+from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import schedule
+from stacksmith.planner.view import View, view_of
 from stacksmith.providers.base import ProviderType
 
 _SUPERSEDED = ".superseded-"
@@ -38,30 +42,6 @@ class PlanOptions:
 
 
 @dataclass(slots=True)
-class _View:
-    """The live side, by address."""
-
-    found: dict[Address, Found] = field(default_factory=dict)
-    twice: dict[Address, list[str]] = field(default_factory=dict)
-    records: dict[Address, Record] = field(default_factory=dict)
-    unreachable: frozenset[str] = frozenset()
-
-    def policy(self, address: Address) -> Policy | None:
-        """The policy last applied, from the object's mark or the store."""
-        found, record = self.found.get(address), self.records.get(address)
-        if found is not None and found.mark is not None:
-            return found.mark.policy
-        return record.policy if record is not None else None
-
-    def host(self, address: Address) -> str | None:
-        """Where the resource is, or is known to be though its host cannot be read."""
-        if address in self.found:
-            return self.found[address].host
-        record = self.records.get(address)
-        return record.host if record is not None and record.host in self.unreachable else None
-
-
-@dataclass(slots=True)
 class _Draft:
     """The plan in the making."""
 
@@ -70,29 +50,39 @@ class _Draft:
     deviations: list[Deviation] = field(default_factory=list)
     unknown: list[Address] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
+    requests: dict[Address, Request] = field(default_factory=dict)
 
 
-def make_plan(stack: Stack, snapshot: Snapshot, records: Sequence[Record], rules: Rules, options: PlanOptions) -> Plan:
-    """The plan that turns what was found into what the stack wants.
+def make_plan(
+    stack: Stack,
+    snapshot: Snapshot,
+    records: Sequence[Record],
+    rules: Rules,
+    options: PlanOptions,
+    consumers: Sequence[Consumer] = (),
+) -> Plan:
+    """The plan that turns what was found into what the stack wants; ``consumers`` are the claims of all stacks.
 
     Raises: Faults with one diagnostic per server that has no valid host, each with a verdict for every host, and one
     for each thing that a provider cannot make.
     """
-    view = _view(snapshot, records)
+    view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
     wanted: dict[Address, Wanted] = {}
     placements: tuple[Placement, ...] = ()
     if not options.destroy:
-        wanted, placements = _wanted(stack, snapshot, view, plan)
+        wanted, placements = _wanted(stack, ledger, view, plan)
     for address in sorted(wanted):
         _plan_wanted(wanted[address], view, rules, options, plan)
     _plan_unwanted(wanted, view, plan, destroy=options.destroy)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
-    plan.refusals += overgrown(plan.steps, host_states(stack.fleet, snapshot, leaving, {}))
+    states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
+    plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
     connected = connect(plan.steps, view.found, view.records)
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
+    sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
     return Plan(
         fleet=stack.fleet.fleet,
         stack=stack.name,
@@ -107,32 +97,20 @@ def make_plan(stack: Stack, snapshot: Snapshot, records: Sequence[Record], rules
         destroy=options.destroy,
         stack_path=str(stack.path),
         fleet_path=str(stack.fleet_path),
+        claims=make_claims(ledger, states, sight),
     )
 
 
-def _view(snapshot: Snapshot, records: Sequence[Record]) -> _View:
-    view = _View(records={r.address: r for r in records})
-    view.unreachable = frozenset(h.host for h in snapshot.unreachable)
-    for host in snapshot.hosts:
-        for found in host.found:
-            if found.address in view.found:
-                view.twice.setdefault(found.address, [view.found[found.address].host]).append(found.host)
-                record = view.records.get(found.address)
-                if record is None or record.host != found.host:
-                    continue
-            view.found[found.address] = found
-    return view
-
-
 def _wanted(
-    stack: Stack, snapshot: Snapshot, view: _View, plan: _Draft
+    stack: Stack, ledger: Ledger, view: View, plan: _Draft
 ) -> tuple[dict[Address, Wanted], tuple[Placement, ...]]:
     drafted = draft(stack, _devices(view))
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and a not in blocks]
     held = _held(stack, blocks, view)
-    scheduled = schedule(stack, snapshot, _without(drafted, held), fixed, leaving)
+    scheduled = schedule(stack, ledger, _without(drafted, held), fixed, leaving)
+    plan.requests = scheduled.requests
     plan.unknown += held
     for address, cause in scheduled.conflicts:
         plan.refusals.append((f"{Operation.CREATE} {address}", cause))
@@ -142,7 +120,7 @@ def _wanted(
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled.placements
 
 
-def _held(stack: Stack, blocks: set[Address], view: _View) -> list[Address]:
+def _held(stack: Stack, blocks: set[Address], view: View) -> list[Address]:
     """New resources that may already exist on a host that cannot be read: nothing was ever recorded to say no."""
     if not view.unreachable or view.records:
         return []
@@ -158,7 +136,7 @@ def _without(drafted: Draft, held: Sequence[Address]) -> Draft:
     )
 
 
-def _devices(view: _View) -> dict[Address, dict[str, str]]:
+def _devices(view: View) -> dict[Address, dict[str, str]]:
     devices: dict[Address, dict[str, str]] = defaultdict(dict)
     for address, found in view.found.items():
         if isinstance(found.spec, Server):
@@ -179,7 +157,7 @@ def _no_valid_host(stack: Stack, placement: Placement) -> Diagnostic:
     )
 
 
-def _plan_wanted(wanted: Wanted, view: _View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
+def _plan_wanted(wanted: Wanted, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
     address, found = wanted.address, view.found.get(wanted.address)
     if wanted.host in view.unreachable:
         plan.unknown.append(address)
@@ -196,7 +174,7 @@ def _plan_wanted(wanted: Wanted, view: _View, rules: Rules, options: PlanOptions
         _plan_existing(wanted, found, view, rules, options, plan)
 
 
-def _plan_create(wanted: Wanted, view: _View, plan: _Draft, reason: str = "") -> None:
+def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> None:
     found, record = view.found.get(wanted.address), view.records.get(wanted.address)
     if found is not None and found.partial:
         reason = "a run that did not finish left parts of it"
@@ -225,7 +203,7 @@ def _create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = F
     )
 
 
-def _plan_existing(wanted: Wanted, found: Found, view: _View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
+def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
     address = wanted.address
     changes = [rules(found.host).impact(address.kind, c, found) for c in _changes(wanted, found, view)]
     if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
@@ -284,7 +262,7 @@ def _is_replacing(kind: str, change: Change) -> bool:
     return change.impact is Impact.REPLACE or (kind != "server" and change.impact > Impact.REPLACE)
 
 
-def _changes(wanted: Wanted, found: Found, view: _View) -> list[Change]:
+def _changes(wanted: Wanted, found: Found, view: View) -> list[Change]:
     """Differences of spec (live, then saved) and policy. Equal objects cost one comparison."""
     policy = view.policy(wanted.address)
     changes = []
@@ -325,7 +303,7 @@ def _update(wanted: Wanted, found: Found, changes: tuple[Change, ...], impact: I
     )
 
 
-def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], view: _View, plan: _Draft) -> None:
+def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], view: View, plan: _Draft) -> None:
     forcing = [c.path for c in changes if _is_replacing(wanted.address.kind, c)]
     reason = f"{', '.join(forcing)} cannot change in place" if forcing else "asked for by --replace"
     impact = Impact.DATA_LOSS if wanted.address.kind == "volume" else Impact.REPLACE
@@ -337,7 +315,7 @@ def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], vie
     plan.steps.append(replace(_create(wanted, None, reason, replaces=True), changes=changes))
 
 
-def _plan_unwanted(wanted: Mapping[Address, Wanted], view: _View, plan: _Draft, destroy: bool) -> None:
+def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool) -> None:
     for address in sorted({*view.found, *view.records} - set(wanted) - set(plan.unknown)):
         found, record = view.found.get(address), view.records.get(address)
         host = found.host if found is not None else record.host if record is not None else ""
@@ -378,7 +356,7 @@ def _forget(address: Address, host: str, record: Record | None, reason: str) -> 
     )
 
 
-def _delete(address: Address, host: str, found: Found, view: _View, plan: _Draft, reason: str) -> Step:
+def _delete(address: Address, host: str, found: Found, view: View, plan: _Draft, reason: str) -> Step:
     policy = view.policy(address) or Policy()
     step = Step(
         id=f"{Operation.DELETE} {address}",

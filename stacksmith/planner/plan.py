@@ -11,6 +11,7 @@ from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.placement.verdict import Placement
+from stacksmith.planner.claim import Claims
 from stacksmith.providers.base import WaitFor
 
 FORMAT_VERSION = "1"
@@ -101,6 +102,7 @@ class Plan:
     stack_path: str = ""
     fleet_path: str = ""
     provider: str | None = None
+    claims: Claims = field(default_factory=Claims)
     format_version: str = FORMAT_VERSION
 
     @property

@@ -19,6 +19,7 @@ from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.hint import Hinted, hinted
 from stacksmith.planner.inventory import host_states
+from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
 
 GIB = 2**30
@@ -33,16 +34,18 @@ class Schedule:
     placements: tuple[Placement, ...] = ()
     conflicts: list[tuple[Address, str]] = field(default_factory=list)
     parts: dict[Address, Parts] = field(default_factory=dict)
+    requests: dict[Address, Request] = field(default_factory=dict)
 
 
 def schedule(
-    stack: Stack, snapshot: Snapshot, draft: Draft, fixed: Mapping[Address, str], leaving: Sequence[Found]
+    stack: Stack, ledger: Ledger, draft: Draft, fixed: Mapping[Address, str], leaving: Sequence[Found]
 ) -> Schedule:
     """Hosts for everything in ``draft``; ``fixed`` is what already exists (or is recorded) and stays.
 
-    ``leaving`` are servers and volumes that this plan deletes: their room counts as free.
+    ``leaving`` are servers and volumes that this plan deletes: their room counts as free. What the ledger's stacks
+    have claimed and do not use yet counts as used.
     """
-    result = Schedule(dict(fixed))
+    result, snapshot = Schedule(dict(fixed)), ledger.snapshot
     users, wanted = draft.users(), demands(stack)
     known = _known_parts(wanted, snapshot, fixed)
     anew = sorted(a for a, parts in known.items() if parts is None)
@@ -52,10 +55,11 @@ def schedule(
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed, hints), anew)
+    pending = ledger.pending({f.address for f in leaving})
+    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed, hints), anew, pending)
     order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
     placed = place(requests, states, groups, strategy=order, explain=len(requests) <= EXPLAINED)
-    result.placements = placed
+    result.placements, result.requests = placed, {r.address: r for r in requests if r.address not in fixed}
     for placement in placed:
         if placement.host is not None:
             result.hosts[placement.address] = placement.host

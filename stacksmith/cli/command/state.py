@@ -65,6 +65,34 @@ def rebuild(call: Call) -> int:
     return Status.OK
 
 
+def claims(call: Call, json: _Json = False) -> int:
+    """List what the stacks of the store have claimed of the hosts."""
+    from stacksmith.engine import session
+    from stacksmith.views.claim import claims_data, claims_text
+    from stacksmith.views.json_text import json_text
+
+    consumers = session.claims(call.options())
+    call.screen.answer(json_text(claims_data(consumers)) if json else claims_text(consumers, call.screen.paint))
+    return Status.OK
+
+
+def release(
+    call: Call,
+    owner: Annotated[str, typer.Argument(help="Name of a stack, also of one that is gone", metavar="STACK")],
+    address: Annotated[str | None, typer.Argument(help="One of its resources; without, all", metavar="ADDRESS")] = None,
+) -> int:
+    """Drop the claims of a stack; what runs on the hosts still counts."""
+    from stacksmith.engine import session
+    from stacksmith.views.words import counted
+
+    number = session.release(call.options(), owner, None if address is None else str(_parsed(address)))
+    if not number:
+        call.screen.say(f"Error: cannot release {' '.join(filter(None, (owner, address)))}: it has no claims\n")
+        return Status.ERROR
+    call.screen.answer(f"Released {counted(number, 'claim')} of stack {owner}.\n")
+    return Status.OK
+
+
 def _parsed(text: str) -> Address:
     try:
         return Address.parse(text)
@@ -75,4 +103,6 @@ def _parsed(text: str) -> Address:
 app.command("list")(takes_stack(listed))
 app.command("show")(takes_stack(show))
 app.command("rm")(takes_stack(remove))
+app.command("claims")(takes_stack(claims))
+app.command("release")(takes_stack(release))
 app.command("rebuild")(takes_stack(rebuild))

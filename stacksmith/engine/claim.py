@@ -1,0 +1,131 @@
+"""A plan's claims, made before its first step and put right after its last."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, Severity
+from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.report import Outcome, Report
+from stacksmith.model.stack import Stack
+from stacksmith.placement import Claim, Consumer, Provider, Reason, Refused, claim_faults
+from stacksmith.planner.claim import PlannedClaim, Room
+from stacksmith.planner.ledger import Ledger, Sight, make_claims
+from stacksmith.planner.plan import Operation, Plan
+from stacksmith.state.claim import Check
+from stacksmith.state.store import Store
+
+
+def claim_rooms(plan: Plan, store: Store) -> Mapping[str, Consumer]:
+    """Claims all that the plan needs, in one transaction; what its stack held before, by uuid. The caller holds the
+    stack's lease.
+
+    Raises: Faults (``claim-lost``) with the numbers when the room was taken since the plan; nothing is claimed then.
+    """
+    before = {consumer.uuid: consumer for consumer in store.claims(plan.stack)}
+    recorded = {record.uuid for record in store.records(plan.stack)} if plan.claims.there else set()
+    # What a run between the plan and now made is there, though the plan did not see it.
+    there = [claim for claim in plan.claims.there if claim.allocations or claim.uuid not in recorded]
+    before |= _written(plan.stack, there, before, store)
+    if not plan.claims.wanted:
+        return before
+    claims = [_claim(each, before) for each in plan.claims.wanted]
+    try:
+        store.claim(plan.stack, claims, _check(plan.claims.rooms))
+    except Refused as refused:
+        raise Faults([_lost(plan, refused.reasons, store.claims())]) from refused
+    return before
+
+
+def settle(plan: Plan, report: Report, before: Mapping[str, Consumer], store: Store) -> None:
+    """Gives back what was claimed for steps that were not started. What it cannot write the next plan puts right."""
+    if report.stopped and report.signal is None:
+        return  # the lease is lost, or the store
+    undone = {r.address for r in report.results if r.outcome is Outcome.SKIPPED and r.operation != Operation.DELETE}
+    ended = {r.address for r in report.results if r.outcome is Outcome.DONE and r.operation == Operation.DELETE}
+    back = [_back(each, before, ended) for each in plan.claims.wanted if Address.parse(each.name) in undone]
+    with suppress(Faults, Refused):
+        if back:
+            _written(plan.stack, back, {c.uuid: c for c in store.claims(plan.stack)}, store)
+
+
+def hold_found(stack: Stack, snapshot: Snapshot, found: Iterable[Found], store: Store) -> None:
+    """Makes the stack's claims those of the objects that were found, and no others."""
+    objects = {each.address: each for each in found}
+    ledger = Ledger(stack.name, stack.fleet, snapshot, store.claims(stack.name))
+    _written(stack.name, make_claims(ledger, (), Sight((), objects, objects, {})).there, ledger.own, store)
+
+
+def give_up(stack: str, consumers: Iterable[Consumer], store: Store) -> None:
+    """Drops what consumers of a stack hold."""
+    gone = {consumer.uuid: consumer for consumer in consumers}
+    _written(stack, [PlannedClaim(uuid, each.name) for uuid, each in gone.items()], gone, store)
+
+
+def _back(claim: PlannedClaim, before: Mapping[str, Consumer], ended: set[Address]) -> PlannedClaim:
+    held = before.get(claim.uuid)
+    if held is None or Address.parse(claim.name) in ended:
+        return PlannedClaim(claim.uuid, claim.name)
+    return PlannedClaim(claim.uuid, claim.name, held.allocations)
+
+
+def _written(
+    stack: str, there: Iterable[PlannedClaim], known: Mapping[str, Consumer], store: Store
+) -> dict[str, Consumer]:
+    """Writes what is so, whatever room there is; the consumers as they are now."""
+    claims = [_claim(each, known) for each in there]
+    return {each.uuid: each for each in store.claim(stack, claims, _unasked)} if claims else {}
+
+
+def _claim(planned: PlannedClaim, known: Mapping[str, Consumer]) -> Claim:
+    held = known.get(planned.uuid)
+    return Claim(planned.uuid, planned.allocations, held.generation if held is not None else None, planned.name)
+
+
+def _unasked(*_: object) -> Iterable[Reason]:
+    return ()
+
+
+def _check(rooms: Sequence[Room]) -> Check:
+    """Whether the claims fit beside what the store has now and what ran unclaimed when the plan was made."""
+    providers = {room.host: Provider(room.host, room.host, None, room.inventories) for room in rooms}
+
+    def check(
+        claims: Sequence[Claim], held: Mapping[str, Consumer], used: Mapping[str, Mapping[str, int]]
+    ) -> Iterable[Reason]:
+        taken: dict[str, Counter[str]] = defaultdict(Counter)
+        for host, amounts in used.items():
+            taken[host].update(amounts)
+        for room in rooms:
+            taken[room.host].update(room.unclaimed)
+            taken[room.host].subtract(room.leaving)
+        return claim_faults(providers, claims, held, taken)
+
+    return check
+
+
+def _lost(plan: Plan, reasons: Sequence[Reason], consumers: Iterable[Consumer]) -> Diagnostic:
+    hosts = {room.host for room in plan.claims.rooms}
+    names = [each.name for each in plan.claims.wanted]
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return Diagnostic(
+        Severity.ERROR,
+        "claim-lost",
+        f"cannot claim room for {listed}: it was taken since the plan",
+        hint="plan again; nothing was changed",
+        notes=(
+            *((str(reason), None) for reason in reasons),
+            *((text, None) for text in _holders(plan, hosts, consumers)),
+        ),
+    )
+
+
+def _holders(plan: Plan, hosts: set[str], consumers: Iterable[Consumer]) -> Iterator[str]:
+    """What other stacks hold of the hosts that the plan needs."""
+    held: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for consumer in consumers:
+        for host in hosts.intersection(consumer.allocations) if consumer.owner != plan.stack else ():
+            held[host, consumer.owner].update(consumer.allocations[host])
+    for (host, owner), amounts in sorted(held.items()):
+        yield f"{host}: stack {owner} holds {', '.join(f'{name} {n}' for name, n in sorted(amounts.items()))}"

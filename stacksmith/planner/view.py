@@ -1,0 +1,48 @@
+"""What is there and what is recorded, by address."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stacksmith.address import Address
+from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.realised import Policy
+from stacksmith.model.record import Record
+
+
+@dataclass(slots=True)
+class View:
+    """The live side and the store's, by address. ``twice``: the hosts of what is on several."""
+
+    found: dict[Address, Found] = field(default_factory=dict)
+    twice: dict[Address, list[str]] = field(default_factory=dict)
+    records: dict[Address, Record] = field(default_factory=dict)
+    unreachable: frozenset[str] = frozenset()
+
+    def policy(self, address: Address) -> Policy | None:
+        """The policy last applied, from the object's mark or the store."""
+        found, record = self.found.get(address), self.records.get(address)
+        if found is not None and found.mark is not None:
+            return found.mark.policy
+        return record.policy if record is not None else None
+
+    def host(self, address: Address) -> str | None:
+        """Where the resource is, or is known to be though its host cannot be read."""
+        if address in self.found:
+            return self.found[address].host
+        record = self.records.get(address)
+        return record.host if record is not None and record.host in self.unreachable else None
+
+
+def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
+    """The view of what was read; of what is on several hosts, the one that is recorded."""
+    view = View(records={r.address: r for r in records})
+    view.unreachable = frozenset(h.host for h in snapshot.unreachable)
+    for host in snapshot.hosts:
+        for found in host.found:
+            if found.address in view.found:
+                view.twice.setdefault(found.address, [view.found[found.address].host]).append(found.host)
+                record = view.records.get(found.address)
+                if record is None or record.host != found.host:
+                    continue
+            view.found[found.address] = found
+    return view

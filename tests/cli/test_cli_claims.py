@@ -1,0 +1,236 @@
+"""Claims on the command line: room that another stack took, what is told of it, and how it is given back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stacksmith.engine import session
+from stacksmith.model.found import Resources
+from stacksmith.model.realised import Server, Volume
+from stacksmith.placement import Claim
+from stacksmith.planner.planfile import write_plan
+from stacksmith.providers.memory.fault import Crash, Effect, Fault
+from stacksmith.providers.memory.world import World
+from stacksmith.state.store import open_store
+from tests.cli.conftest import STACK, Cli
+
+Held = dict[str, dict[str, dict[str, int]]]
+ROOM = {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}
+BLOG = STACK.replace("stack: shop", "stack: blog").replace("10.20.0.", "10.30.0.").replace("  data: {size: 1}\n", "")
+BLOG = BLOG.replace("volumes:\n", "")
+# Its memory is for three servers of 512 MiB.
+ONE_HOST = """\
+fleet: lab
+defaults: {reserved: {MEMORY_MB: 0}}
+hosts:
+  hv1: {libvirt: "memory://world.json"}
+"""
+
+
+def held(project: Path, stack: str | None = None) -> Held:
+    """Amounts by host, by stack and name."""
+    store = open_store("sqlite:///.stacksmith/lab.db", project, read_only=True)
+    try:
+        return {
+            f"{each.owner} {each.name}": {host: dict(amounts) for host, amounts in each.allocations.items()}
+            for each in store.claims(stack)
+        }
+    finally:
+        store.close()
+
+
+def there(live: World) -> Held:
+    """What the hosts hold, in the same words."""
+    found: Held = {}
+    for host in ("hv1", "hv2"):
+        for item in live.objects(host):
+            amounts: dict[str, int] = {}
+            if isinstance(item.spec, Server):
+                disk = -(-sum(d.size_bytes or 0 for d in item.spec.disks if d.source != "volume") // 2**30)
+                amounts = {"VCPU": item.spec.vcpus, "MEMORY_MB": item.spec.ram_mib, "DISK_GB": disk}
+            elif isinstance(item.spec, Volume):
+                amounts = {"DISK_GB": item.spec.size_bytes // 2**30}
+            if amounts and item.mark is not None:
+                found[f"{item.mark.stack} {item.mark.address}"] = {host: amounts}
+    return found
+
+
+@pytest.fixture
+def narrow(project: Path, live: World) -> Path:
+    """One host with room for three small servers, and the stacks shop (two) and blog (two) in folders of their own."""
+    live.set_capacity("hv1", Resources(8, 1536, 100))
+    (project / "fleet.yaml").write_text(ONE_HOST)
+    (project / "stack.yaml").unlink()
+    (project / "stacksmith.root").touch()
+    for name, text in (("shop", STACK), ("blog", BLOG)):
+        folder = project / name
+        folder.mkdir()
+        (folder / "tiny.img").write_bytes(b"tiny" * 128)
+        (folder / "stack.yaml").write_text(text.replace("fleet: fleet.yaml", "fleet: ../fleet.yaml"))
+    return project
+
+
+def test_apply_claims_what_it_makes_and_destroy_gives_it_back(applied: Cli, project: Path, live: World) -> None:
+    claimed = held(project)
+    assert set(claimed) == {"shop server.web[0]", "shop server.web[1]", "shop volume.data"}
+    assert [amounts for host in (claimed["shop server.web[0]"],) for amounts in host.values()] == [ROOM]
+    assert claimed == there(live) | {"shop volume.data": claimed["shop volume.data"]}
+    assert applied("destroy", "--yes").status == 0
+    assert held(project) == {}
+
+
+def test_plan_without_changes_writes_nothing_to_the_store(applied: Cli, project: Path) -> None:
+    path = project / ".stacksmith/lab.db"
+    before = path.read_bytes()
+    assert applied("plan", "--detailed-exitcode").status == 0
+    assert applied("apply", "--yes").status == 0
+    log = path.with_name("lab.db-wal")
+    assert (path.read_bytes(), log.read_bytes() if log.exists() else b"") == (before, b"")
+
+
+def test_saved_plan_whose_room_was_taken_is_status_5_with_the_numbers_and_changes_nothing(
+    cli: Cli, narrow: Path, live: World
+) -> None:
+    assert cli("plan", "blog", "--out", "blog.plan").status == 0
+    assert cli("apply", "shop", "--yes").status == 0
+    writes, claimed = len(live.writes), held(narrow)
+    result = cli("apply", "blog.plan")
+    assert result.status == 5
+    assert "error[claim-lost]: cannot claim room for server.web[0], server.web[1]" in result.err
+    assert "hv1: MEMORY_MB 512 short (used 1024 of 1536, 1024 asked)" in result.err
+    assert "hv1: stack shop holds DISK_GB 3, MEMORY_MB 1024, VCPU 2" in result.err
+    assert "hint: plan again" in result.err
+    assert (len(live.writes), held(narrow)) == (writes, claimed)
+    again = cli("plan", "blog")
+    assert again.status == 1 and "MEMORY_MB 512 short (used 1536 of 1536)" in again.err
+
+
+def test_claims_of_another_stack_count_before_its_servers_run_and_the_verdict_says_so(
+    cli: Cli, narrow: Path, live: World
+) -> None:
+    live.faults.append(Fault(Effect.CRASH, operation="create", kind="network"))
+    with pytest.raises(Crash):
+        cli("apply", "shop", "--yes")
+    assert not any(item.kind == "server" for item in live.objects("hv1"))
+    result = cli("plan", "blog")
+    assert result.status == 1
+    told = "MEMORY_MB 512 short (used 1536 of 1536, of it 1024 claimed by stack shop, not running yet)"
+    assert told in result.err
+    listed = cli("state", "claims", "--stack", "blog")
+    assert "shop   server.web[0]  hv1   DISK_GB 1, MEMORY_MB 512, VCPU 1" in listed.out
+    data = json.loads(cli("state", "claims", "--json", "--stack", "blog").out)
+    assert [each["allocations"] for each in data if each["address"] == "server.web[0]"] == [{"hv1": ROOM}]
+    assert cli("state", "release", "shop", "--stack", "blog").out == "Released 3 claims of stack shop.\n"
+    assert cli("plan", "blog").status == 0
+    assert cli("state", "release", "shop", "--stack", "blog").status == 1
+
+
+def test_claim_of_a_create_that_was_refused_is_given_back_when_the_run_ends(
+    cli: Cli, narrow: Path, live: World
+) -> None:
+    live.faults.append(Fault(Effect.REFUSED, operation="create", kind="network"))
+    assert cli("apply", "shop", "--yes").status == 1
+    assert set(held(narrow)) == {"shop volume.data"}
+    live.faults.append(Fault(Effect.REFUSED, operation="create", address="server.web[1]"))
+    assert cli("apply", "shop", "--yes").status == 1
+    assert set(held(narrow)) == {"shop server.web[0]", "shop volume.data"}
+    assert cli("apply", "shop", "--yes").status == 0
+    assert len(held(narrow)) == 3
+
+
+def test_resize_claims_the_larger_and_ends_with_what_is_there(cli: Cli, narrow: Path, live: World) -> None:
+    assert cli("apply", "shop", "--yes", "--var", "count=1").status == 0
+    grow = ("apply", "shop", "--yes", "--allow", "restart", "--var", "count=1", "--var")
+    assert cli("plan", "shop", "--out", "grow.plan", "--var", "count=1", "--var", "ram=1536").status == 0
+    assert cli("apply", "blog", "--yes", "--var", "count=1").status == 0
+    lost = cli("apply", "grow.plan", "--allow", "restart", "--var", "count=1", "--var", "ram=1536")
+    assert lost.status == 5 and "hv1: MEMORY_MB 512 short (used 512 of 1536, 1536 asked)" in lost.err
+    assert held(narrow)["shop server.web[0]"]["hv1"]["MEMORY_MB"] == 512
+    assert cli(*grow, "ram=1024").status == 0
+    assert held(narrow)["shop server.web[0]"]["hv1"]["MEMORY_MB"] == 1024
+    live.faults.append(Fault(Effect.CRASH, operation="update", kind="server"))
+    with pytest.raises(Crash):
+        cli(*grow, "ram=256")
+    assert held(narrow)["shop server.web[0]"]["hv1"]["MEMORY_MB"] == 1024
+    assert cli(*grow, "ram=256").status == 0
+    assert held(narrow)["shop server.web[0]"]["hv1"]["MEMORY_MB"] == 256
+
+
+def test_replacement_keeps_its_room_while_it_is_gone(applied: Cli, project: Path, live: World) -> None:
+    before = held(project)
+    live.faults.append(Fault(Effect.CRASH, operation="create", kind="server"))
+    replace = ("apply", "--yes", "--replace", "server.web[0]", "--allow", "data-loss")
+    with pytest.raises(Crash):
+        applied(*replace)
+    assert "shop server.web[0]" not in there(live)
+    assert held(project) == before
+    assert applied("apply", "--yes").status == 0
+    assert held(project) == before
+
+
+def test_removed_record_gives_its_claim_up_and_the_next_apply_mends_it(applied: Cli, project: Path) -> None:
+    before = held(project)
+    assert applied("state", "rm", "server.web[0]").status == 0
+    assert set(held(project)) == {"shop server.web[1]", "shop volume.data"}
+    assert applied("plan", "--detailed-exitcode").status == 0
+    assert applied("apply", "--yes").status == 0
+    assert held(project) == before
+
+
+def test_rebuild_makes_the_claims_those_of_what_is_there(applied: Cli, project: Path, live: World) -> None:
+    before = held(project)
+    for path in (project / ".stacksmith").glob("lab.db*"):
+        path.unlink()
+    assert applied("state", "rebuild").status == 0
+    assert held(project) == before
+    live.remove(next(iter(before["shop server.web[0]"])), "server.web[0]")
+    assert applied("state", "rebuild").status == 0
+    assert set(held(project)) == {"shop server.web[1]", "shop volume.data"}
+
+
+def test_claim_of_a_resource_that_left_the_stack_before_it_was_made_is_given_up(cli: Cli, project: Path) -> None:
+    store = open_store("sqlite:///.stacksmith/lab.db", project)
+    try:
+        store.claim("shop", [Claim("gone", {"hv1": ROOM}, name="server.gone")], lambda *_: ())
+    finally:
+        store.close()
+    assert cli("apply", "--yes").status == 0
+    assert "shop server.gone" not in held(project)
+
+
+APPLY = """
+import sys
+from stacksmith.cli.app import run
+print("ready", flush=True)
+sys.stdin.readline()
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path, live: World) -> None:
+    names = [f"s{n}" for n in range(8)]
+    live.set_capacity("hv1", Resources(8, 1536, 100))
+    for n, name in enumerate(names):
+        folder = narrow / name
+        folder.mkdir()
+        (folder / "tiny.img").write_bytes(b"tiny" * 128)
+        text = BLOG.replace("stack: blog", f"stack: {name}").replace("default: 2", "default: 1")
+        text = text.replace("10.30.0.", f"10.{40 + n}.0.").replace("fleet: fleet.yaml", "fleet: ../fleet.yaml")
+        (folder / "stack.yaml").write_text(text)
+        write_plan(session.plan(session.Options(stack=folder)).plan, narrow / f"{name}.plan")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen([sys.executable, "-c", APPLY, "apply", f"{name}.plan"], **pipes) for name in names]
+    for run in runs:
+        assert run.stdout is not None and run.stdout.readline() == "ready\n"
+    for run in runs:
+        assert run.stdin is not None
+        run.stdin.write("go\n")
+        run.stdin.flush()
+    ended = [(run.communicate(timeout=180), run.returncode) for run in runs]
+    assert sorted(status for _, status in ended) == [0, 0, 0, 5, 5, 5, 5, 5], ended
+    assert all("claim-lost" in err and "MEMORY_MB" in err for (_, err), status in ended if status == 5)
+    assert sum(item.kind == "server" for item in live.objects("hv1")) == 3
+    assert held(narrow) == there(live)

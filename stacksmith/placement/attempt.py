@@ -123,21 +123,39 @@ class Pass:
 
 @dataclass(slots=True)
 class Ranking:
-    """Places units one after the other, weighing anew for each all the hosts that take it: any weigher will do."""
+    """Places units one after the other, weighing anew for each all the hosts that take it: any weigher will do.
+
+    ``open`` keeps the hosts that take units of a class, with how much of the pass's log they know: a host that refuses
+    one will refuse all that come after.
+    """
 
     sites: Sequence[Site]
     eligible: Eligible
     weigher: Weigher
+    log: list[int] = field(default_factory=list)
+    open: dict[tuple[object, ...], tuple[list[Site], int]] = field(default_factory=dict)
 
     def place(self, unit: Unit) -> int | None:
         """As ``Pass.place``."""
-        takes = [site for i in self.eligible.hosts(unit) if (site := self.sites[i]).takes(unit)]
+        takes = self._takes(unit)
         if not takes:
             return None
         scores = self.weigher.scores(unit, takes)
         best = takes[scores.index(max(scores))]
         best.add(unit)
+        self.log.append(best.index)
         return best.index
+
+    def _takes(self, unit: Unit) -> list[Site]:
+        key = (unit.key, unit.apart)
+        if key in self.open:
+            before, seen = self.open[key]
+            changed = set(self.log[seen:])
+            takes = [site for site in before if site.index not in changed or site.takes(unit)]
+        else:
+            takes = [site for i in self.eligible.hosts(unit) if (site := self.sites[i]).takes(unit)]
+        self.open[key] = (takes, len(self.log))
+        return takes
 
 
 def attempt(units: Iterable[Unit], hosts: Sequence[HostState], eligible: Eligible, weigher: Weigher) -> Arrangement:

@@ -67,7 +67,7 @@ class Normalised:
 
     def _values(self, unit: Unit, sites: Sequence[Site]) -> Iterator[tuple[_Term, list[float]]]:
         """The normalised values of each weigher for which they are not all 0."""
-        columns = zip(*(self._own(site) for site in sites), strict=True)
+        columns = zip(*[site.raw or self._own(site) for site in sites], strict=True)
         for term in self.terms:
             of_unit = term.of_unit
             if of_unit is not None and not unit.joins:
@@ -78,8 +78,7 @@ class Normalised:
 
     def _own(self, site: Site) -> tuple[float, ...]:
         """The raw values that are the host's alone, kept until it changes."""
-        if site.raw is None:
-            site.raw = tuple(term.raw(site) for term in self.terms if term.raw is not None)
+        site.raw = tuple(term.raw(site) for term in self.terms if term.raw is not None)
         return site.raw
 
 
@@ -113,10 +112,12 @@ def _normal(raw: list[float], least: float | None) -> list[float]:
     if most == inf:
         most = max((value for value in raw if value != inf), default=1.0)
         raw = [min(value, most) for value in raw]
+    low = min(raw)
     if least is not None:
-        most, raw = max(most, least), [max(value, least) for value in raw]
-    low = min(raw) if least is None else least
-    return [] if most == low else [(value - low) / (most - low) for value in raw]
+        raw = raw if low >= least else [max(value, least) for value in raw]
+        most, low = max(most, least), least
+    width = most - low
+    return [(value - low) / width for value in raw] if width else []
 
 
 def _unlimited(inventory: Inventory | None) -> bool:

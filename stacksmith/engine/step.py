@@ -186,7 +186,7 @@ class _Action:
         room = self.site.rooms.get(self.step.host)
         if room is None or self.found is None or self.step.address.kind not in CLAIMED_KINDS:
             return None
-        amounts = guest_amounts(self.found, frozenset(room.dedicated))
+        amounts = guest_amounts(self.found, frozenset(room.dedicated), room.apart)
         holds = {self.step.host: amounts} if amounts else {}
         return None if holds == self.site.claimed.get(self.step.uuid) else holds
 

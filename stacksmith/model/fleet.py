@@ -11,6 +11,8 @@ from stacksmith.model.node import Node
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.model.spec import Spec
 
+DEFAULT_TYPE = "local"
+
 
 class VolumeType(Spec):
     """A storage pool that volumes of this type live in. Made as a dir pool at ``path`` when absent."""
@@ -92,6 +94,17 @@ class Host(Spec):
     state_reason: str | None = Field(None, max_length=255, description="Why it is not enabled, shown with the state")
     connections: int = Field(8, ge=1, le=32, description="Connections kept to the host, one thread in each")
     timeout_seconds: float = Field(30.0, gt=0, description="Time limit to open and to read the host")
+
+    @property
+    def default_volume_type(self) -> str:
+        """The volume type that images, local disks and config drives are kept in."""
+        return DEFAULT_TYPE if DEFAULT_TYPE in self.volume_types else next(iter(self.volume_types), DEFAULT_TYPE)
+
+    @property
+    def volume_types_apart(self) -> tuple[str, ...]:
+        """The volume types whose pool is another than that of the default one."""
+        default = self.volume_types.get(self.default_volume_type)
+        return tuple(name for name, each in self.volume_types.items() if default and each.pool != default.pool)
 
     @model_validator(mode="after")
     def _shares_no_dedicated_cpu(self) -> Self:

@@ -35,12 +35,21 @@ class PciDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """The storage of a volume type that is not where the host's own disks are; -1 GiB where it is not made yet."""
+
+    volume_type: str
+    total_gib: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
     """The parts of a host; none are known of one that was not read. ``traits`` are the CPU's and the hypervisor's."""
 
     cells: tuple[Cell, ...] = ()
     devices: tuple[PciDevice, ...] = ()
     traits: tuple[str, ...] = ()
+    pools: tuple[Pool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,15 @@ class CellUse:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a guest holds of the parts of its host. ``pins``: the CPUs that each pinned vCPU may run on."""
+    """What a guest or volume holds of the parts of its host. ``pins``: the CPUs that each pinned vCPU may run on.
+
+    ``disks`` are GiB by volume type.
+    """
 
     cells: tuple[CellUse, ...] = ()
     pins: tuple[tuple[int, ...], ...] = ()
     devices: tuple[str, ...] = ()
+    disks: tuple[tuple[str, int], ...] = ()
 
     @property
     def large_pages_mib(self) -> int:

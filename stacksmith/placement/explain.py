@@ -30,8 +30,8 @@ _COUNTED = {
     Rule.MISSING: ("has no {}", "have no {}"),
     Rule.ANTI_AFFINITY: ("has as many members of {} as it may", "have as many members of {} as they may"),
     Rule.SHORT: ("lacks {}", "lack {}"),
-    Rule.PARTS: ("lacks room in its NUMA cells or devices", "lack room in their NUMA cells or devices"),
-    Rule.NO_PARTS: ("has no such NUMA cells or devices", "have no such NUMA cells or devices"),
+    Rule.PARTS: ("lacks room in its parts", "lack room in their parts"),
+    Rule.NO_PARTS: ("has no such parts", "have no such parts"),
 }
 
 # What would help when a host refuses for this alone, the smallest change first.

@@ -149,7 +149,7 @@ def _version(site: Site) -> float:
 
 def _devices(site: Site) -> float:
     """Fewer free devices weigh more: hosts with devices are kept for who asks for them, the fuller first."""
-    devices = [part for part in site.host.parts if CELL not in part.traits]
+    devices = [part for part in site.host.parts if CELL not in part.traits and "DISK_GB" not in part.inventories]
     free = sum(inventory.total for part in devices for inventory in part.inventories.values())
     for used in (site.host.parts_used, *site.given):
         free -= sum(amount for part in devices for amount in used.get(part.uuid, {}).values())

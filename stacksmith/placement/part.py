@@ -9,6 +9,7 @@ from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.provider import Provider
+from stacksmith.placement.tree.request import ResourceGroup
 from stacksmith.placement.unit import Unit
 
 # The search for room among those already here is cut short after so many choices, or for more of them.
@@ -52,10 +53,17 @@ class Parts:
         self._change({address: self.choices[address] for address in self._asking})
 
     def offers(self, unit: Unit) -> bool:
-        """True when the host has some of each class that the unit asks of its parts."""
-        have = {name for provider in self._forest.providers.values() for name in provider.inventories}
+        """True when the host has a part of each kind that the unit asks for, with room or without."""
         asked = [request.parts for request in _asking(unit).values() if request.parts is not None]
-        return all(name in have for parts in asked for group in parts.groups.values() for name in group.resources)
+        return all(self._has(group) for parts in asked for group in parts.groups.values())
+
+    def _has(self, group: ResourceGroup) -> bool:
+        return any(
+            group.resources.keys() <= part.inventories.keys()
+            and all(names & part.traits for names in group.required)
+            and not group.forbidden & part.traits
+            for part in self._forest.providers.values()
+        )
 
     def told(self, unit: Unit) -> str:
         """Where a unit that fits would be: ``NUMA_THREAD 2, NUMA_MEMORY_MB 512 on hv1_numa0``."""
@@ -69,7 +77,7 @@ class Parts:
             if next(at_root(self._forest, request.parts, self._root), None) is None:
                 found = why_not(self._forest, request.parts, self._root)
                 return "; ".join(dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found))
-        return "its NUMA cells and devices have no room for all that must be here together"
+        return "its parts have no room for all that must be here together"
 
     def _answer(self, unit: Unit) -> Choices | None:
         """What everybody here would have with the unit: all as before if that works, else all anew."""

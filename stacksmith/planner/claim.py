@@ -24,7 +24,8 @@ class Room:
     """A host as the plan saw it.
 
     ``unclaimed`` is used by what runs there without a claim, ``leaving`` is claimed by what the plan deletes.
-    ``dedicated``: the CPUs that are given whole, which VCPU does not count.
+    ``dedicated``: the CPUs that are given whole, which VCPU does not count; ``apart``: the volume types that DISK_GB
+    does not count.
     """
 
     host: str
@@ -32,6 +33,7 @@ class Room:
     unclaimed: Amounts = field(default_factory=dict)
     leaving: Amounts = field(default_factory=dict)
     dedicated: tuple[int, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

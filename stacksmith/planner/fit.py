@@ -1,11 +1,12 @@
 """Whether what grows still fits its host: an existing server is not placed again, but it may not push others out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from stacksmith.model.realised import from_data
+from stacksmith.model.realised import Volume, from_data
 from stacksmith.placement.host import HostState
 from stacksmith.placement.wording import claims_of
+from stacksmith.planner.inventory import pool_name
 from stacksmith.planner.ledger import spec_amounts
 from stacksmith.planner.plan import Operation, Step
 
@@ -15,21 +16,31 @@ def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[s
 
     ``hosts`` count what stays; servers and volumes that the plan creates are added here.
     """
+    states = {host.name: host for host in hosts}
     used: dict[str, Counter[str]] = defaultdict(Counter)
     for step in steps:
         if step.operation is Operation.CREATE and not step.partial:
-            used[step.host].update(spec_amounts(step.wanted))
-    states = {host.name: host for host in hosts}
+            used[_provider(step, states)].update(spec_amounts(step.wanted))
     refused = []
     for step in steps:
         if step.operation is not Operation.UPDATE or step.host not in states:
             continue
         grown = {name: amount for name, amount in _growth(step).items() if amount > 0}
-        used[step.host].update(grown)
+        provider = _provider(step, states)
+        used[provider].update(grown)
         for name in grown:
-            if cause := _short(states[step.host], name, used[step.host][name]):
+            if cause := _short(states[step.host], provider, name, used[provider][name]):
                 refused.append((step.id, f"{step.host} has no room: {cause}"))
     return refused
+
+
+def _provider(step: Step, states: Mapping[str, HostState]) -> str:
+    """The host, or the storage below it that has the volume's type apart."""
+    if isinstance(step.wanted, Volume) and step.host in states:
+        pool = pool_name(step.host, step.wanted.volume_type)
+        if any(part.uuid == pool for part in states[step.host].parts):
+            return pool
+    return step.host
 
 
 def _growth(step: Step) -> dict[str, int]:
@@ -39,12 +50,13 @@ def _growth(step: Step) -> dict[str, int]:
     return {name: after.get(name, 0) - before.get(name, 0) for name in {**before, **after}}
 
 
-def _short(host: HostState, name: str, more: int) -> str:
-    inventory = host.inventories.get(name)
+def _short(host: HostState, provider: str, name: str, more: int) -> str:
+    offers = {host.name: host.inventories} | {part.uuid: part.inventories for part in host.parts}
+    inventory = offers[provider].get(name)
     if inventory is None:
         return ""
-    used = host.used.get(name, 0)
+    used = (host.used if provider == host.name else host.parts_used.get(provider, {})).get(name, 0)
     over = used + more - inventory.capacity
-    claimed = claims_of(host.claimed.get(name, {}))
+    claimed = claims_of(host.claimed.get(name, {})) if provider == host.name else ""
     told = f"{name} {over:g} short (used {used} of {inventory.capacity:g}{claimed}, {more} more wanted)"
     return told if over > 0 else ""

@@ -1,5 +1,6 @@
 """The hosts of a fleet as placement sees them: inventories, provider trees, and what runs on them."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -60,21 +61,38 @@ def _with_claims(state: HostState, claimed: Mapping[str, Mapping[str, int]]) -> 
     return replace(state, used=used, claimed=claimed)
 
 
-def guest_amounts(guest: Found | Unmanaged, dedicated: frozenset[int]) -> dict[str, int]:
+def guest_amounts(guest: Found | Unmanaged, dedicated: frozenset[int], apart: Collection[str] = ()) -> dict[str, int]:
     """What one object takes of the host itself, as ``host_states`` counts it; zeros are left out.
 
-    CPUs of its own (``dedicated``) and large pages are counted at the parts of the host.
+    CPUs of its own (``dedicated``), large pages, and volumes of types that are ``apart`` are counted at the parts of
+    the host.
     """
     usage, holds = guest.usage, guest.holds
     pinned = sum(dedicated.issuperset(pin) for pin in holds.pins) if dedicated else 0
     memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)
     amounts = {"VCPU": usage.vcpus - pinned, "MEMORY_MB": memory, "DISK_GB": usage.disk_gib}
+    amounts["DISK_GB"] -= sum(gib for name, gib in holds.disks if name in apart)
     return {name: amount for name, amount in amounts.items() if amount > 0}
 
 
 def cell_name(host: str, cell: int) -> str:
     """The name, and uuid, of the provider of a NUMA cell."""
     return f"{host}_numa{cell}"
+
+
+def pool_name(host: str, volume_type: str) -> str:
+    """The name, and uuid, of the provider of a volume type's storage."""
+    return f"{host}_pool_{volume_type}"
+
+
+def type_trait(volume_type: str) -> str:
+    """The trait of the providers of a volume type's storage."""
+    return f"CUSTOM_VOLUME_TYPE_{re.sub('[^A-Z0-9_]', '_', volume_type.upper())}"
+
+
+def types_apart(fleet: Fleet) -> frozenset[str]:
+    """The volume types that are asked of providers of their own: some host has them apart from its own disks."""
+    return frozenset(name for host in fleet.hosts.values() for name in host.volume_types_apart)
 
 
 def device_name(host: str, address: str) -> str:
@@ -150,18 +168,19 @@ def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Colle
         capabilities=capabilities(snap),
         reachable=snap.error is None,
         problem=snap.error or "",
-        parts=tuple(_parts(host, snap, offer)),
-        parts_used=_parts_used(host, snap, holdings(snap, anew)),
+        parts=(*_parts(host, snap, offer), *_pools(fleet, snap, offer)),
+        parts_used=_parts_used(host, snap, holdings(snap, anew)) | _pools_used(fleet, snap, used["DISK_GB"]),
     )
 
 
 def _used(host: Host, snap: HostSnapshot) -> dict[str, int]:
-    """What is used of the host as a whole: no VCPU for a vCPU with a CPU of its own, no MEMORY_MB for large pages."""
+    """What is used of the host as a whole: no VCPU for a CPU of one's own, no MEMORY_MB for large pages."""
     flat = sum((guest.usage for guest in guests(snap)), Resources())
     held, dedicated = holdings(snap), dedicated_cpus(host)
     pinned = sum(dedicated.issuperset(pin) for holding in held for pin in holding.pins)
     large = sum(holding.large_pages_mib for holding in held)
-    return {"VCPU": flat.vcpus - pinned, "MEMORY_MB": flat.memory_mib - large, "DISK_GB": flat.disk_gib}
+    apart = sum(gib for holding in held for name, gib in holding.disks if name in host.volume_types_apart)
+    return {"VCPU": flat.vcpus - pinned, "MEMORY_MB": flat.memory_mib - large, "DISK_GB": flat.disk_gib - apart}
 
 
 def _shared(host: Host, snap: HostSnapshot) -> int:
@@ -201,6 +220,25 @@ def _parts(host: Host, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
         name = device_name(snap.host, device.address)
         parent = cell_name(snap.host, device.cell) if device.cell in known and device.cell is not None else snap.host
         yield Provider(name, name, parent, {pci_class(spec, device): Inventory(1)}, frozenset(spec.traits))
+
+
+def _pools(fleet: Fleet, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
+    """The storage of each volume type that is apart somewhere; here it may be with the host's own disks."""
+    totals = {pool.volume_type: pool.total_gib for pool in snap.hardware.pools}
+    for name in sorted(types_apart(fleet) & fleet.hosts[snap.host].volume_types.keys()):
+        inventory = offer.inventory("DISK_GB", totals.get(name, snap.capacity.disk_gib))
+        uuid = pool_name(snap.host, name)
+        yield Provider(uuid, uuid, snap.host, {"DISK_GB": inventory}, frozenset({type_trait(name)}))
+
+
+def _pools_used(fleet: Fleet, snap: HostSnapshot, own_gib: int) -> dict[str, dict[str, int]]:
+    """What is used of them: by volumes of the type, or by all that is with the host's own disks."""
+    host, held = fleet.hosts[snap.host], Counter[str]()
+    for holding in holdings(snap):
+        held.update(dict(holding.disks))
+    names = sorted(types_apart(fleet) & host.volume_types.keys())
+    used = {name: held[name] if name in host.volume_types_apart else own_gib for name in names}
+    return {pool_name(snap.host, name): {"DISK_GB": gib} for name, gib in used.items() if gib}
 
 
 def _cell_totals(host: Host, cell: Cell) -> dict[str, int]:

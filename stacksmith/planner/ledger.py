@@ -20,10 +20,10 @@ CLAIMED_KINDS = frozenset({"server", "volume"})
 _ID8 = 8  # digits of a uuid by which hosts know the volumes of other stacks
 
 
-def spec_amounts(spec: Realised | None) -> dict[str, int]:
+def spec_amounts(spec: Realised | None, apart: Container[str] = ()) -> dict[str, int]:
     """What an object takes of its host as a whole by its spec: whole CPUs are no VCPU, and large pages no MEMORY_MB.
 
-    Zeros are left out.
+    Zeros are left out, as are volumes of types that are ``apart``.
     """
     amounts = {}
     if isinstance(spec, Server):
@@ -35,7 +35,7 @@ def spec_amounts(spec: Realised | None) -> dict[str, int]:
             "MEMORY_MB": 0 if spec.page_size else spec.ram_mib,
             "DISK_GB": -(-local // GIB),
         }
-    elif isinstance(spec, Volume):
+    elif isinstance(spec, Volume) and spec.volume_type not in apart:
         amounts = {"DISK_GB": -(-spec.size_bytes // GIB)}
     return {name: amount for name, amount in amounts.items() if amount}
 
@@ -51,6 +51,7 @@ class Ledger:
         self.stack, self.snapshot = stack, snapshot
         self.own: dict[str, Consumer] = {}
         self._dedicated = {name: dedicated_cpus(host) for name, host in fleet.hosts.items()}
+        self._apart = {name: host.volume_types_apart for name, host in fleet.hosts.items()}
         self._held: dict[str, dict[str, Consumer]] = defaultdict(dict)  # by host, then uuid
         for consumer in consumers:
             if consumer.owner == stack:
@@ -91,12 +92,16 @@ class Ledger:
 
     def amounts(self, host: str, guest: Found | Unmanaged | None) -> dict[str, int]:
         """What an object takes of its host; nothing for none."""
-        return {} if guest is None else guest_amounts(guest, self._dedicated.get(host, frozenset()))
+        return {} if guest is None else guest_amounts(guest, self._dedicated.get(host, frozenset()), self.apart(host))
 
     def held_on(self, host: str, uuid: str) -> Amounts:
         """What this stack has claimed for one of its objects on a host."""
         consumer = self.own.get(uuid)
         return consumer.allocations.get(host, {}) if consumer is not None else {}
+
+    def apart(self, host: str) -> tuple[str, ...]:
+        """The volume types that a host has apart from its own disks."""
+        return self._apart.get(host, ())
 
     def dedicated(self, host: str) -> tuple[int, ...]:
         """The CPUs of a host that are given whole."""
@@ -141,11 +146,13 @@ def make_claims(ledger: Ledger, states: Iterable[HostState], sight: Sight) -> Cl
 
 def _of_steps(ledger: Ledger, sight: Sight) -> tuple[list[PlannedClaim], list[PlannedClaim]]:
     there, wanted = [], []
-    sizes = {s.address: spec_amounts(s.wanted) for s in sight.steps if s.operation is Operation.CREATE}
+    sizes = {
+        s.address: spec_amounts(s.wanted, ledger.apart(s.host)) for s in sight.steps if s.operation is Operation.CREATE
+    }
     for step in sight.steps:
         if step.address.kind not in CLAIMED_KINDS or step.operation not in (Operation.CREATE, Operation.UPDATE):
             continue
-        after: Allocations = {step.host: _needs(step, sight.requests.get(step.address), sizes)}
+        after: Allocations = {step.host: _needs(step, sight.requests.get(step.address), sizes, ledger)}
         found = sight.found.get(step.address)
         if found is not None and not found.partial:
             before = {found.host: ledger.amounts(found.host, found)}
@@ -158,10 +165,10 @@ def _of_steps(ledger: Ledger, sight: Sight) -> tuple[list[PlannedClaim], list[Pl
     return there, wanted
 
 
-def _needs(step: Step, request: Request | None, sizes: Mapping[Address, Amounts]) -> dict[str, int]:
+def _needs(step: Step, request: Request | None, sizes: Mapping[Address, Amounts], ledger: Ledger) -> dict[str, int]:
     """What placement gave a server or volume: a server's request has its new volumes in it, which claim their own."""
     if request is None:
-        return spec_amounts(step.wanted)
+        return spec_amounts(step.wanted, ledger.apart(step.host))
     needs = {name: request.amounts.get(name, 0) for name in CLASSES}
     volumes = (sizes.get(a, {}) for a in step.depends_on if a.kind == "volume")
     needs["DISK_GB"] = max(0, needs["DISK_GB"] - sum(size.get("DISK_GB", 0) for size in volumes))
@@ -229,6 +236,5 @@ def _rooms(ledger: Ledger, states: Iterable[HostState], sight: Sight, covered: s
         for uuid in gone[state.name]:
             leaving.update(ledger.held_on(state.name, uuid))
         unclaimed = ledger.unclaimed(snaps[state.name], covered | gone[state.name])
-        yield Room(
-            state.name, state.inventories, unclaimed, dict(sorted(leaving.items())), ledger.dedicated(state.name)
-        )
+        left, name = dict(sorted(leaving.items())), state.name
+        yield Room(name, state.inventories, unclaimed, left, ledger.dedicated(name), ledger.apart(name))

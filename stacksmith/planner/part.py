@@ -1,5 +1,6 @@
 """The parts of its host that a server asks for and gets: NUMA cells, whole CPUs, large pages, devices."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from stacksmith.planner.inventory import (
     holdings,
     shared_cpus,
     taken_cpus,
+    type_trait,
 )
 
 
@@ -48,13 +50,19 @@ def demands(stack: Stack) -> dict[Address, Demand]:
     }
 
 
-def parts_request(wanted: Demand) -> CandidateRequest:
-    """The question to the host's tree: a granular group for each cell and device, on a provider of its own each."""
+def parts_request(wanted: Demand, disks: Mapping[str, int] | None = None) -> CandidateRequest:
+    """The question to the host's tree: a granular group for each cell and device, on a provider of its own each.
+
+    ``disks`` are GiB of new volumes by volume type, of types that are asked of providers of their own.
+    """
     groups = {_cell_group(place): _cell_resources(wanted, place) for place in range(len(wanted.cells))}
     for device in wanted.devices:
         required = tuple(frozenset({trait}) for trait in sorted(device.required))
         groups[device.name] = ResourceGroup({device.resource_class: 1}, required, device.forbidden)
     near = (frozenset(groups),) if wanted.is_near and wanted.devices else ()
+    for name, gib in sorted((disks or {}).items()):
+        group = f"_disk_{re.sub('[^A-Za-z0-9_-]', '_', name)}"[:64]
+        groups[group] = ResourceGroup({"DISK_GB": gib}, (frozenset({type_trait(name)}),))
     return CandidateRequest(groups, GroupPolicy.ISOLATE, same_subtree=near)
 
 

@@ -1,7 +1,7 @@
 """Which host each new server and volume gets: the stack and the snapshot put as placement's question."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stacksmith.address import Address
@@ -9,6 +9,7 @@ from stacksmith.model.demand import FLAT, Demand
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
+from stacksmith.model.realised import Volume
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.allocate import place
 from stacksmith.placement.filters import instances
@@ -18,7 +19,7 @@ from stacksmith.placement.verdict import Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.hint import Hinted, hinted
-from stacksmith.planner.inventory import host_states
+from stacksmith.planner.inventory import host_states, types_apart
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
 
@@ -35,6 +36,7 @@ class Schedule:
     conflicts: list[tuple[Address, str]] = field(default_factory=list)
     parts: dict[Address, Parts] = field(default_factory=dict)
     requests: dict[Address, Request] = field(default_factory=dict)
+    demands: dict[Address, Demand] = field(default_factory=dict)
 
 
 def schedule(
@@ -47,11 +49,11 @@ def schedule(
     """
     result, snapshot = Schedule(dict(fixed)), ledger.snapshot
     users, wanted = draft.users(), demands(stack)
+    result.demands = wanted
     known = _known_parts(wanted, snapshot, fixed)
     anew = sorted(a for a, parts in known.items() if parts is None)
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [_with_hints(r, hints) for r in _server_requests(asking, draft, fixed, users, result)]
-    requests = [_with_parts(request, wanted.get(request.address)) for request in requests]
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
@@ -80,10 +82,12 @@ def _known_parts(
     return {a: kept_parts(wanted[a], found.get(a)) for a in wanted.keys() & fixed.keys() if fixed[a] in read}
 
 
-def _with_parts(request: Request, wanted: Demand | None) -> Request:
-    if wanted is None:
+def _with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:
+    """The request with what is asked of the providers below the host."""
+    if wanted is None and not disks:
         return request
-    return replace(request, amounts=flat_amounts(wanted, request.amounts), parts=parts_request(wanted))
+    wanted = wanted or Demand()
+    return replace(request, amounts=flat_amounts(wanted, request.amounts), parts=parts_request(wanted, disks))
 
 
 def _with_hints(request: Request, hints: Mapping[Address, Hinted]) -> Request:
@@ -117,23 +121,26 @@ def _server_requests(
     for volume, server in users.items():
         attached[server].append(volume)
     requests = []
+    wanted, apart = result.demands, types_apart(stack.fleet)
     for address in draft.layouts:
         volumes = attached[address]
         there = {v: fixed[v] for v in volumes if v in fixed}
         if address in fixed:
-            apart = [
+            scattered = [
                 f"{v} is on {host}, the server on {fixed[address]}"
                 for v, host in there.items()
                 if host != fixed[address]
             ]
-            result.conflicts += [(address, cause) for cause in apart]
+            result.conflicts += [(address, cause) for cause in scattered]
             continue
         pins = _pins(stack, [v for v in volumes if v not in fixed])
         hosts = sorted({*there.values(), *pins})
         if len(hosts) > 1:
             result.conflicts.append((address, f"its volumes are on several hosts: {', '.join(hosts)}"))
-        new = sum(draft.volumes[v][0].size_bytes for v in volumes if v not in fixed and v in draft.volumes)
-        request = _request(asking, stack.resources[address], draft.local_bytes(address) + new)
+        new = [draft.volumes[v][0] for v in volumes if v not in fixed and v in draft.volumes]
+        here = sum(volume.size_bytes for volume in new if volume.volume_type not in apart)
+        request = _request(asking, stack.resources[address], draft.local_bytes(address) + here)
+        request = _with_parts(request, wanted.get(address), _disks(new, apart))
         beside = ", ".join(map(str, there)) or "its volume"
         requests.append(replace(request, with_hosts=tuple(hosts), beside=beside))
     return requests
@@ -177,9 +184,21 @@ def _volume_requests(
             continue
         declared = block.spec
         pinned = declared if isinstance(declared, VolumeSpec) else None
-        requests.append(Request(
-            address, {"DISK_GB": -(-spec.size_bytes // GIB)},
+        disks = _disks([spec], types_apart(stack.fleet))
+        request = Request(
+            address,
+            {} if disks else {"DISK_GB": -(-spec.size_bytes // GIB)},
             availability_zone=pinned.availability_zone if pinned else None,
             host=pinned.host if pinned else None,
-        ))  # fmt: skip
+        )
+        requests.append(_with_parts(request, None, disks))
     return requests
+
+
+def _disks(volumes: Iterable[Volume], apart: Collection[str]) -> dict[str, int]:
+    """GiB of volumes by volume type, of the types that are asked of providers of their own."""
+    gib: Counter[str] = Counter()
+    for volume in volumes:
+        if volume.volume_type in apart:
+            gib[volume.volume_type] += -(-volume.size_bytes // GIB)
+    return dict(gib)

@@ -132,3 +132,26 @@ def test_cell_is_added_and_taken_away_by_a_restart(site: Site) -> None:
     site.apply(Impact.RESTART)
     assert not site.plan().steps
     assert "<numa" not in site.virsh("hv1", "dumpxml", f"{site.name}-a")
+
+
+def test_volume_of_a_type_that_is_apart_takes_room_of_its_pool(site: Site) -> None:
+    fleet = yaml.safe_load(site.fleet.read_text())
+    fleet["hosts"]["hv1"]["volume_types"]["fast"] = {
+        "pool": f"{site.name}-fast",
+        "path": f"/var/lib/libvirt/{site.name}",
+    }
+    site.fleet.write_text(yaml.safe_dump(fleet))
+    _write(site, "  {}\nvolumes:\n  data: {size: 1, volume_type: fast, on_destroy: delete}\n")
+    site.apply()
+    try:
+        assert not site.plan().steps
+        stack, snapshot = session.survey(site.options())
+        here = host_states(stack.fleet, snapshot, (), {})[0]
+        pool = next(part for part in here.parts if part.name == "hv1_pool_fast")
+        assert pool.inventories["DISK_GB"].total > 1
+        assert here.parts_used[pool.uuid] == {"DISK_GB": 1}
+        assert here.used["DISK_GB"] == 0
+    finally:
+        site.destroy()
+        site.virsh("hv1", "pool-destroy", f"{site.name}-fast")
+        site.virsh("hv1", "pool-undefine", f"{site.name}-fast")

@@ -5,7 +5,7 @@ from typing import Any
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import HostSnapshot, Resources, Snapshot, Unmanaged
-from stacksmith.model.hardware import Cell, CellUse, Hardware, Holding, PciDevice
+from stacksmith.model.hardware import Cell, CellUse, Hardware, Holding, PciDevice, Pool
 from stacksmith.placement.host import HostState, Inventory
 from stacksmith.planner.inventory import host_states
 from stacksmith.views.host_tree import tree_data, tree_text
@@ -107,6 +107,23 @@ def test_guest_on_dedicated_cpus_holds_them_and_no_vcpu() -> None:
 def test_guest_holds_its_device_once() -> None:
     here = state(guest(Holding(devices=("0000:81:00.0", "0000:99:00.0"))), guest(Holding(devices=("0000:81:00.0",))))
     assert here.parts_used == {"hv1_0000:81:00.0": {"CUSTOM_GPU": 1}}
+
+
+def volume(name: str, gib: int, volume_type: str) -> Unmanaged:
+    return Unmanaged(
+        "volume", "hv1", name, "v", usage=Resources(disk_gib=gib), holds=Holding(disks=((volume_type, gib),))
+    )
+
+
+def test_volume_type_that_is_apart_has_its_own_room() -> None:
+    pools = {"local": {"pool": "a"}, "fast": {"pool": "b"}, "same": {"pool": "a"}}
+    hardware = Hardware(pools=(Pool("fast", 500),))
+    volumes = (volume("one", 40, "fast"), volume("two", 7, "same"), volume("three", 5, "local"))
+    here = state(*volumes, hardware=hardware, volume_types=pools, reserved={"DISK_GB": 10})
+    assert here.used["DISK_GB"] == 12
+    assert [(part.name, part.traits) for part in here.parts] == [("hv1_pool_fast", {"CUSTOM_VOLUME_TYPE_FAST"})]
+    assert here.parts[0].inventories == {"DISK_GB": Inventory(500, reserved=10)}
+    assert here.parts_used == {"hv1_pool_fast": {"DISK_GB": 40}}
 
 
 def test_device_that_the_fleet_does_not_offer_is_no_provider() -> None:

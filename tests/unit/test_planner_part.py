@@ -8,7 +8,7 @@ import pytest
 
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
-from stacksmith.model.hardware import Cell, Hardware, PciDevice
+from stacksmith.model.hardware import Cell, Hardware, PciDevice, Pool
 from stacksmith.model.realised import NumaCell, Server
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.provider import forget, world
@@ -132,6 +132,27 @@ def test_flavor_that_asks_for_parts_no_more_gives_them_back(shop: Shop) -> None:
     assert not shop.plan("  a: {flavor: plain, image: lab}\n").steps
     shop.apply("  a: {flavor: cell, image: lab}\n")
     assert shop.server("a").numa_cells[0].host_cell == 0
+
+
+def test_volume_that_outgrows_its_pool_is_refused_with_numbers(shop: Shop) -> None:
+    fleet = shop.folder / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("pci: [", "volume_types: {local: {}, fast: {pool: nvme}}, pci: ["))
+    world(URI).set_hardware("hv1", replace(HARDWARE, pools=(Pool("fast", 50),)))
+    volume = "  {{}}\nvolumes:\n  data: {{size: {}, volume_type: fast}}\n".format
+    shop.apply(volume(40))
+    assert not shop.plan(volume(50)).refusals
+    refusals = shop.plan(volume(51)).refusals
+    assert refusals == (("update volume.data", "hv1 has no room: DISK_GB 1 short (used 40 of 50, 11 more wanted)"),)
+
+
+def test_volume_larger_than_the_hosts_own_disks_is_made_where_its_pool_is_apart(shop: Shop) -> None:
+    fleet = shop.folder / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("pci: [", "volume_types: {local: {}, fast: {pool: nvme}}, pci: ["))
+    world(URI).set_hardware("hv1", replace(HARDWARE, pools=(Pool("fast", 500),)))
+    volume = "  a: {flavor: plain, image: lab}\nvolumes:\n  data: {size: SIZE, volume_type: fast}\n"
+    for size in (400, 500):
+        shop.apply(volume.replace("SIZE", str(size)))
+        assert not shop.plan(volume.replace("SIZE", str(size))).steps
 
 
 def test_whole_cpus_take_no_vcpu_of_the_host(shop: Shop) -> None:

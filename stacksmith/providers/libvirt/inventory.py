@@ -13,6 +13,7 @@ import libvirt
 
 from stacksmith.address import Address, identity
 from stacksmith.model.found import Found, Resources, Unmanaged
+from stacksmith.model.hardware import Holding
 from stacksmith.model.naming import complete_name, image_file_name
 from stacksmith.model.realised import Image, ImageFile, Volume, to_data
 from stacksmith.providers.base import Scope
@@ -171,6 +172,7 @@ class Inventory:
             fingerprint=digest(to_data(spec), stored.path),
             partial=begun and origin is None,
             usage=Resources(disk_gib=-(-size // GIB)),
+            holds=_disk(stored, size),
             facts={"path": stored.path, "attached_to": self.shelf.users.get(stored.path)},
             problem=f"file is missing: {stored.path}" if is_missing else None,
         )
@@ -186,7 +188,13 @@ class Inventory:
             mine = self._is_in_fleet(Scope(scope.fleet, part.stack, {}), "volume", part.label, part.id8)
             owner = f"{scope.fleet}/{part.stack}" if mine else None
             usage = Resources(disk_gib=-(-size // GIB))
-            yield Unmanaged("volume", host, stored.name, part.id8, owner, usage, f"stack {part.stack}")
+            detail = f"stack {part.stack}"
+            yield Unmanaged("volume", host, stored.name, part.id8, owner, usage, detail, _disk(stored, size))
+
+
+def _disk(stored: Stored, size_bytes: int) -> Holding:
+    """The room that a volume takes of its volume type."""
+    return Holding(disks=((stored.volume_type, -(-size_bytes // GIB)),))
 
 
 def _format(file: ImageFile, facts: VolumeFacts) -> str:

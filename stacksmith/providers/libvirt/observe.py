@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Resources, Unmanaged
-from stacksmith.model.hardware import Hardware
+from stacksmith.model.hardware import Hardware, Pool
 from stacksmith.providers.base import Deadline, Scope
 from stacksmith.providers.libvirt import found, inventory, reading, storage
 from stacksmith.providers.libvirt.connection import Link
@@ -159,10 +159,18 @@ def _read_node(host: LibvirtHost, scope: Scope, link: Link) -> _Node:
     hardware = read_hardware(link, capabilities, host.declared.pci)
     return _Node(
         Resources(cpus, memory // _KIB_PER_MIB, disk),
-        _with_memory(hardware, memory // _KIB_PER_MIB),
+        replace(_with_memory(hardware, memory // _KIB_PER_MIB), pools=_pools(host, link)),
         Shelf(tuple(stored for stored, _ in volumes)),
         inventory.image_facts(volumes, scope),
         read_hypervisor(link, capabilities),
+    )
+
+
+def _pools(host: LibvirtHost, link: Link) -> tuple[Pool, ...]:
+    """The storage of volume types that is apart from the host's own disks. One call for each that was found."""
+    found_pools = {name: host.storage.find(link, name) for name in host.declared.volume_types_apart}
+    return tuple(
+        Pool(name, -1 if pool is None else int(pool.info()[1] // found.GIB)) for name, pool in found_pools.items()
     )
 
 

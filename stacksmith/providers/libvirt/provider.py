@@ -32,7 +32,9 @@ class LibvirtProvider:
         from stacksmith.providers.libvirt.storage import Storage
 
         connections = ConnectionPool(host.libvirt, host.connections, read_only)
-        opened = LibvirtHost(name, host, connections, deadline.clock, Storage(host.volume_types))
+        opened = LibvirtHost(
+            name, host, connections, deadline.clock, Storage(host.volume_types, host.default_volume_type)
+        )
         try:
             opened.call(lambda link: None, deadline)
         except BaseException:

@@ -17,8 +17,6 @@ from stacksmith.model.fleet import VolumeType
 from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.libvirt.connection import Link
 
-DEFAULT_TYPE = "local"  # the volume type that images, local disks and config drives are kept in
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -43,9 +41,9 @@ class VolumeFacts:
 class Storage:
     """The pools behind a host's volume types; a missing one is made by the first write that needs it."""
 
-    def __init__(self, types: Mapping[str, VolumeType]) -> None:
+    def __init__(self, types: Mapping[str, VolumeType], default: str) -> None:
         self.types = types
-        self.default = DEFAULT_TYPE if DEFAULT_TYPE in types else next(iter(types), DEFAULT_TYPE)
+        self.default = default
         self._making = threading.Lock()
         self._directories: dict[str, str] = {}
 

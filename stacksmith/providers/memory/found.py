@@ -86,6 +86,8 @@ def usage(item: Object) -> Resources:
 
 def holds(item: Object) -> Holding:
     """What placement counts of the host's parts."""
+    if isinstance(item.spec, Volume):
+        return Holding(disks=((item.spec.volume_type, _gib(item.spec.size_bytes)),))
     is_whole = isinstance(item.spec, Server) and item.stage is not Stage.PARTS
     return holding(item.spec) if is_whole and isinstance(item.spec, Server) else Holding()
 

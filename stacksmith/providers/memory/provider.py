@@ -70,4 +70,4 @@ class MemoryProvider:
         """A session on host ``name`` of the world that ``host.libvirt`` names."""
         here = world(host.libvirt)
         here.reach(Call(name, "open"), "begin", deadline)
-        return MemorySession(here, name, read_only)
+        return MemorySession(here, name, read_only, host.volume_types_apart)

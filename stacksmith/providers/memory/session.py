@@ -1,10 +1,11 @@
 """A host of a world, open."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stacksmith.address import Address, identity
 from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Unmanaged
+from stacksmith.model.hardware import Hardware, Pool
 from stacksmith.model.naming import image_file_name
 from stacksmith.model.realised import Image
 from stacksmith.providers.base import Deadline, Driver, Scope
@@ -21,8 +22,8 @@ HYPERVISOR = Hypervisor("QEMU", 8_000_000, cpu={"arch": "x86_64"}, supported=(("
 class MemorySession:
     """An open host. Holds nothing: every call asks the world."""
 
-    def __init__(self, world: World, host: str, read_only: bool) -> None:
-        self.host = host
+    def __init__(self, world: World, host: str, read_only: bool, apart: Sequence[str] = ()) -> None:
+        self.host, self._apart = host, apart
         self._world = world
         self.drivers: Mapping[str, Driver] = {
             "image": ImageDriver(world, host, read_only),
@@ -37,12 +38,18 @@ class MemorySession:
         self._world.reach(call, "begin", deadline)
         with self._world.reading(self.host) as state:
             mine, others = _sorted_out(state, scope, self.host)
-            capacity, hardware = state.capacity, state.hardware
+            capacity, hardware = state.capacity, self._with_pools(state)
         self._world.reach(call, "end", deadline)
         hypervisor = replace(HYPERVISOR, hostname=self.host)
         return HostSnapshot(
             self.host, None, capacity, tuple(mine), tuple(others), hardware=hardware, hypervisor=hypervisor
         )
+
+    def _with_pools(self, state: HostState) -> Hardware:
+        """What the host is made of; a volume type of which nothing was said has as much as the host's own disks."""
+        said = {pool.volume_type for pool in state.hardware.pools}
+        more = (Pool(name, state.capacity.disk_gib) for name in self._apart if name not in said)
+        return replace(state.hardware, pools=(*state.hardware.pools, *more))
 
     def close(self) -> None:
         """Nothing to give back."""

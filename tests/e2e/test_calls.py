@@ -106,7 +106,7 @@ flavors:
      extra_specs: {"hw:cpu_sockets": "1", "hw:cpu_cores": "4", "hw:cpu_threads": "1"}}
   cheap: {vcpus: 1, ram: 32}
   acpi: {vcpus: 1, ram: 32, disk: 1}
-  boots: {vcpus: 1, ram: 128}
+  boots: {vcpus: 1, ram: 128, extra_specs: {"hw:numa_nodes": "1"}}
   secure: {vcpus: 1, ram: 64, extra_specs: {"os:secure_boot": required}}
 images:
   tiny:
@@ -162,7 +162,8 @@ servers:
     depends_on: [volume.raw]
   running:
     {flavor: acpi, image: lab-acpi, group: apart, availability_zone: rack-a, networks: [{network: nat}],
-     config_drive: nocloud, user_data: "#!/bin/sh", autostart: false}
+     config_drive: nocloud, user_data: "#!/bin/sh", autostart: false,
+     scheduler_hints: {different_host: [server.paused]}}
   ready: {flavor: boots, image: lab, wait_for: {source: console, text: STACKSMITH-READY, timeout: 300}}
   paused: {flavor: acpi, image: lab-acpi, power_state: paused, user_data: {file: hello.j2}, group: apart}
   kernel:

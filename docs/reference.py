@@ -22,6 +22,7 @@ from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.node import Node, RootDeviceHints, SecretRef
 from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.model.state import StateSpec
 
 TARGET = Path(__file__).with_name("reference.md")
 STACK: dict[str, type[BaseModel]] = {
@@ -32,7 +33,8 @@ STACK: dict[str, type[BaseModel]] = {
     "servers: scheduler_hints": HintsSpec, "servers: wait_for": WaitForSpec,
 }  # fmt: skip
 FLEET: dict[str, type[BaseModel]] = {
-    "top level": Fleet, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec, "hosts": Host,
+    "top level": Fleet, "state": StateSpec, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec,
+    "hosts": Host,
     "hosts: volume_types": VolumeType, "hosts: pci": PciSpec, "pci_aliases": PciAlias,
     "nodes": Node, "nodes: password": SecretRef, "nodes: root_device": RootDeviceHints,
 }  # fmt: skip

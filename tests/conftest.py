@@ -1,10 +1,12 @@
 """Golden files: ``golden(text, "views/name.txt")`` compares, ``--accept`` rewrites. In CI a skip is a failure."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgres import Place, PostgresServer
 
 CASES = Path(__file__).parent / "cases"
 
@@ -34,3 +36,23 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server that lives as long as the session."""
+    server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgres"))])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty store, of each kind."""
+    if request.param == "sqlite":
+        place = Place("sqlite:///state.db", tmp_path)
+    else:
+        place = Place(request.getfixturevalue("postgres").database(), tmp_path)
+    yield place
+    for store in place.opened:
+        store.close()

@@ -18,6 +18,7 @@ from stacksmith.engine.output import LIVE_VALUES, server_values
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.scope import scope_of
+from stacksmith.engine.store import opened
 from stacksmith.events import Event
 from stacksmith.model.change import Impact
 from stacksmith.model.fleet import Host
@@ -37,7 +38,7 @@ from stacksmith.providers.base import Contents, Deadline, Session, Stale
 from stacksmith.providers.registry import provider
 from stacksmith.state.lease import Patience, held
 from stacksmith.state.process import this_process
-from stacksmith.state.store import Store, open_store
+from stacksmith.state.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,11 @@ def planning(options: Options) -> Iterator[Planned]:
 @contextmanager
 def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
-    with _store(stack, read_only=True) as store:
+    with opened(stack, options.environment, read_only=True) as store:
         records = store.records(stack.name)
     with _read_hosts(stack, records, read_only) as read:
         # Read after the hosts: what runs by then was claimed before it was made.
-        with _store(stack, read_only=True) as store:
+        with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         made = _planned(stack, read.snapshot, records, options, consumers)
         yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
@@ -123,7 +124,7 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
 def survey(options: Options) -> tuple[Stack, Snapshot]:
     """The stack and what the hosts of its fleet hold, where no plan is wanted or can be made. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _store(stack, read_only=True) as store:
+    with opened(stack, options.environment, read_only=True) as store:
         records = store.records(stack.name)
     with _read_hosts(stack, records) as read:
         return stack, read.snapshot
@@ -143,12 +144,12 @@ def apply(
     if found := barred(planned, what.allowed, what.overwrite_drift):
         raise NotAllowed(found)
     stack = made.stack if made is not None else _loaded(options)[0]
-    with _store(stack, read_only=True) as store:
+    with opened(stack, options.environment, read_only=True) as store:
         faults = strange(stack, planned, store.records(stack.name))
     if faults:
         raise Faults(faults)
     _check_drives(stack, planned)
-    with _store(stack, read_only=False) as store:
+    with opened(stack, options.environment, read_only=False) as store:
         with _open_hosts(stack, planned, made.sessions if made is not None else {}) as sessions:
             contents = _contents(stack, options.environment)
             report = _run(planned, sessions, store, contents, sink, what)
@@ -176,14 +177,14 @@ def outputs_after(options: Options, planned: Plan) -> Mapping[str, JSON]:
 def records(options: Options) -> tuple[Record, ...]:
     """The stack's records. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _store(stack, read_only=True) as store:
+    with opened(stack, options.environment, read_only=True) as store:
         return store.records(stack.name)
 
 
 def forget(options: Options, address: Address) -> bool:
     """Drops one record; the object is left alone. False when there was none. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _store(stack, read_only=False) as store:
+    with opened(stack, options.environment, read_only=False) as store:
         known = any(r.address == address for r in store.records(stack.name))
         store.remove(stack.name, address)
     return known
@@ -193,7 +194,7 @@ def rebuild(options: Options) -> tuple[Record, ...]:
     """Writes the records anew from the marks and names on the hosts, and returns them. Records of objects on hosts
     that cannot be read stay. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _store(stack, read_only=False) as store:
+    with opened(stack, options.environment, read_only=False) as store:
         before = store.records(stack.name)
         with _read_hosts(stack, before) as read:
             snapshot = read.snapshot
@@ -208,12 +209,12 @@ def rebuild(options: Options) -> tuple[Record, ...]:
         return store.records(stack.name)
 
 
-def correct_claims(planned: Planned) -> None:
+def correct_claims(options: Options, planned: Planned) -> None:
     """Makes the stack's claims as things are on the hosts, for a plan without steps. Raises: Faults; Locked."""
     if planned.plan.claims.there:
         holder = this_process(uuid.uuid4().hex[:12], "apply")
         with (
-            _store(planned.stack, read_only=False) as store,
+            opened(planned.stack, options.environment, read_only=False) as store,
             held(store, planned.stack.name, holder, lambda event: None, lambda cause: None),
         ):
             claim_rooms(planned.plan, store)
@@ -222,7 +223,7 @@ def correct_claims(planned: Planned) -> None:
 def claims(options: Options) -> tuple[Consumer, ...]:
     """What all stacks of the store hold of the hosts. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _store(stack, read_only=True) as store:
+    with opened(stack, options.environment, read_only=True) as store:
         return store.claims()
 
 
@@ -232,7 +233,7 @@ def release(options: Options, owner: str, address: str | None = None) -> int:
     stack, _ = _loaded(options)
     holder = this_process(uuid.uuid4().hex[:12], "state release")
     with (
-        _store(stack, read_only=False) as store,
+        opened(stack, options.environment, read_only=False) as store,
         held(store, owner, holder, lambda event: None, lambda cause: None),
     ):
         gone = [each for each in store.claims(owner) if address in (None, each.name)]
@@ -245,16 +246,6 @@ def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
     if loaded.stack is None or has_errors(loaded.diagnostics):
         raise Faults(loaded.diagnostics)
     return loaded.stack, loaded.diagnostics
-
-
-@contextmanager
-def _store(stack: Stack, read_only: bool) -> Iterator[Store]:
-    url = stack.fleet.state or f"sqlite:///.stacksmith/{stack.fleet.fleet}.db"
-    store = open_store(url, stack.fleet_path.parent, read_only)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @contextmanager

@@ -95,6 +95,7 @@ class Assembly:
             output_places=self.output_places,
             unrolled=self.unrolled,
             secrets=self.evaluator.findings.secrets,
+            state_place=fleet.block()(("state",)) if fleet.fleet.state else None,
         )
         return check_stack(stack, self.declared, fleet, self.evaluator.findings)
 

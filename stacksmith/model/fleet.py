@@ -10,6 +10,7 @@ from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.node import Node
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.model.spec import Spec
+from stacksmith.model.state import StateSpec
 
 DEFAULT_TYPE = "local"
 
@@ -132,8 +133,9 @@ class Fleet(Spec):
     """A fleet file."""
 
     fleet: str = Field(pattern="^[a-z][a-z0-9-]{0,31}$", description="Name of the fleet: part of every identity")
-    state: str | None = Field(
-        None, description="sqlite:///PATH (relative to this file); default .stacksmith/<fleet>.db"
+    state: str | StateSpec | None = Field(
+        None,
+        description="sqlite:///PATH (relative to this file) or postgresql://…; default sqlite:///.stacksmith/<fleet>.db",
     )
     defaults: Defaults = Field(default_factory=Defaults)
     aggregates: dict[str, Aggregate] = Field(

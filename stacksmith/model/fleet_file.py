@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from stacksmith.model.aggregate import check_aggregates, zone_of
 from stacksmith.model.check.node import check_nodes, hide_passwords
 from stacksmith.model.check.scheduler import check_scheduler
+from stacksmith.model.check.state import hide_state_password
 from stacksmith.model.document import Document, locate
 from stacksmith.model.expand import Block
 from stacksmith.model.fileaccess import Folder
@@ -49,7 +50,8 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     """The fleet of a document, None with its faults reported. Raises nothing."""
     where = Block(document, (), "fleet")
     before = findings.error_count
-    fleet = validate(Fleet, hide_passwords(document.data, where, findings), "fleet", where, findings)
+    data = hide_state_password(hide_passwords(document.data, where, findings), where, findings)
+    fleet = validate(Fleet, data, "fleet", where, findings)
     if fleet is None:
         return None
     folder = Folder.of_fleet(path)

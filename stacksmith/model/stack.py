@@ -76,6 +76,7 @@ class Stack:
     output_places: Mapping[str, Span] = field(default_factory=dict)
     unrolled: Mapping[str, JSON] = field(default_factory=dict)  # servers with count or for_each by name: [] or {}
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # values of sensitive variables
+    state_place: Span | None = None  # of the fleet's state
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,16 @@
-"""Claims in the SQLite store: who holds what of which provider, read and replaced inside one transaction."""
+"""Claims in the store: who holds what of which provider, read and replaced inside one transaction."""
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from stacksmith.placement import Claim, Consumer, Reason, Refused
 from stacksmith.placement.tree.provider import Allocations
+from stacksmith.state.database import Connection
 
 # Why claims cannot be granted, from the claims, what their consumers hold, and what all hold of the providers they
 # name: units by provider and class. ``partial(claim_faults, providers)`` is one.
 Check = Callable[[Sequence[Claim], Mapping[str, Consumer], Mapping[str, Mapping[str, int]]], Iterable[Reason]]
 
-# Names in one query: SQLite takes 32,766 values (SQLITE_MAX_VARIABLE_NUMBER).
+# Names in one query: SQLite takes 32,766 values (SQLITE_MAX_VARIABLE_NUMBER), PostgreSQL 65,535.
 _AT_ONCE = 10_000
 
 # Every consumer holds something, so none is missing from the join.
@@ -21,12 +21,12 @@ _HELD = (
 _ORDER = "ORDER BY uuid, provider, resource_class"
 
 
-def consumers_of(db: sqlite3.Connection, stack: str | None) -> tuple[Consumer, ...]:
+def consumers_of(db: Connection, stack: str | None) -> tuple[Consumer, ...]:
     """The consumers of a stack or of all, in order of uuid."""
     return _consumers(db.execute(f"{_HELD} WHERE stack = coalesce(?, stack) {_ORDER}", (stack,)))
 
 
-def grant(db: sqlite3.Connection, stack: str, claims: Sequence[Claim], check: Check) -> tuple[Consumer, ...]:
+def grant(db: Connection, stack: str, claims: Sequence[Claim], check: Check) -> tuple[Consumer, ...]:
     """Replaces what the claims' consumers hold. Raises: Refused when the check has a reason, having written nothing."""
     held = {consumer.uuid: consumer for consumer in _held(db, [claim.consumer for claim in claims])}
     used = _used(db, {uuid for claim in claims for uuid in claim.allocations})
@@ -38,21 +38,21 @@ def grant(db: sqlite3.Connection, stack: str, claims: Sequence[Claim], check: Ch
     return tuple(consumer for consumer in granted if consumer.allocations)
 
 
-def hold(db: sqlite3.Connection, stack: str, uuid: str, name: str, allocations: Allocations) -> None:
+def hold(db: Connection, stack: str, uuid: str, name: str, allocations: Allocations) -> None:
     """Writes what a consumer holds, unasked: it is there."""
     known = next(_held(db, [uuid]), None)
     if known is None or known.allocations != allocations:
         _replace(db, [_after(stack, Claim(uuid, allocations, known.generation if known else None, name))])
 
 
-def drop(db: sqlite3.Connection, stack: str, name: str) -> None:
+def drop(db: Connection, stack: str, name: str) -> None:
     """Gives up what the consumers of a name hold."""
     where = "WHERE stack = ? AND name = ?"
     db.execute(f"DELETE FROM allocation WHERE consumer IN (SELECT uuid FROM consumer {where})", (stack, name))
     db.execute(f"DELETE FROM consumer {where}", (stack, name))
 
 
-def _replace(db: sqlite3.Connection, consumers: Sequence[Consumer]) -> None:
+def _replace(db: Connection, consumers: Sequence[Consumer]) -> None:
     gone = [(consumer.uuid,) for consumer in consumers]
     db.executemany("DELETE FROM allocation WHERE consumer = ?", gone)
     db.executemany("DELETE FROM consumer WHERE uuid = ?", gone)
@@ -78,19 +78,19 @@ def _after(stack: str, claim: Claim) -> Consumer:
     return Consumer(claim.consumer, allocations, (claim.generation or 0) + 1, claim.name, stack)
 
 
-def _held(db: sqlite3.Connection, uuids: Sequence[str]) -> Iterator[Consumer]:
+def _held(db: Connection, uuids: Sequence[str]) -> Iterator[Consumer]:
     for some in _parts(uuids):
         marks = ",".join("?" * len(some))
         yield from _consumers(db.execute(f"{_HELD} WHERE uuid IN ({marks}) {_ORDER}", some))
 
 
-def _used(db: sqlite3.Connection, providers: Iterable[str]) -> dict[str, dict[str, int]]:
+def _used(db: Connection, providers: Iterable[str]) -> dict[str, dict[str, int]]:
     """Units that all consumers of all stacks hold of some providers."""
     used: dict[str, dict[str, int]] = {}
     for some in _parts(sorted(providers)):
         marks = ",".join("?" * len(some))
         rows = db.execute(
-            "SELECT provider, resource_class, sum(amount) FROM allocation"
+            "SELECT provider, resource_class, CAST(sum(amount) AS BIGINT) FROM allocation"
             f" WHERE provider IN ({marks}) GROUP BY provider, resource_class",
             some,
         )

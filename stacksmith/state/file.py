@@ -3,7 +3,9 @@
 import os
 import re
 import sqlite3
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.state.migration import MIGRATIONS, is_ours, migrate, version
@@ -91,6 +93,19 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     migrate(connection)
     return connection
+
+
+def copied(have: int, rows_of: Callable[[str], Sequence[Sequence[Any]]]) -> sqlite3.Connection:
+    """Tables of schema ``have``, whose rows ``rows_of`` gives, in memory and brought to the newest; read-only."""
+    memory = _opened(":memory:")
+    migrate(memory, have)
+    tables = memory.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    for (table,) in tables:
+        if rows := rows_of(table):
+            memory.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))})", rows)
+    migrate(memory)
+    memory.execute("PRAGMA query_only = ON")
+    return memory
 
 
 def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:

@@ -1,6 +1,9 @@
-"""The tables of the SQLite store, as numbered migrations: step N brings schema N-1 to N; one that shipped stays."""
+"""The tables of the store, as numbered migrations: step N brings schema N-1 to N; one that shipped stays."""
 
+import re
 import sqlite3
+
+from stacksmith.state.database import Connection
 
 APPLICATION_ID = 0x53544D53  # "STMS": tells a state file from any other SQLite file
 
@@ -53,13 +56,15 @@ def is_ours(connection: sqlite3.Connection) -> bool:
     return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Brings the file to the newest schema; each migration is one transaction, and two programs may try at once."""
-    while version(connection) < len(MIGRATIONS):
+def migrate(connection: sqlite3.Connection, newest: int | None = None) -> None:
+    """Brings the file to the newest schema, or to ``newest``; each migration is one transaction, and two programs may
+    try at once."""
+    wanted = len(MIGRATIONS) if newest is None else newest
+    while version(connection) < wanted:
         connection.execute("BEGIN IMMEDIATE")
         try:
             have = version(connection)
-            if have < len(MIGRATIONS):
+            if have < wanted:
                 for statement in MIGRATIONS[have].split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -68,3 +73,31 @@ def migrate(connection: sqlite3.Connection) -> None:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+# PostgreSQL's words for SQLite's; text compares by its bytes, as it does there.
+_POSTGRES = (
+    (r"\) WITHOUT ROWID", ")"),
+    (r"\bINTEGER PRIMARY KEY\b", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+    (r"\bINTEGER\b", "BIGINT"),
+    (r"\bREAL\b", "DOUBLE PRECISION"),
+    (r"\buser TEXT\b", '"user" TEXT'),
+    (r"\bTEXT\b", 'TEXT COLLATE "C"'),
+)
+
+
+def migrate_postgres(db: Connection, have: int) -> None:
+    """Brings the database from schema ``have`` to the newest, inside the caller's transaction."""
+    if have == 0:
+        db.execute("CREATE TABLE stacksmith_state (version BIGINT NOT NULL)")
+        db.execute("INSERT INTO stacksmith_state VALUES (0)")
+    for step in MIGRATIONS[have:]:
+        for statement in filter(str.strip, step.split(";")):
+            db.execute(_for_postgres(statement))
+    db.execute("UPDATE stacksmith_state SET version = ?", (max(have, len(MIGRATIONS)),))
+
+
+def _for_postgres(statement: str) -> str:
+    for ours, theirs in _POSTGRES:
+        statement = re.sub(ours, theirs, statement)
+    return statement

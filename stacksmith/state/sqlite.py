@@ -1,240 +1,61 @@
 """The state store in one SQLite file (stdlib): WAL, each write durable (``synchronous=FULL``), one connection for
-all threads, whose writes share transactions."""
+all threads."""
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, fields, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
-from stacksmith.address import Address
-from stacksmith.diagnostics import Faults
-from stacksmith.model.realised import Policy, to_data
-from stacksmith.model.record import Record
-from stacksmith.state.commit import Commits
+from stacksmith.diagnostics import Diagnostic
+from stacksmith.state.database import Connection
 from stacksmith.state.file import connect, fault
-from stacksmith.state.process import is_dead
-from stacksmith.state.store import Holder, JournalEntry, LeaseLost, Locked
-
-if TYPE_CHECKING:
-    from stacksmith.placement import Claim, Consumer
-    from stacksmith.placement.tree.provider import Allocations
-    from stacksmith.state.claim import Check
-
-JOURNAL_DAYS = 90
-_HOLDER = ", ".join(each.name for each in fields(Holder))
-_ENTRY = "run, stack, step, operation, address, host, uuid, began, ended, outcome, cause"
-
+from stacksmith.state.sql import SqlStore
 
 T = TypeVar("T")
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-
-class SqliteStore:
+class SqliteStore(SqlStore):
     """A ``Store`` in a file, or in memory when ``path`` is None."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path | None, now: Callable[[], float]) -> None:
-        self._connection, self._path, self._now = connection, path, now
-        self._commits = Commits(connection)
 
     @classmethod
     def open(cls, path: Path | None, read_only: bool = False, now: Callable[[], float] = time.time) -> "SqliteStore":
         """Opens or, unless read-only, makes the file. Raises: Faults when it cannot be used."""
-        return cls(connect(path, read_only), path, now)
+        return cls(SqliteDatabase(connect(path, read_only), path, now))
+
+
+class SqliteDatabase:
+    """A ``Database`` on a connection; writers in other processes wait for it (BEGIN IMMEDIATE)."""
+
+    errors = (sqlite3.Error,)
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None, now: Callable[[], float]) -> None:
+        self._connection, self._path, self._now = connection, path, now
+
+    def now(self, db: Connection) -> float:
+        """This machine's clock: the file is on it."""
+        return self._now()
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` gives."""
+        return work(self._connection)
+
+    def transact(self, work: Callable[[Connection], None]) -> None:
+        """Does ``work`` in a transaction."""
+        db = self._connection
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def fault(self, verb: str, broken: Exception) -> Diagnostic:
+        """What SQLite said."""
+        return fault(verb, self._path, broken)
 
     def close(self) -> None:
-        """Closes the connection."""
-        with self._commits.turn:
-            self._connection.close()
-
-    # Records.
-
-    def stacks(self) -> tuple[str, ...]:
-        """Names of the stacks that have records."""
-        with self._reading() as db:
-            return tuple(row[0] for row in db.execute("SELECT DISTINCT stack FROM record ORDER BY stack"))
-
-    def records(self, stack: str) -> tuple[Record, ...]:
-        """All records of a stack."""
-        with self._reading() as db:
-            query = "SELECT address, host, uuid, complete, body FROM record WHERE stack = ?"
-            rows = db.execute(query, (stack,)).fetchall()
-        return tuple(sorted((_record(*row) for row in rows), key=lambda record: record.address.order))
-
-    def put(self, stack: str, record: Record) -> None:
-        """Writes one record."""
-        self._write(lambda db: _put(db, stack, record))
-
-    def remove(self, stack: str, address: Address) -> None:
-        """Drops one record and the claim of its name."""
-        self._write(lambda db: _remove(db, stack, address))
-
-    # Journal.
-
-    def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
-        """Writes a begin and its unfinished record."""
-        self._write(lambda db: _begin(db, self._now(), entry, record))
-
-    def end(
-        self,
-        entry: JournalEntry,
-        outcome: str,
-        record: Record | None = None,
-        remove: Address | None = None,
-        cause: str = "",
-        holds: "Allocations | None" = None,
-    ) -> None:
-        """Writes an end, what is now recorded and what is held."""
-
-        def work(db: sqlite3.Connection) -> None:
-            ended = db.execute(
-                "UPDATE journal SET ended = ?, outcome = ?, cause = ? WHERE run = ? AND step = ? AND ended IS NULL",
-                (self._now(), outcome, cause, entry.run, entry.step),
-            )
-            if ended.rowcount != 1:
-                raise LeaseLost(f"{entry.step}: another run took it over")
-            if remove is not None:
-                _remove(db, entry.stack, remove)
-            if record is not None:
-                _put(db, entry.stack, record)
-            if holds is not None:
-                hold(db, entry.stack, entry.uuid, str(entry.address), holds)
-
-        if holds is not None:
-            from stacksmith.state.claim import hold
-        self._write(work)
-
-    def journal(self, stack: str, run: str | None = None) -> tuple[JournalEntry, ...]:
-        """Entries of one run or of all."""
-        return self._entries("stack = ? AND run = coalesce(?, run)", (stack, run))
-
-    def open_steps(self, stack: str) -> tuple[JournalEntry, ...]:
-        """Entries that never ended."""
-        return self._entries("stack = ? AND ended IS NULL", (stack,))
-
-    def _entries(self, where: str, values: tuple[str | None, ...]) -> tuple[JournalEntry, ...]:
-        with self._reading() as db:
-            rows = db.execute(f"SELECT {_ENTRY} FROM journal WHERE {where} ORDER BY id", values).fetchall()
-        return tuple(_entry(*row) for row in rows)
-
-    # Claims. What they need is imported when there are some.
-
-    def claims(self, stack: str | None = None) -> tuple["Consumer", ...]:
-        """Who holds what."""
-        from stacksmith.state.claim import consumers_of
-
-        with self._reading() as db:
-            return consumers_of(db, stack)
-
-    def claim(self, stack: str, claims: Sequence["Claim"], check: "Check") -> tuple["Consumer", ...]:
-        """Grants all claims or none."""
-        from stacksmith.state.claim import grant
-
-        return self._write(lambda db: grant(db, stack, claims, check))
-
-    # Lease.
-
-    def holder(self, stack: str) -> Holder | None:
-        """Who holds the lease."""
-        with self._reading() as db:
-            row = db.execute(f"SELECT {_HOLDER} FROM lease WHERE stack = ?", (stack,)).fetchone()
-        return Holder(*row) if row else None
-
-    def acquire(self, stack: str, holder: Holder, seconds: float) -> None:
-        """Takes the lease; drops journal entries older than 90 days, once per run being often enough."""
-        self._write(lambda db: _acquire(db, self._now(), stack, holder, seconds))
-
-    def renew(self, stack: str, run: str, seconds: float) -> bool:
-        """Holds the lease longer."""
-        values = (self._now() + seconds, stack, run)
-        update = "UPDATE lease SET expires = ? WHERE stack = ? AND run = ?"
-        return self._write(lambda db: db.execute(update, values).rowcount) == 1
-
-    def release(self, stack: str, run: str) -> None:
-        """Gives the lease back."""
-        self._write(lambda db: db.execute("DELETE FROM lease WHERE stack = ? AND run = ?", (stack, run)))
-
-    # Transactions.
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._commits.turn:
-            try:
-                yield self._connection
-            except sqlite3.Error as broken:
-                raise Faults([fault("read", self._path, broken)]) from broken
-
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return self._commits.write(work)
-        except sqlite3.Error as broken:
-            raise Faults([fault("write", self._path, broken)]) from broken
-
-
-def _begin(db: sqlite3.Connection, now: float, entry: JournalEntry, record: Record | None) -> None:
-    row = db.execute("SELECT run FROM lease WHERE stack = ?", (entry.stack,)).fetchone()
-    if row is None or row[0] != entry.run:
-        raise LeaseLost(f"run {entry.run} does not hold the lease of stack {entry.stack}")
-    address = str(entry.address)
-    db.execute(
-        "UPDATE journal SET ended = ?, outcome = 'superseded' WHERE stack = ? AND address = ? AND ended IS NULL",
-        (now, entry.stack, address),
-    )
-    db.execute(
-        "INSERT INTO journal (run, stack, step, operation, address, host, uuid, began) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (entry.run, entry.stack, entry.step, entry.operation, address, entry.host, entry.uuid, now),
-    )
-    if record is not None:
-        _put(db, entry.stack, record)
-
-
-def _acquire(db: sqlite3.Connection, now: float, stack: str, holder: Holder, seconds: float) -> None:
-    row = db.execute(f"SELECT {_HOLDER} FROM lease WHERE stack = ?", (stack,)).fetchone()
-    current = Holder(*row) if row else None
-    if current and current.run != holder.run and current.expires > now and not is_dead(current):
-        raise Locked(stack, current)
-    values = astuple(replace(holder, since=now, expires=now + seconds))
-    db.execute(
-        f"INSERT OR REPLACE INTO lease ({_HOLDER}, stack) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, stack)
-    )
-    db.execute("DELETE FROM journal WHERE stack = ? AND ended < ?", (stack, now - JOURNAL_DAYS * 86400))
-
-
-def _entry(run: str, stack: str, step: str, operation: str, address: str, *rest: Any) -> JournalEntry:
-    return JournalEntry(run, stack, step, operation, Address.parse(address), *rest)
-
-
-def _put(db: sqlite3.Connection, stack: str, record: Record) -> None:
-    body = {
-        "applied": record.applied,
-        "policy": to_data(record.policy),
-        "requires": [str(address) for address in record.requires],
-    }
-    db.execute(
-        "INSERT OR REPLACE INTO record (stack, address, host, uuid, complete, body) VALUES (?, ?, ?, ?, ?, ?)",
-        (stack, str(record.address), record.host, record.uuid, record.complete, _encode(body)),
-    )
-
-
-def _remove(db: sqlite3.Connection, stack: str, address: Address) -> None:
-    from stacksmith.state.claim import drop
-
-    db.execute("DELETE FROM record WHERE stack = ? AND address = ?", (stack, str(address)))
-    drop(db, stack, str(address))
-
-
-def _record(address: str, host: str, uuid: str, complete: int, body: str) -> Record:
-    data = json.loads(body)
-    return Record(
-        Address.parse(address),
-        host,
-        uuid,
-        data["applied"],
-        Policy(**data["policy"]),
-        bool(complete),
-        tuple(Address.parse(text) for text in data["requires"]),
-    )
+        """Closes the file."""
+        self._connection.close()

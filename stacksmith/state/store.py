@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.model.record import Record
+from stacksmith.model.state import is_postgres, password_in
 
 if TYPE_CHECKING:
     from stacksmith.placement import Claim, Consumer
@@ -34,7 +36,8 @@ class Holder:
     expires: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.host} (pid {self.pid}, {self.command}, run {self.run})"
+        since = f", since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
+        return f"{self.user}@{self.host} (pid {self.pid}, {self.command}, run {self.run}{since})"
 
 
 class Locked(Exception):
@@ -138,30 +141,26 @@ class Store(Reader, Protocol):
         """Gives it back if it is this run's."""
 
 
-def open_store(url: str, base: Path, read_only: bool = False) -> Store:
-    """The store at ``url``: ``sqlite:///PATH`` with PATH relative to ``base`` (``sqlite:////PATH`` absolute), or
-    ``sqlite:///:memory:``. Read-only, a file is never made: a missing one reads as empty.
+def open_store(url: str, base: Path, read_only: bool = False, password: str | None = None) -> Store:
+    """The store at ``url``: ``sqlite:///PATH`` with PATH relative to ``base`` (``sqlite:////PATH`` absolute),
+    ``sqlite:///:memory:``, or ``postgresql://USER@HOST/DATABASE`` with its ``password``. Read-only, nothing is made: a
+    missing file or table reads as empty.
 
     Raises: Faults when the URL or what it names cannot be used.
     """
+    if is_postgres(url):
+        from stacksmith.state.postgres import open_postgres
+
+        if password_in(url) is not None:
+            raise Faults([error("literal-secret", "cannot open the state store: its URL holds a password")])
+        return open_postgres(url, password, read_only)
     from stacksmith.state.sqlite import SqliteStore
 
     scheme, _, rest = url.partition("://")
-    if scheme in {"postgresql", "postgres"}:
-        raise Faults([postgres_missing()])
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise Faults([unknown_url(url)])
     path = None if rest == "/:memory:" else base / rest[1:]
     return SqliteStore.open(path, read_only)
-
-
-def postgres_missing() -> Diagnostic:
-    """A PostgreSQL URL where only SQLite is there."""
-    return error(
-        "state-backend",
-        "cannot open the state store: postgresql:// needs the [postgres] extra, which is not installed",
-        hint="use state: sqlite:///PATH",
-    )
 
 
 def unknown_url(url: str) -> Diagnostic:
@@ -170,5 +169,5 @@ def unknown_url(url: str) -> Diagnostic:
     return error(
         "state-url",
         f"cannot open the state store: {scheme!r} is not a kind of store",
-        hint="write state: sqlite:///PATH, with PATH relative to the fleet file",
+        hint="write state: sqlite:///PATH, with PATH relative to the fleet file, or postgresql://user@host/database",
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stacksmith.engine import session
+from stacksmith.engine import store as store_of_stack
 
 
 class Killer:
@@ -36,8 +37,8 @@ def main(at: int, stack: Path, fleet: Path) -> int:
     options = session.Options(stack=stack, fleet=fleet)
     made = session.plan(options).plan
     if at:
-        real = session.open_store
-        session.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]
+        real = store_of_stack.open_store
+        store_of_stack.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]
     return session.apply(options, made, lambda event: None, session.ApplyOptions()).exit_status
 
 

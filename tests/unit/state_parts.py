@@ -7,7 +7,6 @@ from stacksmith.address import Address
 from stacksmith.model.realised import Policy
 from stacksmith.model.record import Record
 from stacksmith.state.process import this_process
-from stacksmith.state.sqlite import SqliteStore
 from stacksmith.state.store import JournalEntry, Store
 
 STACK = "shop"
@@ -25,8 +24,7 @@ def entry(text: str, run: str = "run-1", operation: str = "create") -> JournalEn
     return JournalEntry(run, STACK, f"{operation} {text}", operation, Address.parse(text), "hv1", "1b2c")
 
 
-def leased(run: str = "run-1", store: Store | None = None) -> Store:
-    store = store or SqliteStore.open(None)
+def leased(store: Store, run: str = "run-1") -> Store:
     holder = store.holder(STACK)
     if holder is not None:
         store.release(STACK, holder.run)

@@ -13,9 +13,10 @@ from stacksmith.address import Address
 from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults, load
 from stacksmith.state import migration
 from stacksmith.state.sqlite import SqliteStore
-from stacksmith.state.store import LeaseLost, Store, open_store
+from stacksmith.state.store import LeaseLost, Store
 from tests.forests import make_claims, make_world
 from tests.placement_oracle import grant, may_claim
+from tests.postgres import Place
 from tests.unit.state_parts import STACK, entry, leased, record
 
 HOSTS = {name: Provider(name, name, None, {"VCPU": Inventory(4), "MEMORY_MB": Inventory(8)}) for name in ("hv1", "hv2")}
@@ -26,12 +27,12 @@ def claim(consumer: str, host: str, vcpu: int, generation: int | None = None) ->
     return Claim(consumer, {host: {"VCPU": vcpu, "MEMORY_MB": 1}}, generation)
 
 
-def test_claims_are_kept_and_read_back_by_stack(tmp_path: Path) -> None:
-    store = open_store("sqlite:///state.db", tmp_path)
+def test_claims_are_kept_and_read_back_by_stack(place: Place) -> None:
+    store = place.open()
     given = store.claim(STACK, [claim("b", "hv1", 2), claim("a", "hv2", 1)], CHECK)
     other = store.claim("other", [claim("c", "hv1", 1)], CHECK)
     store.close()
-    again = open_store("sqlite:///state.db", tmp_path, read_only=True)
+    again = place.open(read_only=True)
     assert [consumer.uuid for consumer in given] == ["b", "a"]
     assert again.claims(STACK) == tuple(reversed(given))
     assert again.claims() == (*reversed(given), *other)
@@ -39,8 +40,8 @@ def test_claims_are_kept_and_read_back_by_stack(tmp_path: Path) -> None:
     again.close()
 
 
-def test_claim_replaces_what_its_consumer_holds_and_an_empty_one_ends_it() -> None:
-    store = SqliteStore.open(None)
+def test_claim_replaces_what_its_consumer_holds_and_an_empty_one_ends_it(place: Place) -> None:
+    store = place.open()
     store.claim(STACK, [claim("a", "hv1", 4)], CHECK)
     (moved,) = store.claim(STACK, [claim("a", "hv2", 3, 1)], CHECK)
     assert (moved.generation, dict(moved.allocations)) == (2, {"hv2": {"VCPU": 3, "MEMORY_MB": 1}})
@@ -49,31 +50,31 @@ def test_claim_replaces_what_its_consumer_holds_and_an_empty_one_ends_it() -> No
     assert [consumer.uuid for consumer in store.claims()] == ["b"]
 
 
-def test_claims_of_another_stack_count() -> None:
-    store = SqliteStore.open(None)
+def test_claims_of_another_stack_count(place: Place) -> None:
+    store = place.open()
     store.claim("other", [claim("a", "hv1", 3)], CHECK)
     with pytest.raises(Refused, match=r"^hv1: VCPU 1 short \(used 3 of 4, 2 asked\)$"):
         store.claim(STACK, [claim("b", "hv1", 2)], CHECK)
 
 
-def test_one_refused_claim_refuses_all_of_its_transaction() -> None:
-    store = SqliteStore.open(None)
+def test_one_refused_claim_refuses_all_of_its_transaction(place: Place) -> None:
+    store = place.open()
     before = store.claim(STACK, [claim("a", "hv1", 1)], CHECK)
     with pytest.raises(Refused, match="hv2: VCPU 1 short"):
         store.claim(STACK, [claim("a", "hv1", 2, 1), claim("b", "hv2", 5)], CHECK)
     assert store.claims() == before
 
 
-def test_consumer_that_somebody_else_wrote_is_refused() -> None:
-    store = SqliteStore.open(None)
+def test_consumer_that_somebody_else_wrote_is_refused(place: Place) -> None:
+    store = place.open()
     store.claim(STACK, [claim("a", "hv1", 1)], CHECK)
     with pytest.raises(Refused, match="consumer a is at generation 1, expected to be new"):
         store.claim(STACK, [claim("a", "hv2", 1)], CHECK)
 
 
-def test_a_plan_of_many_claims_is_one_transaction() -> None:
+def test_a_plan_of_many_claims_is_one_transaction(place: Place) -> None:
     hosts = {f"hv{i}": Provider(f"hv{i}", f"hv{i}", None, {"VCPU": Inventory(1)}) for i in range(10_500)}
-    store, claims = SqliteStore.open(None), [Claim(f"s{i}", {f"hv{i}": {"VCPU": 1}}) for i in range(10_500)]
+    store, claims = place.open(), [Claim(f"s{i}", {f"hv{i}": {"VCPU": 1}}) for i in range(10_500)]
     assert len(store.claim(STACK, claims, partial(claim_faults, hosts))) == 10_500
     with pytest.raises(Refused) as refused:
         store.claim(
@@ -83,13 +84,14 @@ def test_a_plan_of_many_claims_is_one_transaction() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_store_grants_what_the_arithmetic_allows(seed: int) -> None:
-    random = Random(seed)
+def test_store_grants_what_the_arithmetic_allows(place: Place, seed: int) -> None:
+    random, store = Random(seed), place.open()
     for _ in range(40):
         world = make_world(random)
         world["consumers"] = {}
         check = partial(claim_faults, {provider.uuid: provider for provider in load(world).providers})
-        store = SqliteStore.open(None)
+        for each in store.claims():
+            store.claim(STACK, [Claim(each.uuid, {}, each.generation)], lambda *_: ())
         for _ in range(8):
             claims = make_claims(random, world)
             asked = [Claim(c["consumer"], c["allocations"], c["generation"]) for c in claims]
@@ -126,11 +128,11 @@ from functools import partial
 from pathlib import Path
 from stacksmith.address import Address
 from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults
-from stacksmith.state.sqlite import SqliteStore
+from stacksmith.state.store import open_store
 
-path, me = Path(sys.argv[1]), sys.argv[2]
+me = sys.argv[1]
 hosts = {name: Provider(name, name, None, {"VCPU": Inventory(30)}) for name in ("hv1", "hv2")}
-store = SqliteStore.open(path)
+store = STORE
 print("ready", flush=True)
 sys.stdin.readline()
 granted = 0
@@ -146,11 +148,11 @@ print(granted)
 """
 
 
-def test_eight_processes_that_claim_the_same_room_never_get_more_than_there_is(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    SqliteStore.open(path).close()
+def test_eight_processes_that_claim_the_same_room_never_get_more_than_there_is(place: Place) -> None:
+    store = place.open()
+    code = CLAIMANT.replace("STORE", place.code)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    claimants = [subprocess.Popen([sys.executable, "-c", CLAIMANT, str(path), str(i)], **pipes) for i in range(8)]
+    claimants = [subprocess.Popen([sys.executable, "-c", code, str(i)], **pipes) for i in range(8)]
     for claimant in claimants:
         assert claimant.stdout is not None
         assert claimant.stdout.readline() == "ready\n"
@@ -159,7 +161,6 @@ def test_eight_processes_that_claim_the_same_room_never_get_more_than_there_is(t
         claimant.stdin.write("go\n")
         claimant.stdin.flush()
     granted = [int(claimant.communicate(timeout=120)[0]) for claimant in claimants]
-    store = SqliteStore.open(path)
     held = [host for consumer in store.claims() for host in consumer.allocations]
     store.close()
     assert sum(granted) == 60
@@ -174,8 +175,8 @@ def held(store: Store, stack: str | None = None) -> dict[str, dict[str, dict[str
     return {consumer.uuid: {**consumer.allocations} for consumer in store.claims(stack)}
 
 
-def test_claims_tell_whose_they_are_and_what_they_are_called() -> None:
-    store = SqliteStore.open(None)
+def test_claims_tell_whose_they_are_and_what_they_are_called(place: Place) -> None:
+    store = place.open()
     store.claim(STACK, [named("a", "server.web")], CHECK)
     store.claim("other", [named("b", "server.web")], CHECK)
     assert [(c.uuid, c.owner, c.name) for c in store.claims()] == [
@@ -184,8 +185,8 @@ def test_claims_tell_whose_they_are_and_what_they_are_called() -> None:
     ]
 
 
-def test_removed_record_gives_up_the_claim_of_its_name() -> None:
-    store = leased()
+def test_removed_record_gives_up_the_claim_of_its_name(place: Place) -> None:
+    store = leased(place.open())
     store.claim(STACK, [named("a", "server.web"), named("1b2c", "server.db")], CHECK)
     store.claim("other", [named("b", "server.web")], CHECK)
     store.remove(STACK, Address.parse("server.web"))
@@ -195,8 +196,8 @@ def test_removed_record_gives_up_the_claim_of_its_name() -> None:
     assert set(held(store)) == {"b"}
 
 
-def test_end_writes_what_is_held_with_what_is_recorded() -> None:
-    store = leased()
+def test_end_writes_what_is_held_with_what_is_recorded(place: Place) -> None:
+    store = leased(place.open())
     store.claim(STACK, [named("1b2c", "server.web")], CHECK)
     store.begin(entry("server.web"), record("server.web", complete=False))
     store.end(entry("server.web"), "done", record("server.web"), holds={"hv1": {"VCPU": 1, "DISK_GB": 9}})
@@ -207,8 +208,8 @@ def test_end_writes_what_is_held_with_what_is_recorded() -> None:
     assert [c.generation for c in store.claims()] == [2], "what stays as it is is not written"
 
 
-def test_removed_half_of_a_replacement_keeps_the_room_for_the_other() -> None:
-    store = leased()
+def test_removed_half_of_a_replacement_keeps_the_room_for_the_other(place: Place) -> None:
+    store = leased(place.open())
     store.claim(STACK, [named("1b2c", "server.web")], CHECK)
     store.begin(entry("server.web", operation="delete"))
     delete = entry("server.web", operation="delete")
@@ -216,11 +217,11 @@ def test_removed_half_of_a_replacement_keeps_the_room_for_the_other() -> None:
     assert held(store) == {"1b2c": {"hv1": {"VCPU": 3}}}
 
 
-def test_end_of_a_run_that_lost_its_step_changes_no_claim() -> None:
-    store = leased("run-1")
+def test_end_of_a_run_that_lost_its_step_changes_no_claim(place: Place) -> None:
+    store = leased(place.open())
     store.claim(STACK, [named("1b2c", "server.web")], CHECK)
     store.begin(entry("server.web", "run-1"))
-    leased("run-2", store)
+    leased(store, "run-2")
     store.begin(entry("server.web", "run-2"))
     with pytest.raises(LeaseLost):
         store.end(entry("server.web", "run-1"), "failed", remove=Address.parse("server.web"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from stacksmith.state.commit import Commits
+from stacksmith.state.sqlite import SqliteDatabase
 
 
 class Bank:
@@ -16,7 +17,7 @@ class Bank:
     def __init__(self) -> None:
         self.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.db.execute("CREATE TABLE paid (who INTEGER UNIQUE NOT NULL)")
-        self.commits, self.said = Commits(self.db), list[str]()
+        self.commits, self.said = Commits(SqliteDatabase(self.db, None, time.time).transact), list[str]()
         self.db.set_trace_callback(self.said.append)
 
     def pay(self, *people: int) -> Callable[[sqlite3.Connection], int]:

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,8 @@ from stacksmith.events import Event, LockWaiting
 from stacksmith.state import lease
 from stacksmith.state.lease import Patience, held
 from stacksmith.state.process import is_dead, started, this_process
-from stacksmith.state.sqlite import SqliteStore
 from stacksmith.state.store import Holder, Locked
+from tests.postgres import Place
 
 STACK = "shop"
 ELSEWHERE = Holder("run-0", "apply", "ann", "desk", 4711, machine="another kernel", started="1")
@@ -39,25 +38,27 @@ def mine(run: str = "run-1") -> Holder:
     return this_process(run, "apply")
 
 
-def test_lease_of_a_living_run_is_refused_naming_its_holder() -> None:
-    store = SqliteStore.open(None)
+def test_lease_of_a_living_run_is_refused_naming_its_holder(place: Place) -> None:
+    store = place.open(now=lambda: 1_000_000_000.0)
     store.acquire(STACK, ELSEWHERE, 60)
     with pytest.raises(Locked) as raised:
         store.acquire(STACK, mine(), 60)
-    assert str(raised.value) == "cannot lock stack shop: it is held by ann@desk (pid 4711, apply, run run-0)"
+    assert str(raised.value) == (
+        "cannot lock stack shop: it is held by ann@desk (pid 4711, apply, run run-0, since 2001-09-09 01:46:40 UTC)"
+    )
     assert raised.value.holder.run == "run-0"
 
 
-def test_leases_of_two_stacks_do_not_meet() -> None:
-    store = SqliteStore.open(None)
+def test_leases_of_two_stacks_do_not_meet(place: Place) -> None:
+    store = place.open()
     store.acquire("other", ELSEWHERE, 60)
     store.acquire(STACK, mine(), 60)
     assert [one and one.run for one in (store.holder("other"), store.holder(STACK))] == ["run-0", "run-1"]
 
 
-def test_lease_that_expired_is_taken() -> None:
+def test_lease_that_expired_is_taken(place: Place) -> None:
     clock = Time()
-    store = SqliteStore.open(None, now=clock)
+    store = place.open(now=clock)
     store.acquire(STACK, ELSEWHERE, 60)
     clock.now += 59
     with pytest.raises(Locked):
@@ -67,9 +68,9 @@ def test_lease_that_expired_is_taken() -> None:
     assert store.renew(STACK, "run-0", 60) is False
 
 
-def test_lease_renewed_lasts_longer() -> None:
+def test_lease_renewed_lasts_longer(place: Place) -> None:
     clock = Time()
-    store = SqliteStore.open(None, now=clock)
+    store = place.open(now=clock)
     store.acquire(STACK, ELSEWHERE, 60)
     clock.now += 50
     assert store.renew(STACK, "run-0", 60)
@@ -78,8 +79,8 @@ def test_lease_renewed_lasts_longer() -> None:
         store.acquire(STACK, mine(), 60)
 
 
-def test_release_gives_back_only_what_is_the_runs_own() -> None:
-    store = SqliteStore.open(None)
+def test_release_gives_back_only_what_is_the_runs_own(place: Place) -> None:
+    store = place.open()
     store.acquire(STACK, ELSEWHERE, 60)
     store.release(STACK, "run-1")
     assert store.holder(STACK) is not None
@@ -87,17 +88,16 @@ def test_release_gives_back_only_what_is_the_runs_own() -> None:
     assert store.holder(STACK) is None
 
 
-def test_lease_of_a_killed_process_of_this_machine_is_free_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
+def test_lease_of_a_killed_process_of_this_machine_is_free_at_once(place: Place) -> None:
     code = (
-        "import sys; from pathlib import Path; from stacksmith.state.sqlite import SqliteStore;"
+        "import sys; from pathlib import Path; from stacksmith.state.store import open_store;"
         "from stacksmith.state.process import this_process;"
-        f"SqliteStore.open(Path({str(path)!r})).acquire('shop', this_process('run-0', 'apply'), 3600);"
+        f"store = {place.code}; store.acquire('shop', this_process('run-0', 'apply'), 3600);"
         "print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None and child.stdout.readline() == b"held\n"
-        store = SqliteStore.open(path)
+        store = place.open()
         with pytest.raises(Locked):
             store.acquire(STACK, mine(), 60)
         child.send_signal(signal.SIGKILL)
@@ -123,21 +123,21 @@ def test_process_that_ended_but_was_not_reaped_is_dead() -> None:
     os.waitpid(pid, 0)
 
 
-def test_waiting_run_reports_and_takes_the_lease_when_it_is_free() -> None:
+def test_waiting_run_reports_and_takes_the_lease_when_it_is_free(place: Place) -> None:
     clock, events = Time(), list[Event]()
-    store = SqliteStore.open(None, now=clock)
+    store = place.open(now=clock)
     store.acquire(STACK, ELSEWHERE, 25)
     with held(store, STACK, mine(), events.append, print, Patience(60, clock, clock.sleep)):
         assert store.holder(STACK) is not None
         assert clock.now == pytest.approx(1025, abs=1)
     assert [round(event.seconds) for event in events if isinstance(event, LockWaiting)] == [0, 10, 20]
-    assert str(ELSEWHERE) in repr(events[0])
+    assert str(replace(ELSEWHERE, since=1000.0)) in repr(events[0])
     assert store.holder(STACK) is None
 
 
-def test_waiting_run_gives_up_after_its_time() -> None:
+def test_waiting_run_gives_up_after_its_time(place: Place) -> None:
     clock, events = Time(), list[Event]()
-    store = SqliteStore.open(None, now=clock)
+    store = place.open(now=clock)
     store.acquire(STACK, ELSEWHERE, 3600)
     with (
         pytest.raises(Locked),
@@ -147,18 +147,18 @@ def test_waiting_run_gives_up_after_its_time() -> None:
     assert clock.now == pytest.approx(1007.2)
 
 
-def test_run_that_does_not_wait_is_refused_without_an_event() -> None:
+def test_run_that_does_not_wait_is_refused_without_an_event(place: Place) -> None:
     events: list[Event] = []
-    store = SqliteStore.open(None)
+    store = place.open()
     store.acquire(STACK, ELSEWHERE, 60)
     with pytest.raises(Locked), held(store, STACK, mine(), events.append, print):
         raise AssertionError
     assert events == []
 
 
-def test_heartbeat_keeps_a_lease_beyond_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_keeps_a_lease_beyond_its_life(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "SECONDS", 0.4)
-    store, lost = SqliteStore.open(None), list[str]()
+    store, lost = place.open(), list[str]()
     with held(store, STACK, mine(), print, lost.append):
         time.sleep(1.2)
         with pytest.raises(Locked):
@@ -167,9 +167,9 @@ def test_heartbeat_keeps_a_lease_beyond_its_life(monkeypatch: pytest.MonkeyPatch
     assert not any(thread.name == "lease" for thread in threading.enumerate())
 
 
-def test_heartbeat_says_once_that_another_took_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_says_once_that_another_took_the_lease(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "SECONDS", 0.2)
-    store, lost = SqliteStore.open(None), list[str]()
+    store, lost = place.open(), list[str]()
     with held(store, STACK, mine(), print, lost.append):
         store.release(STACK, "run-1")
         store.acquire(STACK, ELSEWHERE, 60)
@@ -179,9 +179,11 @@ def test_heartbeat_says_once_that_another_took_the_lease(monkeypatch: pytest.Mon
     assert holder is not None and holder.run == "run-0"
 
 
-def test_heartbeat_of_a_store_that_fails_gives_up_when_the_lease_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_of_a_store_that_fails_gives_up_when_the_lease_is_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "SECONDS", 0.3)
-    store, lost = SqliteStore.open(None), list[str]()
+    store, lost = place.open(), list[str]()
     with held(store, STACK, mine(), print, lost.append):
         store.close()
         time.sleep(0.8)

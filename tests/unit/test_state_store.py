@@ -1,4 +1,4 @@
-"""Records and journal of the SQLite store."""
+"""Records and journal of the store, on each database."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from state_parts import STACK, entry, in_child, leased, record
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults
-from stacksmith.state.sqlite import SqliteStore
 from stacksmith.state.store import LeaseLost, open_store
+from tests.postgres import Place
 
 
-def test_record_written_reads_back_equal_in_order_of_address() -> None:
-    store = SqliteStore.open(None)
+def test_record_written_reads_back_equal_in_order_of_address(place: Place) -> None:
+    store = place.open()
     texts = ["server.web[10]", "server.web[9]", 'server.db["eu"]', "network.lan@hv2", "network.lan@hv1"]
     for text in texts:
         store.put(STACK, record(text))
@@ -25,30 +25,30 @@ def test_record_written_reads_back_equal_in_order_of_address() -> None:
     assert store.stacks() == ("other", STACK)
 
 
-def test_record_put_twice_keeps_the_last() -> None:
-    store = SqliteStore.open(None)
+def test_record_put_twice_keeps_the_last(place: Place) -> None:
+    store = place.open()
     store.put(STACK, record("server.web", applied={"ram_mib": 1}))
     store.put(STACK, record("server.web", applied={"ram_mib": 2}))
     assert [one.applied for one in store.records(STACK)] == [{"ram_mib": 2}]
 
 
-def test_record_removed_is_gone_and_removing_nothing_is_fine() -> None:
-    store = SqliteStore.open(None)
+def test_record_removed_is_gone_and_removing_nothing_is_fine(place: Place) -> None:
+    store = place.open()
     store.put(STACK, record("server.web"))
     store.remove(STACK, Address.parse("server.web"))
     store.remove(STACK, Address.parse("server.web"))
     assert store.records(STACK) == ()
 
 
-def test_begin_of_create_writes_entry_and_unfinished_record_together() -> None:
-    store = leased()
+def test_begin_of_create_writes_entry_and_unfinished_record_together(place: Place) -> None:
+    store = leased(place.open())
     store.begin(entry("server.web"), record("server.web", complete=False))
     assert [(one.step, one.outcome) for one in store.open_steps(STACK)] == [("create server.web", None)]
     assert [one.complete for one in store.records(STACK)] == [False]
 
 
-def test_end_closes_the_entry_and_writes_the_record() -> None:
-    store = leased()
+def test_end_closes_the_entry_and_writes_the_record(place: Place) -> None:
+    store = leased(place.open())
     store.begin(entry("server.web"), record("server.web", complete=False))
     store.end(entry("server.web"), "done", record("server.web"))
     assert store.open_steps(STACK) == ()
@@ -58,28 +58,28 @@ def test_end_closes_the_entry_and_writes_the_record() -> None:
     assert written.ended is not None and written.began <= written.ended
 
 
-def test_end_of_failure_keeps_its_cause() -> None:
-    store = leased()
+def test_end_of_failure_keeps_its_cause(place: Place) -> None:
+    store = leased(place.open())
     store.begin(entry("server.web", operation="update"))
     store.end(entry("server.web", operation="update"), "failed", cause="no space")
     assert [(one.outcome, one.cause) for one in store.journal(STACK, "run-1")] == [("failed", "no space")]
     assert store.journal(STACK, "run-0") == ()
 
 
-def test_begin_without_the_lease_writes_nothing() -> None:
-    store = SqliteStore.open(None)
+def test_begin_without_the_lease_writes_nothing(place: Place) -> None:
+    store = place.open()
     with pytest.raises(LeaseLost):
         store.begin(entry("server.web"), record("server.web"))
-    leased("run-2", store)
+    leased(store, "run-2")
     with pytest.raises(LeaseLost):
         store.begin(entry("server.web", "run-1"), record("server.web"))
     assert (store.journal(STACK), store.records(STACK)) == ((), ())
 
 
-def test_end_after_another_run_took_the_step_over_leaves_its_record_alone() -> None:
-    store = leased("run-1")
+def test_end_after_another_run_took_the_step_over_leaves_its_record_alone(place: Place) -> None:
+    store = leased(place.open())
     store.begin(entry("server.web", "run-1"))
-    leased("run-2", store)
+    leased(store, "run-2")
     store.begin(entry("server.web", "run-2"))
     with pytest.raises(LeaseLost):
         store.end(entry("server.web", "run-1"), "done", record("server.web"))
@@ -87,35 +87,33 @@ def test_end_after_another_run_took_the_step_over_leaves_its_record_alone() -> N
     assert [(one.run, one.outcome) for one in store.journal(STACK)] == [("run-1", "superseded"), ("run-2", None)]
 
 
-def test_old_journal_entries_go_when_a_lease_is_taken() -> None:
+def test_old_journal_entries_go_when_a_lease_is_taken(place: Place) -> None:
     now = 1_000_000_000.0
-    store = SqliteStore.open(None, now=lambda: now)
-    leased("run-1", store)
+    store = place.open(now=lambda: now)
+    leased(store, "run-1")
     store.begin(entry("server.web"))
     store.end(entry("server.web"), "done")
     store.begin(entry("server.db"))
     now += 100 * 86400
-    leased("run-2", store)
+    leased(store, "run-2")
     assert [one.step for one in store.journal(STACK)] == ["create server.db"]
 
 
-def test_write_survives_a_kill_right_after_it(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
+def test_write_survives_a_kill_right_after_it(place: Place) -> None:
 
     def work() -> None:
-        store = leased(store=SqliteStore.open(path))
+        store = leased(place.open())
         store.begin(entry("server.web"), record("server.web", complete=False))
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert os.WTERMSIG(in_child(work)) == signal.SIGKILL
-    store = SqliteStore.open(path)
+    store = place.open()
     assert [one.step for one in store.open_steps(STACK)] == ["create server.web"]
     assert [one.complete for one in store.records(STACK)] == [False]
-    store.close()
 
 
-def test_writes_from_many_threads_are_all_there(tmp_path: Path) -> None:
-    store = leased(store=SqliteStore.open(tmp_path / "state.db"))
+def test_writes_from_many_threads_are_all_there(place: Place) -> None:
+    store = leased(place.open())
     faults: list[BaseException] = []
 
     def work(thread: int) -> None:
@@ -136,15 +134,13 @@ def test_writes_from_many_threads_are_all_there(tmp_path: Path) -> None:
     assert faults == []
     assert all(one.complete for one in store.records(STACK))
     assert len(store.records(STACK)) == len(store.journal(STACK)) == 240
-    store.close()
 
 
-def test_two_processes_write_one_store_without_loss(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    store = SqliteStore.open(path)
+def test_two_processes_write_one_store_without_loss(place: Place) -> None:
+    store = place.open()
 
     def work() -> None:
-        mine = SqliteStore.open(path)
+        mine = place.open()
         for number in range(100):
             mine.put(STACK, record(f"server.child[{number}]"))
 
@@ -158,11 +154,10 @@ def test_two_processes_write_one_store_without_loss(tmp_path: Path) -> None:
         store.put(STACK, record(f"server.parent[{number}]"))
     assert os.waitpid(pid, 0)[1] == 0
     assert len(store.records(STACK)) == 200
-    store.close()
 
 
-def test_fault_of_a_write_leaves_the_store_usable() -> None:
-    store = leased()
+def test_fault_of_a_write_leaves_the_store_usable(place: Place) -> None:
+    store = leased(place.open())
     store.begin(entry("server.web"))
     with pytest.raises(Faults):  # a step begins once in a run
         store.begin(entry("server.web"), record("server.web"))
@@ -185,7 +180,8 @@ def test_url_with_four_slashes_is_absolute(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
-        ("postgresql://me:secret@db/state", "state-backend", "[postgres] extra"),
+        ("postgresql://me:secret@db/state", "literal-secret", "its URL holds a password"),
+        ("postgresql://me@db/state?password=secret", "literal-secret", "its URL holds a password"),
         ("mysql://me:secret@db/state", "state-url", "'mysql'"),
         ("state.db", "state-url", "'state.db'"),
         ("sqlite://state.db", "state-url", "'sqlite'"),

@@ -1,0 +1,61 @@
+"""The state store that a stack's fleet names, opened; what is wrong with it is told at its place in the fleet file."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from stacksmith.diagnostics import Diagnostic, Faults, error
+from stacksmith.model.fileaccess import FileFault, read_limited
+from stacksmith.model.node import SecretRef
+from stacksmith.model.stack import Stack
+from stacksmith.model.state import StateSpec
+from stacksmith.state.store import Store, open_store
+
+SECRET_BYTES = 65536
+
+
+@contextmanager
+def opened(stack: Stack, environment: Mapping[str, str], read_only: bool) -> Iterator[Store]:
+    """The stack's store, closed at the end. ``environment`` is where a password's ``env`` is looked up.
+
+    Raises: Faults when it cannot be opened.
+    """
+    spec = stack.fleet.state or f"sqlite:///.stacksmith/{stack.fleet.fleet}.db"
+    if isinstance(spec, str):
+        spec = StateSpec(url=spec, password=None)
+    folder = stack.fleet_path.parent
+    try:
+        password = secret(spec.password, environment, folder) if spec.password else None
+        store = open_store(spec.url, folder, read_only, password)
+    except Faults as faults:
+        raise Faults([_placed(each, stack) for each in faults.diagnostics]) from faults
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def secret(reference: SecretRef, environment: Mapping[str, str], folder: Path) -> str:
+    """What a reference leads to. Raises: Faults when it leads nowhere."""
+    if reference.env is not None:
+        value = environment.get(reference.env, "")
+        if not value:
+            message = f"cannot open the state store: {reference.env} is not set in the environment"
+            raise Faults([error("state-access", message, hint=f"export {reference.env}=…")])
+        return value
+    name = reference.file or ""
+    try:
+        text = read_limited(folder / name, name, SECRET_BYTES).decode()
+    except (FileFault, UnicodeDecodeError) as fault:
+        hint = "paths in a fleet file start in its folder"
+        raise Faults([error("state-access", f"cannot open the state store: {fault}", hint=hint)]) from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _placed(fault: Diagnostic, stack: Stack) -> Diagnostic:
+    place = stack.state_place
+    if place is None or fault.span is not None:
+        return fault
+    lines = stack.fleet_path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return replace(fault, span=place, snippet=lines[place.line - 1] if place.line <= len(lines) else None)

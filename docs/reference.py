@@ -40,6 +40,7 @@ FLEET: dict[str, type[BaseModel]] = {
 }  # fmt: skip
 EXITS = {
     "plan": "0; with `--detailed-exitcode` 0 nothing to do, 1 error, 2 changes",
+    "capacity": "0, 1 error, 4 some hosts could not be read",
     "drift": "0 in sync, 1 error, 2 drift, 3 changes not applied yet but no drift, 4 some hosts could not be read",
     "apply, destroy": "0, 1 something failed or a host with some of it could not be read, 5 the plan is stale, "
     "6 locked, 7 not allowed; 130 and 143 on a signal",

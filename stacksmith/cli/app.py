@@ -11,6 +11,7 @@ import typer
 from stacksmith.cli.call import takes_options, takes_stack
 from stacksmith.cli.command import (
     apply,
+    capacity,
     destroy,
     drift,
     graph,
@@ -47,6 +48,7 @@ app.command("show")(takes_stack(show.command))
 app.command("graph")(takes_stack(graph.command))
 app.command("hosts")(takes_stack(hosts.command))
 app.add_typer(node.app, name="node")
+app.command("capacity")(takes_stack(capacity.command))
 app.add_typer(placement.app, name="placement")
 app.command("output")(takes_stack(output.command))
 app.add_typer(state.app, name="state")

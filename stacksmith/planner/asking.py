@@ -30,7 +30,14 @@ class Asking:
 
     def of(self, spec: ServerSpec) -> Question:
         """The question of a server."""
-        key = (spec.flavor, _image(spec))
+        return self._of(spec.flavor, _image(spec))
+
+    def of_flavor(self, flavor: str) -> Question:
+        """The question of a flavor alone, without an image."""
+        return self._of(flavor, None)
+
+    def _of(self, flavor: str, image: str | None) -> Question:
+        key = (flavor, image)
         if key not in self._known:
             self._known[key] = self._make(*key)
         return self._known[key]

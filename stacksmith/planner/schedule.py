@@ -82,8 +82,8 @@ def _known_parts(
     return {a: kept_parts(wanted[a], found.get(a)) for a in wanted.keys() & fixed.keys() if fixed[a] in read}
 
 
-def _with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:
-    """The request with what is asked of the providers below the host."""
+def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:
+    """The request with what is asked of the providers below the host; ``disks`` are GiB by volume type."""
     if wanted is None and not disks:
         return request
     wanted = wanted or Demand()
@@ -140,7 +140,7 @@ def _server_requests(
         new = [draft.volumes[v][0] for v in volumes if v not in fixed and v in draft.volumes]
         here = sum(volume.size_bytes for volume in new if volume.volume_type not in apart)
         request = _request(asking, stack.resources[address], draft.local_bytes(address) + here)
-        request = _with_parts(request, wanted.get(address), _disks(new, apart))
+        request = with_parts(request, wanted.get(address), _disks(new, apart))
         beside = ", ".join(map(str, there)) or "its volume"
         requests.append(replace(request, with_hosts=tuple(hosts), beside=beside))
     return requests
@@ -155,15 +155,10 @@ def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
     """The request of a flavor, as nova's ``ResourceRequest.from_request_spec`` makes it."""
     spec = resource.spec
     assert isinstance(spec, ServerSpec)
-    flavor = asking.stack.flavors[spec.flavor]
-    amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": -(-disk_bytes // GIB)}
-    amounts |= {n: int(v) for n in FLAT if (v := flavor.extra_specs.get(f"resources:{n}")) is not None}
-    if instances(asking.stack.fleet.scheduler, {}) is not None:
-        amounts[INSTANCES] = 1
     question = asking.of(spec)
     return Request(
         resource.address,
-        {k: v for k, v in amounts.items() if v},
+        flavor_amounts(asking.stack, spec.flavor, disk_bytes),
         required=question.required,
         forbidden=question.forbidden,
         availability_zone=spec.availability_zone,
@@ -172,6 +167,16 @@ def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
         conditions=question.conditions,
         marks=question.marks,
     )
+
+
+def flavor_amounts(stack: Stack, name: str, disk_bytes: int) -> dict[str, int]:
+    """The units by class of a server of the flavor with disks of this size, none of them 0."""
+    flavor = stack.flavors[name]
+    amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": -(-disk_bytes // GIB)}
+    amounts |= {n: int(v) for n in FLAT if (v := flavor.extra_specs.get(f"resources:{n}")) is not None}
+    if instances(stack.fleet.scheduler, {}) is not None:
+        amounts[INSTANCES] = 1
+    return {k: v for k, v in amounts.items() if v}
 
 
 def _volume_requests(
@@ -191,7 +196,7 @@ def _volume_requests(
             availability_zone=pinned.availability_zone if pinned else None,
             host=pinned.host if pinned else None,
         )
-        requests.append(_with_parts(request, None, disks))
+        requests.append(with_parts(request, None, disks))
     return requests
 
 

@@ -217,6 +217,24 @@ def test_hosts_are_shown_when_nothing_fits_on_them(cli: Cli) -> None:
     assert cli("hosts", "--var", "ram=99999999").status == 0
 
 
+def test_capacity_counts_what_hosts_take_and_says_what_limits_them(applied: Cli) -> None:
+    before = json.loads(applied("capacity", "--json").out)["flavors"][0]
+    assert (before["flavor"], [host["host"] for host in before["hosts"]]) == ("small", ["hv1", "hv2"])
+    more = before["total"]
+    assert more == sum(host["count"] for host in before["hosts"]) > 0
+    assert applied("plan", "--var", f"count={more + 2}").status == 0
+    assert applied("plan", "--var", f"count={more + 3}").status == 1
+    text = applied("capacity", "--flavor", "small").out
+    assert text.startswith(f"small: {more} more (rack-a {before['hosts'][0]['count']}, no zone ")
+    assert "MEMORY_MB" in text or "VCPU" in text
+
+
+def test_capacity_of_an_unknown_flavor_is_refused(cli: Cli) -> None:
+    result = cli("capacity", "--flavor", "huge")
+    assert (result.status, result.out) == (1, "")
+    assert "cannot count huge: no such flavor (known: small)" in result.err
+
+
 def test_placement_gives_a_verdict_for_every_host(cli: Cli) -> None:
     result = cli("placement", "explain", "server.web[0]")
     assert result.status == 0

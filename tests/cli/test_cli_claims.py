@@ -123,8 +123,10 @@ def test_claims_of_another_stack_count_before_its_servers_run_and_the_verdict_sa
     assert "shop   server.web[0]  hv1   DISK_GB 1, MEMORY_MB 512, VCPU 1" in listed.out
     data = json.loads(cli("state", "claims", "--json", "--stack", "blog").out)
     assert [each["allocations"] for each in data if each["address"] == "server.web[0]"] == [{"hv1": ROOM}]
+    assert cli("capacity", "blog").out.startswith("small: 1 more")
     assert cli("state", "release", "shop", "--stack", "blog").out == "Released 3 claims of stack shop.\n"
     assert cli("plan", "blog").status == 0
+    assert cli("capacity", "blog").out.startswith("small: 3 more")
     assert cli("state", "release", "shop", "--stack", "blog").status == 1
 
 

@@ -18,7 +18,7 @@ from tests.cli.conftest import Cli
 
 PROGRAM = str(Path(sys.executable).with_name("stacksmith"))
 COMMANDS = (
-    "validate plan apply destroy drift show graph hosts output placement state schema lab version",
+    "validate plan apply destroy drift show graph hosts capacity output placement state schema lab version",
     "placement explain",
     "state list show rm rebuild",
     "lab up down status exec crash boot freeze thaw link",

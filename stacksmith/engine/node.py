@@ -16,7 +16,7 @@ from stacksmith.model.fileaccess import FileFault, read_limited
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.load import LoadOptions, load_fleet
 from stacksmith.model.node import Node, SecretRef
-from stacksmith.model.node_found import NodeFound, NodeInventory, NodeSnapshot
+from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
 from stacksmith.providers.base import Deadline, ProviderError
 from stacksmith.providers.bmc import BmcSession, Unreachable
 from stacksmith.providers.registry import open_bmc
@@ -59,19 +59,29 @@ def nodes(options: Options) -> Nodes:
 
 def observe(of: Nodes) -> list[NodeSnapshot]:
     """Every node, each read in two requests; one that fails has an error. In order of name."""
+    read = _each(of, lambda name: observe_one(of, name))
+    return [NodeSnapshot(name, found, why) for name, found, why in read]
 
-    def read(name: str) -> NodeSnapshot:
+
+def inspect_all(of: Nodes) -> list[NodeInspection]:
+    """What every node consists of; one that fails has an error. In order of name."""
+    read = _each(of, lambda name: inspect(of, name))
+    return [NodeInspection(name, found, why) for name, found, why in read]
+
+
+def _each(of: Nodes, ask: Callable[[str], T]) -> list[tuple[str, T | None, str | None]]:
+    """Name, answer, and why there is none, of every node; all at once."""
+
+    def asked(name: str) -> tuple[str, T | None, str | None]:
+        if of.fleet.nodes[name].state == "failed":
+            return name, None, "marked failed in the fleet file"
         try:
-            return NodeSnapshot(name, observe_one(of, name))
+            return name, ask(name), None
         except Faults as fault:
-            first = fault.diagnostics[0]
-            return NodeSnapshot(name, error=first.message, hint=first.hint)
+            return name, None, fault.diagnostics[0].message
 
-    wanted = [name for name, node in sorted(of.fleet.nodes.items()) if node.state != "failed"]
-    with ThreadPoolExecutor(max(1, min(AT_ONCE, len(wanted)))) as pool:
-        found = list(pool.map(read, wanted))
-    left = [NodeSnapshot(n, error="marked failed in the fleet file") for n in of.fleet.nodes if n not in wanted]
-    return sorted([*found, *left], key=lambda each: each.node)
+    with ThreadPoolExecutor(max(1, min(AT_ONCE, len(of.fleet.nodes)))) as pool:
+        return list(pool.map(asked, sorted(of.fleet.nodes)))
 
 
 def observe_one(of: Nodes, name: str) -> NodeFound:

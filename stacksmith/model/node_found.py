@@ -40,7 +40,6 @@ class NodeSnapshot:
     node: str
     found: NodeFound | None = None
     error: str | None = None
-    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +72,12 @@ class NodeInventory:
     disks: tuple[Disk, ...]
     nics: tuple[Nic, ...]
     firmware: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInspection:
+    """One node of the fleet, inspected: either ``inventory``, or the reason why not."""
+
+    node: str
+    inventory: NodeInventory | None = None
+    error: str | None = None

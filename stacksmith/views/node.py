@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.node_found import NodeFound, NodeInventory, NodeSnapshot
+from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
@@ -54,10 +54,22 @@ def node_text(name: str, found: NodeFound, paint: Paint = PLAIN) -> str:
     return _block(name, facts, paint) + (_block("bios", found.bios, paint) if found.bios else "")
 
 
-def inventory_text(name: str, inventory: NodeInventory, paint: Paint = PLAIN) -> str:
-    """What one node consists of, in words."""
+def inspections_text(inspections: Sequence[NodeInspection], paint: Paint = PLAIN) -> str:
+    """What nodes consist of, in words, one below the other."""
+    return "".join(
+        _block(each.node, _parts(each.inventory) if each.inventory else {"error": each.error}, paint)
+        for each in inspections
+    )
+
+
+def inspections_data(inspections: Sequence[NodeInspection]) -> JSON:
+    """The same as JSON data; ``inventory`` is null when the node could not be read."""
+    return {"nodes": [asdict(each) for each in inspections]}
+
+
+def _parts(inventory: NodeInventory) -> dict[str, object]:
     found = inventory.found
-    facts = {
+    facts: dict[str, object] = {
         "manufacturer": found.manufacturer,
         "model": found.model,
         "serial": found.serial,
@@ -67,12 +79,7 @@ def inventory_text(name: str, inventory: NodeInventory, paint: Paint = PLAIN) ->
         **{f"nic {nic.name}": nic.mac for nic in inventory.nics},
         **{f"firmware {each}": version for each, version in inventory.firmware.items()},
     }
-    return _block(name, {key: value for key, value in facts.items() if value}, paint)
-
-
-def inventory_data(name: str, inventory: NodeInventory) -> JSON:
-    """The same as JSON data."""
-    return {"node": name, **asdict(inventory)}
+    return {key: value for key, value in facts.items() if value}
 
 
 def _size(size_bytes: int, *more: str) -> str:

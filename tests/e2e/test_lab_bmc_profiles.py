@@ -279,6 +279,17 @@ def _(bmc: Bmc, media: str) -> None:
     assert (refused.status_code, bmc.message(refused)) == (403, "IDRAC.2.8.LIC501")
 
 
+@check("expand")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.get("/redfish/v1")["ProtocolFeaturesSupported"]["ExpandQuery"]["NoLinks"] is True
+    (storage,) = bmc.get("/Storage?$expand=.($levels=2)")["Members"]
+    assert storage["Drives"][0]["CapacityBytes"] == 4 * 1024**3
+    assert "CapacityBytes" not in bmc.get("/Storage?$expand=.($levels=1)")["Members"][0]["Drives"][0]
+    bmc.behave()
+    assert "ProtocolFeaturesSupported" not in bmc.get("/redfish/v1")
+    assert list(bmc.get("/Storage?$expand=.($levels=1)")["Members"][0]) == ["@odata.id"]
+
+
 @check("slow")
 def _(bmc: Bmc, media: str) -> None:
     seconds = []

@@ -95,7 +95,7 @@ def test_node_without_a_system_path_is_found_by_one_more_request(directory: Path
 
 def test_inspect_shows_what_the_node_consists_of(bmc: Bmc, call: Call) -> None:
     status, out, _ = call("inspect", "bm1", "--format", "json")
-    found = json.loads(out)
+    found = json.loads(out)["nodes"][0]["inventory"]
     assert (status, found["cpus"], found["memory_mib"]) == (0, 1, 1024)
     assert [(disk["name"], disk["size_bytes"]) for disk in found["disks"]] == [("sda", 4 * 1024**3)]
     assert found["nics"][0]["mac"].startswith("06:") and found["firmware"]["BIOS firmware"] == "1.0.0"
@@ -105,6 +105,20 @@ def test_inspect_takes_odd_data_for_not_told(bmc: Bmc, call: Call) -> None:
     bmc.behave("odd-data")
     status, out, _ = call("inspect", "bm1")
     assert status == 0 and re.search(r"disk sda +size not told", out) and "nic" not in out
+
+
+def test_inspect_takes_six_requests_where_collections_come_whole(directory: Path, bmc: Bmc, call: Call) -> None:
+    one_by_one = call("inspect", "bm1", "--format", "json")
+    bmc.behave("expand")
+    before = len(asked(directory))
+    assert call("inspect", "bm1", "--format", "json") == one_by_one
+    assert len(asked(directory)) - before == 6
+
+
+def test_inspect_of_all_tells_of_those_that_cannot_be_read(bmc: Bmc, call: Call) -> None:
+    status, out, err = call("inspect", username="guest")
+    assert (status, err) == (4, "")
+    assert re.search(r"^bm1\n  error  cannot sign in .*\nbm2\n  manufacturer", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("profile", ["drops", "fails", "etag-weak", "etag-empty"])

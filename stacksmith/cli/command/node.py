@@ -65,18 +65,25 @@ def show(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
     return Status.OK
 
 
-def inspect(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
-    """Show what a node consists of: processors, memory, disks, network cards, firmware."""
-    from stacksmith.engine import node
-    from stacksmith.views.json_text import json_text
-    from stacksmith.views.node import inventory_data, inventory_text
+def inspect(
+    call: Call,
+    name: Annotated[str | None, typer.Argument(help="A node of the fleet; without, every node", metavar="NODE")] = None,
+    format: _Format = Format.TEXT,
+) -> int:
+    """Show what nodes consist of: processors, memory, disks, network cards, firmware.
 
-    found = node.inspect(node.nodes(call.options()), name)
+    Exit status: 0, 1 error, 4 some nodes could not be read.
+    """
+    from stacksmith.engine import node
+    from stacksmith.model.node_found import NodeInspection
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.node import inspections_data, inspections_text
+
+    nodes = node.nodes(call.options())
+    found = [NodeInspection(name, node.inspect(nodes, name))] if name else node.inspect_all(nodes)
     is_text = format is Format.TEXT
-    call.screen.answer(
-        inventory_text(name, found, call.screen.paint) if is_text else json_text(inventory_data(name, found))
-    )
-    return Status.OK
+    call.screen.answer(inspections_text(found, call.screen.paint) if is_text else json_text(inspections_data(found)))
+    return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
 
 
 def power(

@@ -56,9 +56,21 @@ class Bmc:
         if behaviour.drop_every and number % behaviour.drop_every == 0:
             return None
         answer = self._refuse(request, behaviour, number) or self._checked(request, behaviour)
+        if behaviour.expands and answer.status == 200 and isinstance(answer.data, dict):
+            answer.data = self._expanded(answer.data, request.levels, behaviour)
         if answer.status == 200 and isinstance(answer.data, dict) and request.method == "GET":
             answer.data, answer.headers["ETag"] = _tagged(answer.data, behaviour)
         return _odd(answer) if behaviour.odd_data else answer
+
+    def _expanded(self, data: dict[str, JSON], levels: int, behaviour: Behaviour) -> dict[str, JSON]:
+        """A page with the pages of its members and drives in it, so many levels deep."""
+        if levels <= 0:
+            return data
+        wanted = [name for name in ("Members", "Drives") if isinstance(data.get(name), list)]
+        for name in wanted:
+            pages = [self._route(Request("GET", entry["@odata.id"]), behaviour).data for entry in data[name]]
+            data = {**data, name: [self._expanded(each, levels - 1, behaviour) for each in pages]}
+        return data
 
     def _refuse(self, request: Request, behaviour: Behaviour, number: int) -> Answer | None:
         """What stops a request whatever it is about."""
@@ -142,7 +154,7 @@ class Bmc:
         machine = self.machine
         media = {"VirtualMedia": {"@odata.id": self._media.base(behaviour)}}
         return {
-            ROOT: page.of_root,
+            ROOT: lambda data: page.of_root(data, behaviour),
             machine.path: lambda data: page.of_system(machine, behaviour, data, self.name),
             f"{machine.path}/SecureBoot": lambda data: page.of_secure_boot(machine, data),
             self._manager: lambda data: {**data, **media, "FirmwareVersion": page.BMC_VERSION},

@@ -10,12 +10,16 @@ ROOT = "/redfish/v1"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request; `path` has no trailing slash, header names are in lower case, `body` is parsed JSON or None."""
+    """An HTTP request; `path` has no trailing slash, header names are in lower case, `body` is parsed JSON or None.
+
+    `levels` says how deep the pages that a page leads to are wanted in it ($expand, DSP0266).
+    """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: JSON = None
+    levels: int = 0
 
     @property
     def data(self) -> dict[str, JSON]:

@@ -12,8 +12,11 @@ BMC_VERSION = "1.4.2"
 UNKNOWN = "Base.1.12.PropertyUnknown"
 
 
-def of_root(data: dict[str, JSON]) -> dict[str, JSON]:
+def of_root(data: dict[str, JSON], behaviour: Behaviour) -> dict[str, JSON]:
     """The service root with its session service."""
+    if behaviour.expands:
+        query = {"NoLinks": True, "Links": True, "ExpandAll": True, "Levels": True, "MaxLevels": 3}
+        data = {**data, "ProtocolFeaturesSupported": {"ExpandQuery": query}}
     service = {"SessionService": link(f"{ROOT}/SessionService"), "Tasks": link(f"{ROOT}/TaskService")}
     return {**data, **service, "Links": {"Sessions": link(SESSIONS)}, "Vendor": "stacksmith lab"}
 

@@ -43,6 +43,7 @@ class Behaviour:
     boot_mode_by_bios: bool = False  # not by the boot override, nor together with secure boot
     odd_data: bool = False
     licensed: bool = True
+    expands: bool = False  # takes $expand, and says so
 
 
 PROFILES: Mapping[str, Mapping[str, object]] = {
@@ -73,6 +74,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "boot-mode-by-bios": {"boot_mode_by_bios": True},  # 19
     "odd-data": {"odd_data": True},  # 20
     "no-licence": {"licensed": False},  # 21
+    "expand": {"expands": True},
     # faults
     "slow": {"latency": 0.5, "jitter": 0.5, "at_once": 2},
     "drops": {"drop_every": 3},

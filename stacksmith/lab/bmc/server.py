@@ -2,12 +2,14 @@
 
 import json
 import logging
+import re
 import selectors
 import socket
 import ssl
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 from stacksmith.lab.bmc.bmc import Bmc
 from stacksmith.lab.bmc.message import Answer, Request, refusal
@@ -64,7 +66,8 @@ class Exchange(BaseHTTPRequestHandler):
             self._send(refusal(400, "Base.1.12.MalformedJSON", "The request body is not JSON"))
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path.partition("?")[0].rstrip("/"), headers, body)
+        path, _, query = self.path.partition("?")
+        request = Request(self.command, path.rstrip("/"), headers, body, levels_of(query))
         try:
             answer = self.server.bmc.answer(request, self.server.choice.of(self.server.bmc.name))
         except Exception:
@@ -98,6 +101,15 @@ class Exchange(BaseHTTPRequestHandler):
 
     def version_string(self) -> str:
         return "BMC"
+
+
+def levels_of(query: str) -> int:
+    """How many levels $expand asks for: 2 of ``$expand=.($levels=2)``, 0 when it is not there."""
+    wanted = dict(parse_qsl(query)).get("$expand")
+    if wanted is None:
+        return 0
+    found = re.search(r"\$levels=(\d+)", wanted)
+    return int(found[1]) if found else 1
 
 
 def context_of(certificate: str, key: str) -> ssl.SSLContext:

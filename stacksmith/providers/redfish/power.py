@@ -24,13 +24,13 @@ def switch(connection: Connection, system: str, kind: str, wanted: Power, deadli
 
     Raises: Refused, TimedOut, Unreachable.
     """
-    wait, sent_at, refused, said = FIRST_POLL_SECONDS, float("-inf"), 0, ""
+    wait, sent_at, refused, said, power = FIRST_POLL_SECONDS, float("-inf"), 0, "", Power.UNKNOWN
     while True:
         page, fault = _read(connection, system, deadline)
-        power = power_of(page) if page is not None else Power.UNKNOWN
+        power = power_of(page) if page is not None else power
         if power is wanted:
             return
-        said = str(fault or said)
+        said = said or str(fault or "")
         if power in (Power.ON, Power.OFF) and deadline.clock() - sent_at > PATIENCE_SECONDS and page is not None:
             try:
                 connection.post(
@@ -47,9 +47,9 @@ def switch(connection: Connection, system: str, kind: str, wanted: Power, deadli
                 refused, said = refused + 1, str(no)
                 if refused >= REFUSALS or no.path:
                     raise
-        if deadline.seconds <= wait:
+        if deadline.seconds < FIRST_POLL_SECONDS:
             raise TimedOut(f"cannot switch {connection.name} {wanted}: it is {power}{f'; {said}' if said else ''}")
-        time.sleep(wait)
+        time.sleep(min(wait, deadline.seconds - FIRST_POLL_SECONDS / 2))
         wait = min(wait * 1.5, LONGEST_POLL_SECONDS)
 
 

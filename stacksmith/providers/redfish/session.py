@@ -1,16 +1,19 @@
 """A node through its BMC."""
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from stacksmith.model.node import Node
-from stacksmith.model.node_found import Disk, NodeFound, NodeInventory, Power
+from stacksmith.model.node_found import NodeFound, NodeInventory, Power
+from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut
 from stacksmith.providers.redfish import power, reading
 from stacksmith.providers.redfish.connection import Connection
 from stacksmith.providers.redfish.reading import Page
 
+ROOT = "/redfish/v1/"
 SYSTEMS = "/redfish/v1/Systems"
 FIRMWARE = "/redfish/v1/UpdateService/FirmwareInventory"
+EXPAND = "?$expand=.($levels=2)"  # two levels: the drives of a storage are not its members
 MIB_A_GIB = 1024
 
 
@@ -21,6 +24,7 @@ class RedfishSession:
         self._connection = Connection(name, node, password, ca)
         self._name = name
         self._path = node.system
+        self._at_once = node.connections
 
     def observe(self, deadline: Deadline) -> NodeFound:
         """The system and its BIOS."""
@@ -28,16 +32,22 @@ class RedfishSession:
         return self._found(system, deadline)
 
     def inspect(self, deadline: Deadline) -> NodeInventory:
-        """Page by page."""
+        """Collections whole where the BMC can ($expand), else page by page; as many at once as it stands."""
         system = self._get(self._system(deadline), deadline)
-        nics = [reading.nic(page) for page in self._members(reading.link(system, "EthernetInterfaces"), deadline)]
-        firmware = self._members(FIRMWARE, deadline)
+        can_expand = bool(reading.inside(self._get(ROOT, deadline), "ProtocolFeaturesSupported").get("ExpandQuery"))
+        wanted = (reading.link(system, "EthernetInterfaces"), FIRMWARE, reading.link(system, "Storage"))
+        with ThreadPoolExecutor(self._at_once) as pool:
+            bios = pool.submit(self._found, system, deadline)
+            cards, firmware, storages = pool.map(lambda path: self._members(path, can_expand, deadline), wanted)
+            found = bios.result()
         cpus = reading.inside(system, "ProcessorSummary")
+        nics = [reading.nic(page) for page in cards]
+        disks = [reading.disk(page) for each in storages for page in self._pages(each.get("Drives"), deadline)]
         return NodeInventory(
-            found=self._found(system, deadline),
+            found=found,
             cpus=reading.number(cpus.get("LogicalProcessorCount")) or reading.number(cpus.get("Count")),
             memory_mib=int(float(reading.inside(system, "MemorySummary").get("TotalSystemMemoryGiB") or 0) * MIB_A_GIB),
-            disks=tuple(sorted(self._disks(system, deadline), key=lambda disk: disk.name)),
+            disks=tuple(sorted(disks, key=lambda disk: disk.name)),
             nics=tuple(sorted((nic for nic in nics if nic.mac), key=lambda nic: nic.name)),
             firmware={str(page.get("Name") or page.get("Id")): str(page.get("Version")) for page in firmware},
         )
@@ -73,20 +83,24 @@ class RedfishSession:
         path = reading.link(system, "Bios")
         return reading.found(system, self._get(path, deadline) if path else {})
 
-    def _disks(self, system: Page, deadline: Deadline) -> Iterator[Disk]:
-        for storage in self._members(reading.link(system, "Storage"), deadline):
-            for path in reading.links(storage, "Drives"):
-                yield reading.disk(self._get(path, deadline))
-
-    def _members(self, path: str | None, deadline: Deadline) -> list[Page]:
+    def _members(self, path: str | None, can_expand: bool, deadline: Deadline) -> list[Page]:
         """The pages of a collection; none when the BMC has no such collection."""
         if path is None:
             return []
         try:
-            collection = self._get(path, deadline)
+            collection = self._get(f"{path}{EXPAND}" if can_expand else path, deadline)
         except Gone:
             return []
-        return [self._get(member, deadline) for member in reading.links(collection)]
+        return self._pages(collection.get("Members"), deadline)
+
+    def _pages(self, entries: JSON, deadline: Deadline) -> list[Page]:
+        """The entries of a list as pages: some BMCs take $expand and answer with links all the same."""
+        pages = []
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and "@odata.id" in entry:
+                is_link = not entry.keys() - {"@odata.id", "@odata.etag"}
+                pages.append(self._get(entry["@odata.id"], deadline) if is_link else entry)
+        return pages
 
     def _get(self, path: str, deadline: Deadline) -> Page:
         return self._connection.get(path, deadline)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from stacksmith.model.found import Resources
 from stacksmith.model.realised import Server, Volume
 from stacksmith.placement import Claim
 from stacksmith.planner.planfile import write_plan
-from stacksmith.providers.memory.fault import Crash, Effect, Fault
+from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 from stacksmith.providers.memory.world import World
 from stacksmith.state.store import open_store
 from tests.cli.conftest import STACK, Cli
@@ -236,3 +237,43 @@ def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path
     assert all("claim-lost" in err and "MEMORY_MB" in err for (_, err), status in ended if status == 5)
     assert sum(item.kind == "server" for item in live.objects("hv1")) == 3
     assert held(narrow) == there(live)
+
+
+def points_of(run: Callable[[], object], live: World) -> int:
+    """How many points the calls of a run's steps reach."""
+    seen = list[str]()
+    live.hooks.append(lambda call, point: seen.append(point) if is_step(call) else None)
+    run()
+    live.hooks.clear()
+    return len(seen)
+
+
+def is_step(call: Call) -> bool:
+    """True for what a step calls, on a thread of the run."""
+    return call.operation in ("read", "create", "update", "delete")
+
+
+@pytest.mark.parametrize("command", ["apply", "destroy"])
+def test_killed_at_any_point_and_run_again_ends_with_the_claims_of_what_is_there(
+    cli: Cli, narrow: Path, live: World, command: str
+) -> None:
+    destroy = ("destroy", "blog", "--yes", "--parallel", "1")
+    apply = ("apply", "blog", "--yes", "--parallel", "1")
+    arguments, before = (apply, destroy) if command == "apply" else (destroy, apply)
+    cli(*before)
+    total = points_of(lambda: cli(*arguments), live)
+    for at in range(total):
+        cli(*before)
+        count = iter(range(total))
+
+        def crash(call: Call, point: str, at: int = at, count: Iterator[int] = count) -> None:
+            if is_step(call) and next(count, None) == at:
+                raise Crash
+
+        live.hooks.append(crash)
+        with pytest.raises(Crash):
+            cli(*arguments)
+        live.hooks.clear()
+        assert cli(*arguments).status == 0, at
+        assert held(narrow) == there(live), at
+        assert len(held(narrow)) == (2 if command == "apply" else 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stacksmith.engine import session
 from tests.e2e.kit import Site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
@@ -60,10 +61,13 @@ def converges(site: Site, clean: Counter[tuple[str, str]], whole: Counter[tuple[
     time.sleep(SETTLE_SECONDS)
     site.apply()
     assert live(site) == whole, what
-    left = [(s.id, s.reason, [(c.path, c.found, c.wanted) for c in s.changes]) for s in site.plan().steps]
+    plan = site.plan()
+    left = [(s.id, s.reason, [(c.path, c.found, c.wanted) for c in s.changes]) for s in plan.steps]
     assert left == [], what
+    assert plan.claims.there == (), what
     site.destroy()
     assert live(site) == clean, what
+    assert session.claims(site.options()) == (), what
 
 
 def test_killed_at_each_journal_write_then_run_again_ends_the_same(demo: Site) -> None:

@@ -1,11 +1,12 @@
 """Whether a plan may have been made from these files: a saved one comes from outside, where it can be edited."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from stacksmith.address import identity
 from stacksmith.diagnostics import Diagnostic, error
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
+from stacksmith.planner.ledger import CLAIMED_KINDS
 from stacksmith.planner.plan import Operation, Plan, Step
 
 GENERATIONS = 10  # how often a resource is looked for as replaced
@@ -18,11 +19,12 @@ def strange(stack: Stack, planned: Plan, records: Sequence[Record]) -> list[Diag
     if mine != theirs:
         cause = f"it is of stack {'/'.join(theirs)}, the files are of {'/'.join(mine)}"
         return [error("plan-file", f"cannot apply the plan: {cause}", hint="name its own files: --stack, --fleet")]
+    claimed = {claim.uuid for claim in planned.claims.wanted}
     protected = {r.address for r in records if r.policy.protect and r.address.kind in UNMARKED}
     return [
         error("plan-file", f"cannot apply the plan: {step.id}: {cause}", hint="plan again", address=step.address)
         for step in planned.steps
-        for cause in _strange(stack, step)
+        for cause in (*_strange(stack, step), *_unclaimed(step, claimed))
         if cause
     ] + [
         error("plan-file", f"cannot apply the plan: {step.id}: it is protected", address=step.address)
@@ -43,3 +45,9 @@ def _strange(stack: Stack, step: Step) -> Iterator[str]:
         ids = (str(identity(stack.fleet.fleet, stack.name, step.address, n)) for n in range(GENERATIONS))
         if step.uuid not in ids:
             yield f"{step.uuid!r} is not its identity"
+
+
+def _unclaimed(step: Step, claimed: Container[str]) -> Iterator[str]:
+    """A server or volume without a claim would take room that may be another stack's."""
+    if step.operation is Operation.CREATE and step.address.kind in CLAIMED_KINDS and step.uuid not in claimed:
+        yield "no room is claimed for it"

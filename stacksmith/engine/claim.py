@@ -4,17 +4,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.report import Outcome, Report
 from stacksmith.model.stack import Stack
 from stacksmith.placement import Claim, Consumer, Provider, Reason, Refused, claim_faults
 from stacksmith.planner.claim import PlannedClaim, Room
-from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.ledger import CLAIMED_KINDS, Ledger, Sight, make_claims
+from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.state.claim import Check
 from stacksmith.state.store import Store
+
+_MAKES = (Operation.CREATE, Operation.UPDATE)
 
 
 def claim_rooms(plan: Plan, store: Store) -> Mapping[str, Consumer]:
@@ -42,9 +43,12 @@ def settle(plan: Plan, report: Report, before: Mapping[str, Consumer], store: St
     """Gives back what was claimed for steps that were not started. What it cannot write the next plan puts right."""
     if report.stopped and report.signal is None:
         return  # the lease is lost, or the store
-    undone = {r.address for r in report.results if r.outcome is Outcome.SKIPPED and r.operation != Operation.DELETE}
-    ended = {r.address for r in report.results if r.outcome is Outcome.DONE and r.operation == Operation.DELETE}
-    back = [_back(each, before, ended) for each in plan.claims.wanted if Address.parse(each.name) in undone]
+    undone = {result.step for result in report.results if result.outcome is Outcome.SKIPPED}
+    back = [
+        _back(step, before, f"{Operation.DELETE} {step.address}" in undone)
+        for step in plan.steps
+        if step.id in undone and step.address.kind in CLAIMED_KINDS and step.operation in _MAKES
+    ]
     with suppress(Faults, Refused):
         if back:
             _written(plan.stack, back, {c.uuid: c for c in store.claims(plan.stack)}, store)
@@ -63,11 +67,12 @@ def give_up(stack: str, consumers: Iterable[Consumer], store: Store) -> None:
     _written(stack, [PlannedClaim(uuid, each.name) for uuid, each in gone.items()], gone, store)
 
 
-def _back(claim: PlannedClaim, before: Mapping[str, Consumer], ended: set[Address]) -> PlannedClaim:
-    held = before.get(claim.uuid)
-    if held is None or Address.parse(claim.name) in ended:
-        return PlannedClaim(claim.uuid, claim.name)
-    return PlannedClaim(claim.uuid, claim.name, held.allocations)
+def _back(step: Step, before: Mapping[str, Consumer], is_kept: bool) -> PlannedClaim:
+    """What a step that was not started leaves: nothing for what is not there, else what was held before.
+    ``is_kept``: the other half of the replacement was not started either."""
+    held, name = before.get(step.uuid), str(step.address)
+    is_there = step.operation is Operation.UPDATE or step.partial or (step.replaces and is_kept)
+    return PlannedClaim(step.uuid, name, held.allocations if is_there and held is not None else {})
 
 
 def _written(

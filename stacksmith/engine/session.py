@@ -191,10 +191,10 @@ def forget(options: Options, address: Address) -> bool:
 
 
 def rebuild(options: Options) -> tuple[Record, ...]:
-    """Writes the records anew from the marks and names on the hosts, and returns them. Records of objects on hosts
-    that cannot be read stay. Raises: Faults."""
+    """Writes the records and claims anew from what is on the hosts, and returns the records. Those of objects on hosts
+    that cannot be read stay. Raises: Faults; Locked when a run of the stack is at work."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=False) as store:
+    with opened(stack, options.environment, read_only=False) as store, _alone(store, stack.name, "state rebuild"):
         before = store.records(stack.name)
         with _read_hosts(stack, before) as read:
             snapshot = read.snapshot
@@ -212,10 +212,9 @@ def rebuild(options: Options) -> tuple[Record, ...]:
 def correct_claims(options: Options, planned: Planned) -> None:
     """Makes the stack's claims as things are on the hosts, for a plan without steps. Raises: Faults; Locked."""
     if planned.plan.claims.there:
-        holder = this_process(uuid.uuid4().hex[:12], "apply")
         with (
             opened(planned.stack, options.environment, read_only=False) as store,
-            held(store, planned.stack.name, holder, lambda event: None, lambda cause: None),
+            _alone(store, planned.stack.name, "apply"),
         ):
             claim_rooms(planned.plan, store)
 
@@ -231,14 +230,18 @@ def release(options: Options, owner: str, address: str | None = None) -> int:
     """Drops the claims of any stack of the store, or of one of its resources; how many there were. Hosts and records
     are left alone. Raises: Faults; Locked when a run of that stack is at work."""
     stack, _ = _loaded(options)
-    holder = this_process(uuid.uuid4().hex[:12], "state release")
-    with (
-        opened(stack, options.environment, read_only=False) as store,
-        held(store, owner, holder, lambda event: None, lambda cause: None),
-    ):
+    with opened(stack, options.environment, read_only=False) as store, _alone(store, owner, "state release"):
         gone = [each for each in store.claims(owner) if address in (None, each.name)]
         give_up(owner, gone, store)
         return len(gone)
+
+
+@contextmanager
+def _alone(store: Store, stack: str, command: str) -> Iterator[None]:
+    """Holds a stack's lease, so that no run is at work meanwhile. Raises: Locked when one is."""
+    holder = this_process(uuid.uuid4().hex[:12], command)
+    with held(store, stack, holder, lambda event: None, lambda cause: None):
+        yield
 
 
 def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:

@@ -146,13 +146,10 @@ def make_claims(ledger: Ledger, states: Iterable[HostState], sight: Sight) -> Cl
 
 def _of_steps(ledger: Ledger, sight: Sight) -> tuple[list[PlannedClaim], list[PlannedClaim]]:
     there, wanted = [], []
-    sizes = {
-        s.address: spec_amounts(s.wanted, ledger.apart(s.host)) for s in sight.steps if s.operation is Operation.CREATE
-    }
     for step in sight.steps:
         if step.address.kind not in CLAIMED_KINDS or step.operation not in (Operation.CREATE, Operation.UPDATE):
             continue
-        after: Allocations = {step.host: _needs(step, sight.requests.get(step.address), sizes, ledger)}
+        after: Allocations = {step.host: _needs(step, sight.requests.get(step.address), ledger)}
         found = sight.found.get(step.address)
         if found is not None and not found.partial:
             before = {found.host: ledger.amounts(found.host, found)}
@@ -165,13 +162,12 @@ def _of_steps(ledger: Ledger, sight: Sight) -> tuple[list[PlannedClaim], list[Pl
     return there, wanted
 
 
-def _needs(step: Step, request: Request | None, sizes: Mapping[Address, Amounts], ledger: Ledger) -> dict[str, int]:
+def _needs(step: Step, request: Request | None, ledger: Ledger) -> dict[str, int]:
     """What placement gave a server or volume: a server's request has its new volumes in it, which claim their own."""
-    if request is None:
-        return spec_amounts(step.wanted, ledger.apart(step.host))
-    needs = {name: request.amounts.get(name, 0) for name in CLASSES}
-    volumes = (sizes.get(a, {}) for a in step.depends_on if a.kind == "volume")
-    needs["DISK_GB"] = max(0, needs["DISK_GB"] - sum(size.get("DISK_GB", 0) for size in volumes))
+    needs = spec_amounts(step.wanted, ledger.apart(step.host))
+    if request is not None and isinstance(step.wanted, Server):
+        asked, local = request.amounts, needs.get("DISK_GB", 0)
+        needs = {name: asked.get(name, 0) for name in CLASSES} | {"DISK_GB": min(local, asked.get("DISK_GB", 0))}
     return {name: amount for name, amount in needs.items() if amount}
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from stacksmith.engine import session
 from stacksmith.model.found import Resources
 from stacksmith.model.realised import Server, Volume
 from stacksmith.placement import Claim
-from stacksmith.planner.planfile import write_plan
+from stacksmith.planner.claim import Claims
+from stacksmith.planner.planfile import read_plan, write_plan
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 from stacksmith.providers.memory.world import World
+from stacksmith.state.process import this_process
 from stacksmith.state.store import open_store
 from tests.cli.conftest import STACK, Cli
 
@@ -165,9 +168,9 @@ def test_resize_claims_the_larger_and_ends_with_what_is_there(cli: Cli, narrow: 
 def test_replacement_keeps_its_room_while_it_is_gone(applied: Cli, project: Path, live: World) -> None:
     before = held(project)
     live.faults.append(Fault(Effect.CRASH, operation="create", kind="server"))
-    replace = ("apply", "--yes", "--replace", "server.web[0]", "--allow", "data-loss")
+    again = ("apply", "--yes", "--replace", "server.web[0]", "--allow", "data-loss")
     with pytest.raises(Crash):
-        applied(*replace)
+        applied(*again)
     assert "shop server.web[0]" not in there(live)
     assert held(project) == before
     assert applied("apply", "--yes").status == 0
@@ -237,6 +240,26 @@ def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path
     assert all("claim-lost" in err and "MEMORY_MB" in err for (_, err), status in ended if status == 5)
     assert sum(item.kind == "server" for item in live.objects("hv1")) == 3
     assert held(narrow) == there(live)
+
+
+def test_claims_are_not_rebuilt_or_released_while_a_run_is_at_work(applied: Cli, project: Path) -> None:
+    store = open_store("sqlite:///.stacksmith/lab.db", project)
+    store.acquire("shop", this_process("r9", "apply"), 60)
+    try:
+        assert applied("state", "rebuild").status == 6
+        assert applied("state", "release", "shop").status == 6
+    finally:
+        store.release("shop", "r9")
+        store.close()
+    assert len(held(project)) == 3
+
+
+def test_saved_plan_without_its_claims_is_refused(cli: Cli, project: Path, live: World) -> None:
+    assert cli("plan", "--out", "saved.plan").status == 0
+    write_plan(replace(read_plan(project / "saved.plan"), claims=Claims()), project / "saved.plan")
+    result = cli("apply", "saved.plan")
+    assert result.status == 1 and "create server.web[0]: no room is claimed for it" in result.err
+    assert live.writes == []
 
 
 def points_of(run: Callable[[], object], live: World) -> int:

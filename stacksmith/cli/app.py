@@ -21,6 +21,7 @@ from stacksmith.cli.command import (
     output,
     placement,
     plan,
+    rebalance,
     schema,
     show,
     state,
@@ -43,6 +44,7 @@ app.command("validate")(takes_stack(validate.command))
 app.command("plan")(takes_stack(plan.command))
 app.command("apply")(takes_stack(apply.command))
 app.command("destroy")(takes_stack(destroy.command))
+app.command("rebalance")(takes_stack(rebalance.command))
 app.command("drift")(takes_stack(drift.command))
 app.command("show")(takes_stack(show.command))
 app.command("graph")(takes_stack(graph.command))

@@ -38,6 +38,8 @@ def _strange(stack: Stack, step: Step) -> Iterator[str]:
         return
     if step.host not in stack.fleet.hosts:
         yield f"the fleet has no host {step.host!r}"
+    if (step.operation is Operation.MIGRATE) != (step.source in stack.fleet.hosts):
+        yield f"it comes from {step.source!r}"
     if step.id != f"{step.operation} {step.address}":
         yield f"its address is {step.address}"
     # A marked object that leaves is checked by its mark, and may have been given another identity by hand.

@@ -54,7 +54,7 @@ def _explained(step: Step, found: Found, begun: Begun) -> bool:
     match step.operation:
         case Operation.CREATE:
             return step.address.kind in SHARED_KINDS or (half and ours) or _as_wanted(step, found)
-        case Operation.UPDATE:
+        case Operation.UPDATE | Operation.MIGRATE:
             return ours and _as_wanted(step, found)
         case Operation.DELETE:
             made_by_us = (Operation.CREATE.value, step.address, step.uuid) in begun

@@ -32,8 +32,9 @@ from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.build import server_nics
 from stacksmith.planner.drive import drive_digest, drive_files
-from stacksmith.planner.make import PlanOptions, make_plan
+from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.rebalance import Scene, drain, keep_rules
 from stacksmith.providers.base import Contents, Deadline, Session, Stale
 from stacksmith.providers.registry import provider
 from stacksmith.state.lease import Patience, held
@@ -119,6 +120,19 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
             consumers = store.claims()
         made = _planned(stack, read.snapshot, records, options, consumers)
         yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
+
+
+def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
+    """The fewest migrations that empty ``hosts``; with none, that end what violates rules. Raises: Faults."""
+    stack, diagnostics = _loaded(options)
+    with opened(stack, options.environment, read_only=True) as store:
+        records = store.records(stack.name)
+    with _read_hosts(stack, records) as read:
+        with opened(stack, options.environment, read_only=True) as store:
+            consumers = store.claims()
+        scene = Scene(stack, read.snapshot, records, _rules(stack), consumers)
+        made = drain(scene, hosts) if hosts else keep_rules(scene)
+        return Planned(replace(made, provider=options.provider), read.snapshot, stack, diagnostics)
 
 
 def survey(options: Options) -> tuple[Stack, Snapshot]:
@@ -264,7 +278,9 @@ def _read_hosts(stack: Stack, records: tuple[Record, ...], read_only: bool = Tru
 @contextmanager
 def _open_hosts(stack: Stack, planned: Plan, already: Mapping[str, Session]) -> Iterator[Mapping[str, Session]]:
     """The hosts that the plan acts on, open for writing and not read: each step reads its own object."""
-    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET} - set(already)
+    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET}
+    acted_on |= {step.source for step in planned.steps if step.source}
+    acted_on -= set(already)
     hosts = {name: stack.fleet.hosts[name] for name in acted_on if name in stack.fleet.hosts}
     with observe(hosts, _opener(read_only=False), None) as opened:
         yield {**already, **opened.sessions}
@@ -329,6 +345,10 @@ def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
     return render
 
 
+def _rules(stack: Stack) -> Rules:
+    return lambda host: provider(stack.fleet.hosts[host].libvirt)
+
+
 def _planned(
     stack: Stack,
     snapshot: Snapshot,
@@ -340,7 +360,7 @@ def _planned(
         stack,
         snapshot,
         records,
-        lambda host: provider(stack.fleet.hosts[host].libvirt),
+        _rules(stack),
         PlanOptions(options.targets, options.excludes, options.replaces, options.destroy),
         consumers,
     )

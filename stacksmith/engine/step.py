@@ -23,6 +23,7 @@ from stacksmith.providers.base import (
     Contents,
     Driver,
     Gone,
+    Migrating,
     ProviderError,
     Refused,
     Target,
@@ -100,8 +101,10 @@ class _Action:
         self.found: Found | None = None
 
     def perform(self) -> StepResult | None:
-        driver = self._driver()
+        driver = self._driver(self.step.source or self.step.host)
         self._read(driver)
+        if self.found is None and self.step.source:  # a killed run may have brought it there
+            self._read(self._driver(self.step.host))
         check(self.step, self.found, (self.site.plan.fleet, self.site.plan.stack), self.site.begun)
         if self.site.halted.is_set():
             return self.job.result(Outcome.SKIPPED, because="interrupted")
@@ -113,17 +116,18 @@ class _Action:
         except Exception as fault:
             return self._ended_badly(driver, fault, was_there)
         if self.step.operation is Operation.DELETE:
-            kept = self.site.claimed.get(self.step.uuid) if self.step.replaces else None
+            stays = self.step.replaces or (self.step.address.kind == "server" and self.step.address.host)
+            kept = self.site.claimed.get(self.step.uuid) if stays else None
             return _ended_well(self.job, self.site, self.entry, remove=self.step.address, holds=kept)
         return _ended_well(self.job, self.site, self.entry, self._record(), holds=self._holds())
 
-    def _driver(self) -> Driver:
-        session = self.site.sessions.get(self.step.host)
+    def _driver(self, host: str) -> Driver:
+        session = self.site.sessions.get(host)
         if session is None:
-            raise Refused(f"host {self.step.host} is not open")
+            raise Refused(f"host {host} is not open")
         driver = session.drivers.get(self.step.address.kind)
         if driver is None:
-            raise Refused(f"host {self.step.host} cannot have objects of kind {self.step.address.kind}")
+            raise Refused(f"host {host} cannot have objects of kind {self.step.address.kind}")
         return driver
 
     def _read(self, driver: Driver) -> None:
@@ -155,6 +159,11 @@ class _Action:
                 raise Gone("it no longer exists")
             case Operation.UPDATE:
                 self.found = driver.update(target, self._contents(), deadline)
+            case Operation.MIGRATE:
+                if not isinstance(driver, Migrating):
+                    raise Refused(f"{self.step.address} cannot leave {self.step.source}: its provider cannot migrate")
+                destination = self._driver(self.step.host)
+                self.found = driver.migrate(target, destination, self._contents(), deadline)
             case _:
                 driver.delete(target, deadline)
 

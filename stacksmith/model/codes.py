@@ -70,6 +70,7 @@ CODES: Final[dict[str, str]] = {
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",
+    "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",
     "not-possible": "The provider of the chosen host cannot make what is asked.",
     "circular-steps": "Steps wait for each other: servers exchange their volumes in one apply.",
     "plan-file": "A saved plan is damaged, or of another version.",

@@ -67,6 +67,11 @@ class Report:
         return self.count("delete")
 
     @property
+    def migrated(self) -> int:
+        """Servers brought to another host."""
+        return self.count("migrate")
+
+    @property
     def kept(self) -> int:
         """Resources dropped from the store whose objects were left alone."""
         return self.count("forget")

@@ -10,7 +10,7 @@ from stacksmith.model.realised import Realised, Server
 from stacksmith.model.record import Record
 from stacksmith.planner.plan import Operation, Step
 
-_MAKES = (Operation.CREATE, Operation.UPDATE)
+_MAKES = (Operation.CREATE, Operation.UPDATE, Operation.MIGRATE)
 
 
 def connect(
@@ -74,7 +74,7 @@ def _users(
     """For each object, the steps that end another object's use of it: that other's delete, or its update."""
     users: dict[Address, list[str]] = defaultdict(list)
     for step in steps:
-        if step.operation not in (Operation.DELETE, Operation.UPDATE):
+        if step.operation not in (Operation.DELETE, Operation.UPDATE, Operation.MIGRATE):
             continue
         record, live = records.get(step.address), found.get(step.address)
         # Only a delete gives up what depends_on named: an update would make a cycle with a create it waits for.
@@ -85,7 +85,7 @@ def _users(
         for address in used:
             users[address].append(step.id)
         if step.address.kind in ("server", "volume"):
-            users[Address("image", "*", host=step.host)].append(step.id)
+            users[Address("image", "*", host=step.source or step.host)].append(step.id)
     for step in steps:
         if step.operation is Operation.DELETE and step.address.kind == "image":
             users[step.address] += users[Address("image", "*", host=step.host)]

@@ -17,6 +17,7 @@ from stacksmith.planner.plan import Operation, Step
 
 GIB = 2**30
 CLAIMED_KINDS = frozenset({"server", "volume"})
+_CLAIM = (Operation.CREATE, Operation.UPDATE, Operation.MIGRATE)
 _ID8 = 8  # digits of a uuid by which hosts know the volumes of other stacks
 
 
@@ -147,7 +148,7 @@ def make_claims(ledger: Ledger, states: Iterable[HostState], sight: Sight) -> Cl
 def _of_steps(ledger: Ledger, sight: Sight) -> tuple[list[PlannedClaim], list[PlannedClaim]]:
     there, wanted = [], []
     for step in sight.steps:
-        if step.address.kind not in CLAIMED_KINDS or step.operation not in (Operation.CREATE, Operation.UPDATE):
+        if step.address.kind not in CLAIMED_KINDS or step.operation not in _CLAIM:
             continue
         after: Allocations = {step.host: _needs(step, sight.requests.get(step.address), ledger)}
         found = sight.found.get(step.address)
@@ -219,7 +220,7 @@ def _orphans(ledger: Ledger, wanted: Container[str]) -> Iterator[PlannedClaim]:
 def _rooms(ledger: Ledger, states: Iterable[HostState], sight: Sight, covered: set[str]) -> Iterator[Room]:
     """The hosts on which steps make or change what is claimed."""
     makes = [s for s in sight.steps if s.address.kind in CLAIMED_KINDS]
-    hosts = {s.host for s in makes if s.operation in (Operation.CREATE, Operation.UPDATE)}
+    hosts = {host for s in makes if s.operation in _CLAIM for host in (s.host, s.source)}
     gone: dict[str, set[str]] = defaultdict(set)
     for step in makes:
         if step.operation is Operation.DELETE and not step.replaces:

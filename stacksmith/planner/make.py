@@ -33,12 +33,18 @@ Rules = Callable[[str], ProviderType]
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing."""
+    """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
+
+    ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
+    may not go to.
+    """
 
     targets: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     destroy: bool = False
+    moving: frozenset[Address] = frozenset()
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -71,10 +77,11 @@ def make_plan(
     wanted: dict[Address, Wanted] = {}
     placements: tuple[Placement, ...] = ()
     if not options.destroy:
-        wanted, placements = _wanted(stack, ledger, view, plan)
+        wanted, placements = _wanted(stack, ledger, view, plan, options)
     for address in sorted(wanted):
         _plan_wanted(wanted[address], view, rules, options, plan)
     _plan_unwanted(wanted, view, plan, destroy=options.destroy)
+    _plan_leftovers(wanted, view, plan)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     plan.refusals += overgrown(plan.steps, states)
@@ -102,14 +109,15 @@ def make_plan(
 
 
 def _wanted(
-    stack: Stack, ledger: Ledger, view: View, plan: _Draft
+    stack: Stack, ledger: Ledger, view: View, plan: _Draft, options: PlanOptions
 ) -> tuple[dict[Address, Wanted], tuple[Placement, ...]]:
     drafted = draft(stack, _devices(view))
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    leaving = [f for a, f in view.found.items() if a.kind == "server" and a not in blocks]
+    moving = {a: fixed.pop(a) for a in sorted(options.moving) if a in fixed}
+    leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
     held = _held(stack, blocks, view)
-    scheduled = schedule(stack, ledger, _without(drafted, held), fixed, leaving)
+    scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
     plan.requests = scheduled.requests
     plan.unknown += held
     for address, cause in scheduled.conflicts:
@@ -118,6 +126,15 @@ def _wanted(
     if failed:
         raise Faults([_no_valid_host(stack, p) for p in failed])
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled.placements
+
+
+def _without_hosts(stack: Stack, avoid: frozenset[str]) -> Stack:
+    """The stack on a fleet whose hosts to avoid take no servers."""
+    if not avoid:
+        return stack
+    told = {"state": "drain", "state_reason": "it is to be emptied"}
+    hosts = {n: h.model_copy(update=told) if n in avoid else h for n, h in stack.fleet.hosts.items()}
+    return replace(stack, fleet=stack.fleet.model_copy(update={"hosts": hosts}))
 
 
 def _held(stack: Stack, blocks: set[Address], view: View) -> list[Address]:
@@ -212,6 +229,12 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
+    if found.host != wanted.host and address in options.moving:
+        plan.steps.append(_migrate(wanted, found))
+        if changes:
+            causes = ", ".join(c.path for c in changes)
+            plan.refusals.append((f"{Operation.MIGRATE} {address}", f"it would change with its host: {causes}"))
+        return
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
     if address in view.twice:
@@ -228,7 +251,34 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     elif changes:
         plan.steps.append(_update(wanted, found, tuple(changes), worst))
     else:
-        plan.unchanged.append(Unchanged(address, found.host, None if address in view.records else _lost(wanted, found)))
+        record = view.records.get(address)
+        is_known = record is not None and record.host == found.host
+        plan.unchanged.append(Unchanged(address, found.host, None if is_known else _lost(wanted, found)))
+
+
+def _migrate(wanted: Wanted, found: Found) -> Step:
+    assert isinstance(found.spec, Server)
+    manner = "cold" if found.spec.power_state == "stopped" else "live"
+    return replace(
+        _create(wanted, found, f"{manner} migration from {found.host} to {wanted.host}, with its local disks"),
+        id=f"{Operation.MIGRATE} {wanted.address}",
+        operation=Operation.MIGRATE,
+        before=to_data(found.spec),
+        impact=Impact.MIGRATE,
+        partial=False,
+        wait_for=None,
+        source=found.host,
+    )
+
+
+def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:
+    """Deletes of parts whose object is whole elsewhere; a migrate to their host sees to them itself."""
+    for found in view.leftovers:
+        if found.address in wanted and wanted[found.address].host == found.host:
+            continue
+        address = replace(found.address, host=found.host)
+        reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"
+        plan.steps.append(replace(_delete(address, found.host, found, view, plan, reason), policy=Policy()))
 
 
 def _lost(wanted: Wanted, found: Found) -> Record:

@@ -18,11 +18,12 @@ FORMAT_VERSION = "1"
 
 
 class Operation(StrEnum):
-    """What a step does. ``forget`` drops the record and leaves the object."""
+    """What a step does. ``forget`` drops the record and leaves the object; ``migrate`` brings a server to a host."""
 
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
+    MIGRATE = "migrate"
     FORGET = "forget"
 
 
@@ -33,6 +34,7 @@ class Step:
     id: ``<operation> <address>``, unique in the plan. ``requires`` are ids of steps that must end well first.
     ``fingerprint`` is the object's as planned, None when it was absent: the step checks it just before it acts
     (rule 9). ``replaces`` is set on the delete and the create of a replacement. ``before`` is the found spec's data.
+    A migrate takes the object from ``source`` to ``host``.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Step:
     requires: tuple[str, ...] = ()
     depends_on: tuple[Address, ...] = ()  # resources this one is built on, for its record
     wait_for: WaitFor | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,18 @@ class Schedule:
 
 
 def schedule(
-    stack: Stack, ledger: Ledger, draft: Draft, fixed: Mapping[Address, str], leaving: Sequence[Found]
+    stack: Stack,
+    ledger: Ledger,
+    draft: Draft,
+    fixed: Mapping[Address, str],
+    leaving: Sequence[Found],
+    moving: Mapping[Address, str],
 ) -> Schedule:
     """Hosts for everything in ``draft``; ``fixed`` is what already exists (or is recorded) and stays.
 
-    ``leaving`` are servers and volumes that this plan deletes: their room counts as free. What the ledger's stacks
-    have claimed and do not use yet counts as used.
+    ``leaving`` are servers and volumes that this plan deletes or moves: their room counts as free. ``moving`` are
+    servers that may leave the host they are on, but not its zone, which their guests were told. What the ledger's
+    stacks have claimed and do not use yet counts as used.
     """
     result, snapshot = Schedule(dict(fixed)), ledger.snapshot
     users, wanted = draft.users(), demands(stack)
@@ -54,6 +60,7 @@ def schedule(
     anew = sorted(a for a, parts in known.items() if parts is None)
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [_with_hints(r, hints) for r in _server_requests(asking, draft, fixed, users, result)]
+    requests = [_in_zone(stack, request, moving.get(request.address)) for request in requests]
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
@@ -80,6 +87,12 @@ def _known_parts(
     read = {snap.host for snap in snapshot.hosts if snap.error is None}
     found = {f.address: f for snap in snapshot.hosts for f in snap.found if fixed.get(f.address) == f.host}
     return {a: kept_parts(wanted[a], found.get(a)) for a in wanted.keys() & fixed.keys() if fixed[a] in read}
+
+
+def _in_zone(stack: Stack, request: Request, host: str | None) -> Request:
+    if host is None or request.availability_zone is not None:
+        return request
+    return replace(request, availability_zone=stack.fleet.hosts[host].availability_zone)
 
 
 def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:

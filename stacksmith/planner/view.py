@@ -11,10 +11,14 @@ from stacksmith.model.record import Record
 
 @dataclass(slots=True)
 class View:
-    """The live side and the store's, by address. ``twice``: the hosts of what is on several."""
+    """The live side and the store's, by address. ``twice``: the hosts of what is on several.
+
+    ``leftovers`` are parts of what is whole on another host.
+    """
 
     found: dict[Address, Found] = field(default_factory=dict)
     twice: dict[Address, list[str]] = field(default_factory=dict)
+    leftovers: list[Found] = field(default_factory=list)
     records: dict[Address, Record] = field(default_factory=dict)
     unreachable: frozenset[str] = frozenset()
 
@@ -40,6 +44,11 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
     for host in snapshot.hosts:
         for found in host.found:
             if found.address in view.found:
+                there = view.found[found.address]
+                if there.partial != found.partial:  # what a move by hand, or a killed one, left
+                    view.leftovers.append(found if found.partial else there)
+                    view.found[found.address] = there if found.partial else found
+                    continue
                 view.twice.setdefault(found.address, [view.found[found.address].host]).append(found.host)
                 record = view.records.get(found.address)
                 if record is None or record.host != found.host:

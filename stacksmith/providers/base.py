@@ -7,7 +7,7 @@ engine adds address, retry and deadline. Every call ends by its deadline, a hung
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact
@@ -129,6 +129,18 @@ class Driver(Protocol):
 
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Removes the object and all its leftovers; nothing to remove is success. Raises: Refused when in use."""
+
+
+@runtime_checkable
+class Migrating(Protocol):
+    """A driver whose objects can go to another host of the same provider."""
+
+    def migrate(self, target: Target, destination: Driver, contents: Contents, deadline: Deadline) -> Found:
+        """Brings the object from this host to ``destination``'s, live when it runs, as it is, and gives it there.
+
+        Completes what a killed run left: at its end there is one object, and nothing of it here. When it fails, the
+        object is here as it was and nothing of it there. Raises: Refused, TimedOut, Transient, Gone.
+        """
 
 
 class Session(Protocol):

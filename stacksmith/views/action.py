@@ -16,6 +16,7 @@ class Action(StrEnum):
     UPDATE = "update"
     REPLACE = "replace"
     DELETE = "delete"
+    MIGRATE = "migrate"
     FORGET = "forget"
 
 
@@ -23,6 +24,7 @@ _ACTIONS = {
     Operation.CREATE: Action.CREATE,
     Operation.UPDATE: Action.UPDATE,
     Operation.DELETE: Action.DELETE,
+    Operation.MIGRATE: Action.MIGRATE,
     Operation.FORGET: Action.FORGET,
 }
 

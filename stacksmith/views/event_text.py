@@ -22,6 +22,7 @@ VERBS = {
     "create": ("Creating", "Creation"),
     "update": ("Modifying", "Modifications"),
     "delete": ("Destroying", "Destruction"),
+    "migrate": ("Migrating", "Migration"),
     "forget": ("Forgetting", "Forgetting"),
 }
 

@@ -17,7 +17,7 @@ class Graph:
     edges: tuple[tuple[str, str], ...]
 
 
-_FILL = {"create": "#d5f5d5", "update": "#fff3c4", "delete": "#f9d0d0", "forget": "#eeeeee"}
+_FILL = {"create": "#d5f5d5", "update": "#fff3c4", "delete": "#f9d0d0", "migrate": "#d5e5f9", "forget": "#eeeeee"}
 
 
 def plan_graph(plan: Plan) -> Graph:

@@ -95,4 +95,5 @@ def _sentence(report: Report, command: str, paint: Paint) -> str:
 
 def _resources(report: Report) -> str:
     forgotten = f", {report.kept} forgotten" if report.kept else ""
+    forgotten += f", {report.migrated} migrated" if report.migrated else ""
     return f"Resources: {report.added} added, {report.changed} changed, {report.destroyed} destroyed{forgotten}."

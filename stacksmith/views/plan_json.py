@@ -21,6 +21,7 @@ _ACTIONS = {
     Action.UPDATE: ["update"],
     Action.REPLACE: ["delete", "create"],
     Action.DELETE: ["delete"],
+    Action.MIGRATE: ["update"],
     Action.FORGET: ["forget"],
 }
 
@@ -198,6 +199,7 @@ def _step(step: Step) -> JSON:
         "operation": step.operation.value,
         "address": str(step.address),
         "host": step.host,
+        **({"source": step.source} if step.source else {}),
         "uuid": step.uuid,
         "reason": step.reason,
         "impact": step.impact.word,

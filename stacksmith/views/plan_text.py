@@ -16,12 +16,14 @@ _SYMBOLS = {
     Action.UPDATE: "~",
     Action.REPLACE: "-/+",
     Action.DELETE: "-",
+    Action.MIGRATE: "->",
     Action.FORGET: " ",
 }
 _LEGEND = {
     Action.CREATE: "  {} create",
     Action.UPDATE: "  {} update in-place",
     Action.DELETE: "  {} destroy",
+    Action.MIGRATE: " {} migrate to another host",
     Action.REPLACE: "{} destroy and then create replacement",
 }
 _HEADINGS = {
@@ -29,6 +31,7 @@ _HEADINGS = {
     Action.UPDATE: "will be updated in-place",
     Action.REPLACE: "must be replaced",
     Action.DELETE: "will be destroyed",
+    Action.MIGRATE: "will migrate",
     Action.FORGET: "will be kept (forgotten)",
 }
 
@@ -56,6 +59,7 @@ def summary(plan: Plan) -> str:
         return IN_SYNC
     count = plan.count
     forgotten = f", {count(Operation.FORGET)} to forget" if count(Operation.FORGET) else ""
+    forgotten += f", {count(Operation.MIGRATE)} to migrate" if count(Operation.MIGRATE) else ""
     return (
         f"Plan: {count(Operation.CREATE)} to add, {count(Operation.UPDATE)} to change, "
         f"{count(Operation.DELETE)} to destroy{forgotten}."
@@ -102,6 +106,8 @@ def _actions(plan: Plan, actions: list[ResourceAction], paint: Paint) -> Iterato
 
 def _where(action: ResourceAction) -> str:
     host = action.step.host
+    if action.step.source:
+        return f" (from {action.step.source} to {host}; {IMPACTS[action.impact]})"
     if action.removal is not None and action.removal.host != host:
         return f" (from {action.removal.host} to {host})"
     shown = action.action in (Action.UPDATE, Action.DELETE) and action.impact > Impact.NONE
@@ -110,7 +116,7 @@ def _where(action: ResourceAction) -> str:
 
 def _remarks(action: ResourceAction) -> Iterator[str]:
     step = action.step
-    if step.reason and action.action in (Action.REPLACE, Action.DELETE, Action.FORGET):
+    if step.reason and action.action in (Action.REPLACE, Action.DELETE, Action.MIGRATE, Action.FORGET):
         yield line(step.reason)
     if step.partial:
         yield "completes what an interrupted run left"

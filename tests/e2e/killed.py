@@ -1,4 +1,7 @@
-"""An apply that kills itself at the k-th write of its journal: ``python -m tests.e2e.killed K STACK FLEET``."""
+"""An apply that kills itself at the k-th write of its journal: ``python -m tests.e2e.killed K STACK FLEET [DRAINED]``.
+
+With the name of a host, what is applied is the plan that empties it.
+"""
 
 import os
 import signal
@@ -8,6 +11,7 @@ from typing import Any
 
 from stacksmith.engine import session
 from stacksmith.engine import store as store_of_stack
+from stacksmith.model.change import Impact
 
 
 class Killer:
@@ -33,14 +37,14 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(at: int, stack: Path, fleet: Path) -> int:
+def main(at: int, stack: Path, fleet: Path, *drained: str) -> int:
     options = session.Options(stack=stack, fleet=fleet)
-    made = session.plan(options).plan
+    made = session.rebalance(options, frozenset(drained)).plan if drained else session.plan(options).plan
     if at:
         real = store_of_stack.open_store
         store_of_stack.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]
-    return session.apply(options, made, lambda event: None, session.ApplyOptions()).exit_status
+    return session.apply(options, made, lambda event: None, session.ApplyOptions(allowed=Impact.MIGRATE)).exit_status
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]))

@@ -8,12 +8,13 @@ import libvirt
 
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import Server
-from stacksmith.providers.base import Contents, Deadline, Gone, Target
+from stacksmith.providers.base import Contents, Deadline, Driver, Gone, Refused, Target
 from stacksmith.providers.configdrive import iso
 from stacksmith.providers.libvirt import (
     domain_xml,
     found,
     mark_xml,
+    migrate,
     power,
     reading,
     server_disk,
@@ -82,6 +83,14 @@ class ServerDriver:
         """
         server_update.apply(self._host, target, contents, deadline)
         return self._must_read(target.mark, deadline)
+
+    def migrate(self, target: Target, destination: Driver, contents: Contents, deadline: Deadline) -> Found:
+        """Brings the server to the destination, live when it runs, with its local disks and config drive."""
+        if not isinstance(destination, ServerDriver):
+            raise Refused(f"{target.host} is not a libvirt host")
+        migrate.move(self._host, target, destination._host, _config_drive(target, contents), deadline)
+        destination._host.no_domain.begin(target.mark.uuid)
+        return destination._must_read(target.mark, deadline)
 
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Ends the guest at once, as Nova does, and removes its definition, disks and config drives. Volumes stay."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from stacksmith.providers.base import Gone, ProviderError, Refused, Stale, TimedOut, Transient
 
-WRITES = frozenset({"create", "update", "delete"})
+WRITES = frozenset({"create", "update", "delete", "migrate"})
 
 
 class Crash(BaseException):
@@ -17,7 +17,7 @@ class Crash(BaseException):
 class Call:
     """One call that a host received. ``kind`` and ``address`` are empty for open and observe.
 
-    operation: open, observe, read, create, update or delete.
+    operation: open, observe, read, create, update, delete or migrate.
     """
 
     host: str

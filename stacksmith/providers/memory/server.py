@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.model.change import Impact
-from stacksmith.model.found import Mark
+from stacksmith.model.found import Found, Mark
 from stacksmith.model.naming import network_name, server_name
 from stacksmith.model.realised import Disk, Network, Server
-from stacksmith.providers.base import Contents, Refused, Target
+from stacksmith.providers.base import Contents, Deadline, Driver, Gone, ProviderError, Refused, Target
 from stacksmith.providers.memory.driver import ObjectDriver
+from stacksmith.providers.memory.fault import Call
 from stacksmith.providers.memory.patch import in_order, patched
 from stacksmith.providers.memory.volume import has_image, volume_user
 from stacksmith.providers.memory.world import HostState, Object, Stage
@@ -86,6 +87,38 @@ class ServerDriver(ObjectDriver):
         boots = item.boots + (whole.power_state != "stopped")
         self.put(replace(marked, spec=whole, saved=None, boots=boots))
         yield "define"
+
+    def migrate(self, target: Target, destination: Driver, contents: Contents, deadline: Deadline) -> Found:
+        """Brings the server to the destination, another host of the same world, as it is."""
+        if not isinstance(destination, ServerDriver) or destination.world is not self.world:
+            raise Refused(f"{target.host} is not a host of this world")
+        call = self.begin("migrate", target.mark, deadline)
+        item, there = self._whole(self.host, target.mark), self._whole(destination.host, target.mark)
+        if item is None and there is None:
+            raise Gone(f"{target.mark.address} is neither on {self.host} nor on {destination.host}")
+        if item is not None:
+            with self.world.reading(destination.host) as state:
+                destination.check_free(state, target, destination.lookup(state, target.mark))
+            destination.put(replace(item, stage=Stage.PARTS))
+            self._reach_or_undo(call, deadline, destination, item)
+            with self.world.changing(self.host) as state:
+                state.remove("server", item.name)
+            destination.put(item)
+        self.world.reach(call, "end", deadline)
+        return destination._now(target.mark)
+
+    def _whole(self, host: str, mark: Mark) -> Object | None:
+        with self.world.reading(host) as state:
+            item = self.lookup(state, mark)
+        return item if item is not None and item.stage is not Stage.PARTS else None
+
+    def _reach_or_undo(self, call: Call, deadline: Deadline, destination: "ServerDriver", item: Object) -> None:
+        try:
+            self.world.reach(call, "disks", deadline)
+        except ProviderError:
+            with self.world.changing(destination.host) as state:
+                state.remove("server", item.name)
+            raise
 
     def unmake(self, item: Object) -> Iterator[str]:
         """Stops, undefines, deletes the local disks."""

@@ -1,0 +1,280 @@
+"""A server brought to another host: live when it runs, else cold, in both with its local disks.
+
+The client is in the middle of a live migration: when it dies, libvirt ends the copy on the destination and the guest
+goes on where it was. The copy of a cold one is defined only when all of its disks are whole.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
+from typing import Any
+
+import libvirt
+
+from stacksmith.model.found import Mark
+from stacksmith.model.naming import local_disk_name
+from stacksmith.model.realised import Disk, Server
+from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Target, TimedOut
+from stacksmith.providers.libvirt import power, server_disk, storage
+from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.host import LibvirtHost
+from stacksmith.providers.libvirt.ownership import owned_domain
+
+ABORT_SECONDS = 6.0  # what is left of the time limit when a live migration is broken off, to undo it in
+SETTLE_SECONDS = 5.0  # what libvirt takes to end what a killed client had begun
+POLL_SECONDS = 0.3
+BLOCK_BYTES = 1 << 20
+
+_LIVE = (
+    libvirt.VIR_MIGRATE_LIVE
+    | libvirt.VIR_MIGRATE_PERSIST_DEST
+    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+    | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+)
+
+
+def move(
+    source: LibvirtHost, target: Target, destination: LibvirtHost, drive: tuple[str, bytes] | None, deadline: Deadline
+) -> None:
+    """Leaves one copy, on ``destination``. A fault leaves it on ``source``, and no file of it on ``destination``.
+
+    Raises: Refused, TimedOut, Transient, Gone.
+    """
+    mark = target.mark
+    if source.call(partial(_is_there, mark), deadline):
+        _settle(source, destination, mark, deadline)
+    if source.call(partial(_is_there, mark), deadline):
+        if destination.call(partial(_is_there, mark), deadline):
+            raise Refused(f"{mark.address} is defined on {source.name} and on {destination.name}", "host")
+        _move_whole(source, target, destination, drive, deadline)
+    elif not destination.call(partial(_is_there, mark), deadline):
+        raise Gone(f"{mark.address} is neither on {source.name} nor on {destination.name}")
+    source.call(partial(server_disk.remove_files, source, mark), deadline)
+    assert isinstance(target.wanted, Server)
+    destination.call(partial(_set_autostart, mark, target.wanted.autostart), deadline)
+
+
+def _set_autostart(mark: Mark, wanted: bool, link: Link) -> None:
+    """libvirt does not bring it along."""
+    power.must_find(link, mark).setAutostart(int(wanted))
+
+
+def _is_there(mark: Mark, link: Link) -> bool:
+    return owned_domain(link, mark) is not None
+
+
+def _state(mark: Mark, link: Link) -> int | None:
+    domain = owned_domain(link, mark)
+    return None if domain is None else int(domain.state()[0])
+
+
+def _settle(source: LibvirtHost, destination: LibvirtHost, mark: Mark, deadline: Deadline) -> None:
+    """Ends what a killed run left on both hosts: the copy that runs is the server, else the one on ``source``."""
+    until = Deadline(deadline.clock() + min(SETTLE_SECONDS, deadline.seconds), deadline.clock)
+    while until.seconds and source.call(partial(_has_job, mark), deadline):
+        time.sleep(POLL_SECONDS)
+    here, there = (host.call(partial(_state, mark), deadline) for host in (source, destination))
+    if there is None or here is None:
+        if here == libvirt.VIR_DOMAIN_PAUSED:
+            source.call(partial(_resume_abandoned, mark), deadline)
+        return
+    whole = there == libvirt.VIR_DOMAIN_RUNNING and here != libvirt.VIR_DOMAIN_RUNNING
+    both_off = here == there == libvirt.VIR_DOMAIN_SHUTOFF  # defined last, when its disks were whole
+    loser = source if whole or both_off else destination
+    loser.call(partial(_drop, mark), deadline)
+    if loser is destination and here == libvirt.VIR_DOMAIN_PAUSED:
+        source.call(partial(_resume_abandoned, mark), deadline)
+
+
+def _has_job(mark: Mark, link: Link) -> bool:
+    domain = owned_domain(link, mark)
+    return domain is not None and bool(domain.isActive()) and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+
+
+def _resume_abandoned(mark: Mark, link: Link) -> None:
+    """A guest that a migration paused for its last moment, and that never ran elsewhere."""
+    domain = power.must_find(link, mark)
+    if domain.state()[1] in {libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED}:
+        domain.resume()
+
+
+def _drop(mark: Mark, link: Link) -> None:
+    domain = owned_domain(link, mark)
+    if domain is None:
+        return
+    if domain.isActive():
+        power.destroy(domain)
+    if domain.isPersistent():
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+
+
+def _move_whole(
+    source: LibvirtHost, target: Target, destination: LibvirtHost, drive: tuple[str, bytes] | None, deadline: Deadline
+) -> None:
+    mark, spec = target.mark, target.wanted
+    assert isinstance(spec, Server)
+    _check(source, spec, destination, deadline)
+    try:
+        destination.call(partial(server_disk.remove_files, destination, mark), deadline)
+        disks = destination.call(partial(_prepare, destination, mark, spec, drive, deadline), deadline)
+        if source.call(partial(power.is_active, mark), deadline):
+            _live(source, target, destination, bool(disks), deadline)
+        else:
+            source.call(partial(_cold, source, target, destination, disks, deadline), deadline)
+    except BaseException as fault:
+        _undo(destination, mark, fault)
+        raise
+
+
+def _check(source: LibvirtHost, spec: Server, destination: LibvirtHost, deadline: Deadline) -> None:
+    """Raises: Refused for what cannot be brought along."""
+    if any(d.source == "volume" for d in spec.disks):
+        raise Refused("its volumes stay where they are", "disks", "detach them first")
+    if spec.firmware != "bios" and spec.power_state == "stopped":
+        raise Refused("the variables of its firmware cannot be copied while it is off", "firmware", "start it first")
+    folders = [h.call(partial(_folder, h), deadline) for h in (source, destination)]
+    if folders[0] != folders[1]:
+        raise Refused(f"its disks are in {folders[0]}, on {destination.name} they would be in {folders[1]}", "disks")
+
+
+def _folder(host: LibvirtHost, link: Link) -> str:
+    host.storage.ensure(link, host.storage.default)
+    return host.storage.directory(link, host.storage.default)
+
+
+def _prepare(
+    host: LibvirtHost, mark: Mark, spec: Server, drive: tuple[str, bytes] | None, deadline: Deadline, link: Link
+) -> list[Disk]:
+    """Makes the files on the destination, still empty but for the config drive; gives the disks to fill."""
+    if drive is not None:
+        server_disk.put_config_drive(host, mark, drive, deadline, link)
+    disks = [d for d in spec.disks if d.device_type != "cdrom"]
+    for disk in disks:
+        server_disk.ensure_disk(host, mark, disk, link)
+    return disks
+
+
+def _live(source: LibvirtHost, target: Target, destination: LibvirtHost, has_disks: bool, deadline: Deadline) -> None:
+    """Migrates; breaks it off when the time limit, or the end of the run, is near."""
+    flags = _LIVE | (libvirt.VIR_MIGRATE_NON_SHARED_INC if has_disks else 0)
+    flags |= 0 if has_disks else libvirt.VIR_MIGRATE_UNSAFE  # nothing is written but by the guest's own memory
+    with ThreadPoolExecutor(1) as threads:
+        work = partial(_migrate, target.mark, destination.connections.uri, flags)
+        running = threads.submit(source.call, work, deadline)
+        is_broken_off = _watch(source, target, running, deadline)
+        try:
+            running.result()
+        except ProviderError as fault:
+            if is_broken_off:
+                raise TimedOut("it was broken off: the time limit was near, or the run is to end") from fault
+            raise
+
+
+def _migrate(mark: Mark, uri: str, flags: int, link: Link) -> None:
+    """One call on both hosts: a connection of this thread's own goes to the destination."""
+    domain = power.must_find(link, mark)
+    other = libvirt.open(uri)
+    try:
+        other.setKeepAlive(2, 3)
+        domain.migrate3(other, {}, flags)
+    finally:
+        other.close()
+
+
+def _watch(source: LibvirtHost, target: Target, running: "Future[Any]", deadline: Deadline) -> bool:
+    """Tells how far it is until it ends; True when it was broken off."""
+    is_broken_off = False
+    while True:
+        try:
+            running.result(POLL_SECONDS)
+        except FutureTimeout:
+            if not running.done():
+                is_broken_off = _look(source, target, deadline) or is_broken_off
+                continue
+        except ProviderError:
+            return is_broken_off
+        return is_broken_off
+
+
+def _look(source: LibvirtHost, target: Target, deadline: Deadline) -> bool:
+    """Notes the progress; breaks the migration off when it must end, and then gives True."""
+    try:
+        if deadline.seconds <= ABORT_SECONDS:
+            source.call(partial(_abort, target.mark), deadline)
+            return True
+        sent, total = source.call(partial(_progress, target.mark), deadline)
+    except ProviderError:
+        return False  # it ended in this moment
+    if total:
+        target.progress(f"{sent >> 20} of {total >> 20} MiB")
+    return False
+
+
+def _abort(mark: Mark, link: Link) -> None:
+    power.must_find(link, mark).abortJob()
+
+
+def _progress(mark: Mark, link: Link) -> tuple[int, int]:
+    info = power.must_find(link, mark).jobInfo()
+    return int(info[4]), int(info[3])
+
+
+def _cold(
+    source: LibvirtHost, target: Target, destination: LibvirtHost, disks: list[Disk], deadline: Deadline, link: Link
+) -> None:
+    """Copies the disks, then the definition, then removes the one here. In the thread of a connection to the source."""
+    mark = target.mark
+    domain = power.must_find(link, mark)
+    if domain.hasManagedSaveImage() or domain.snapshotNum():
+        raise Refused("its saved memory and snapshots cannot be copied", hint="start it, or remove them first")
+    xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+    other = Link(libvirt.open(destination.connections.uri))
+    try:
+        for disk in disks:
+            name = local_disk_name(mark.stack, mark.address, mark.uuid, disk.device)
+            pools = [h.storage.ensure(at, h.storage.default) for h, at in ((source, link), (destination, other))]
+            volumes = [pool.storageVolLookupByName(name) for pool in pools]
+            _copy(link, volumes[0], other, volumes[1], deadline, partial(_told, target, disk.device))
+        other.connect.defineXMLFlags(xml, 0)
+    finally:
+        other.pools.clear()
+        other.connect.close()
+    domain.undefine()
+
+
+def _told(target: Target, device: str, sent: int, total: int) -> None:
+    target.progress(f"{device}: {sent >> 20} of {total >> 20} MiB")
+
+
+def _copy(
+    link: Link, volume: Any, other: Link, copy: Any, deadline: Deadline, told: Callable[[int, int], None]
+) -> None:
+    """Streams a file's bytes from one host to the other. Raises: TimedOut."""
+    total, sent = storage.facts(volume).physical_bytes, 0
+    down, up = link.connect.newStream(0), other.connect.newStream(0)
+    volume.download(down, 0, total, 0)
+    copy.upload(up, 0, total, 0)
+    while data := down.recv(BLOCK_BYTES):
+        if not deadline.seconds:
+            down.abort()
+            up.abort()
+            raise TimedOut("the copy of its disks did not end in the time limit")
+        rest = data
+        while rest:
+            rest = rest[up.send(rest) :]
+        sent += len(data)
+        told(sent, total)
+    down.finish()
+    up.finish()
+
+
+def _undo(destination: LibvirtHost, mark: Mark, fault: BaseException) -> None:
+    """Removes the files made on the destination, unless the server came to be there after all."""
+    deadline = Deadline(destination.clock() + ABORT_SECONDS, destination.clock)
+    try:
+        if not destination.call(partial(_is_there, mark), deadline):
+            destination.call(partial(server_disk.remove_files, destination, mark), deadline)
+    except ProviderError as second:  # what failed first matters; the next run removes them
+        fault.add_note(f"{destination.name}: {second}")

@@ -1,0 +1,237 @@
+"""Which servers migrate, and why, on hosts that are data."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Faults
+from stacksmith.engine import session
+from stacksmith.engine.allow import NotAllowed
+from stacksmith.model.change import Impact
+from stacksmith.planner.plan import Operation, Plan
+from stacksmith.providers.memory.fault import Crash, Effect, Fault
+from stacksmith.providers.memory.provider import forget, world
+from stacksmith.providers.memory.world import Stage, World
+from stacksmith.views.plan_text import plan_text
+
+FLEET = """
+fleet: f
+hosts:
+  hv1: {{libvirt: "{uri}?vcpus=4&memory_mib=4096&disk_gib=40"}}
+  hv2: {{libvirt: "{uri}?vcpus=4&memory_mib=4096&disk_gib=40"}}
+  hv3: {{libvirt: "{uri}?vcpus=4&memory_mib=4096&disk_gib=40"}}
+"""
+STACK = """
+stack: shop
+fleet: fleet.yaml
+flavors:
+  small: {vcpus: 1, ram: 512, disk: 1}
+images:
+  base: {source: base.img, format: raw}
+networks:
+  lan: {subnets: [{cidr: 10.1.0.0/24}]}
+"""
+WEB = Address("server", "web")
+
+
+class Shop:
+    """A stack on three hosts of one world."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder, self.uri = folder, uri
+        (folder / "base.img").write_bytes(b"x" * 512)
+        (folder / "fleet.yaml").write_text(FLEET.format(uri=uri))
+
+    @property
+    def world(self) -> World:
+        return world(self.uri)
+
+    def options(self) -> session.Options:
+        return session.Options(stack=self.folder / "stack.yaml")
+
+    def write(self, *servers: str, more: str = "") -> None:
+        (self.folder / "stack.yaml").write_text(STACK + more + "servers:\n" + "".join(f"  {s}\n" for s in servers))
+
+    def apply(self, *servers: str, more: str = "") -> None:
+        self.write(*servers, more=more)
+        assert self.run(session.plan(self.options()).plan) == []
+
+    def run(self, plan: Plan, allowed: Impact = Impact.MIGRATE) -> list[str]:
+        report = session.apply(self.options(), plan, lambda event: None, session.ApplyOptions(allowed=allowed))
+        return [f"{r.step}: {r.cause}" for r in report.failed]
+
+    def rebalance(self, *hosts: str) -> Plan:
+        return session.rebalance(self.options(), frozenset(hosts)).plan
+
+    def steps(self) -> list[str]:
+        return [step.id for step in session.plan(self.options()).plan.steps]
+
+    def servers(self) -> list[tuple[str, str, str]]:
+        """(host, server, stage) of each copy."""
+        hosts = ("hv1", "hv2", "hv3")
+        found = ((h, o) for h in hosts for o in self.world.objects(h) if o.kind == "server")
+        return sorted((host, each.made_for, each.stage.value) for host, each in found)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(tmp_path, f"memory:{tmp_path.name}")
+    yield made
+    forget(made.uri)
+
+
+def server(name: str, more: str = "") -> str:
+    return f"{name}: {{flavor: small, image: base, networks: [{{network: lan}}]{', ' if more else ''}{more}}}"
+
+
+def moves(plan: Plan) -> dict[str, tuple[str, str]]:
+    return {str(s.address): (s.source, s.host) for s in plan.steps if s.operation is Operation.MIGRATE}
+
+
+def test_drain_moves_the_servers_of_the_host_once_each_and_the_plan_is_empty_afterwards(shop: Shop) -> None:
+    shop.apply(server("a"), server("b"), server("c"), server("d", "power_state: stopped"))
+    assert {host for host, _, _ in shop.servers()} == {"hv1", "hv2", "hv3"}
+    there = [name for host, name, _ in shop.servers() if host == "hv1"]
+    plan = shop.rebalance("hv1")
+    assert sorted(moves(plan)) == there
+    assert all(source == "hv1" and host != "hv1" for source, host in moves(plan).values())
+    assert shop.run(plan) == []
+    assert {host for host, _, _ in shop.servers()} == {"hv2", "hv3"}
+    assert len(shop.servers()) == 4
+    assert shop.steps() == []
+    assert {r.host for r in session.records(shop.options())} == {"hv2", "hv3"}
+    assert moves(shop.rebalance("hv1")) == {}
+    assert {host for claim in session.claims(shop.options()) for host in claim.allocations} == {"hv2", "hv3"}
+
+
+def test_plan_of_a_drain_as_text(shop: Shop) -> None:
+    shop.apply(server("web"))
+    assert shop.servers()[0][0] == "hv1"
+    text = plan_text(shop.rebalance("hv1"))
+    assert "  # server.web will migrate (from hv1 to hv2; moves the guest to another host)\n" in text
+    assert "  # (live migration from hv1 to hv2, with its local disks)\n" in text
+    assert "  # (placed on hv2: 2 of 3 hosts fit" in text
+    assert "Plan: 2 to add, 0 to change, 2 to destroy, 1 to migrate.\n" in text
+
+
+def test_migration_stands_on_what_is_made_before_it_and_what_is_removed_waits_for_it(shop: Shop) -> None:
+    shop.apply(server("web"))
+    requires = {step.id: set(step.requires) for step in shop.rebalance("hv1").steps}
+    assert requires["migrate server.web"] == {"create image.base@hv2", "create network.lan@hv2"}
+    assert requires["delete network.lan@hv1"] == requires["delete image.base@hv1"] == {"migrate server.web"}
+
+
+def test_migration_needs_to_be_allowed(shop: Shop) -> None:
+    shop.apply(server("web"))
+    with pytest.raises(NotAllowed, match="its impact is migrate"):
+        shop.run(shop.rebalance("hv1"), Impact.RESTART)
+    assert shop.servers() == [("hv1", "server.web", "complete")]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("host: hv1", "cannot place server.web"),
+        (
+            "block_device_mapping: [{boot_index: 0, "
+            "source_type: image, image: base, destination_type: volume, volume_size: 1}]",
+            "2 are not where volume.web-disk0 is",
+        ),
+    ],
+)
+def test_server_that_is_bound_to_the_host_is_refused_with_the_reason(shop: Shop, more: str, words: str) -> None:
+    shop.apply(server("web", more))
+    with pytest.raises(Faults, match=words) as caught:
+        shop.rebalance("hv1")
+    assert caught.value.diagnostics[0].code == "no-valid-host"
+    assert any("it is to be emptied" in note for note, _ in caught.value.diagnostics[0].notes)
+
+
+def test_other_changes_come_first(shop: Shop) -> None:
+    shop.apply(server("web"))
+    shop.write(server("web", "metadata: {a: b}"))
+    with pytest.raises(Faults, match=r"cannot rebalance shop: server.web have other changes"):
+        shop.rebalance("hv1")
+
+
+def test_unknown_host_is_an_error(shop: Shop) -> None:
+    shop.apply(server("web"))
+    with pytest.raises(Faults, match="cannot empty hv9: the fleet has no such host"):
+        shop.rebalance("hv9")
+
+
+def test_broken_anti_affinity_is_mended_with_one_move_of_two(shop: Shop) -> None:
+    shop.apply(server("a", "host: hv1"), server("b", "host: hv1"), server("c", "host: hv2"))
+    group = "server_groups: {apart: {policy: anti-affinity}}\n"
+    shop.write(*(server(n, "group: apart") for n in "abc"), more=group)
+    assert moves(shop.rebalance()) == {"server.a": ("hv1", "hv3")}
+    assert shop.run(shop.rebalance()) == []
+    assert moves(shop.rebalance()) == {}
+    assert shop.steps() == []
+
+
+def test_changed_pin_is_followed(shop: Shop) -> None:
+    shop.apply(server("a", "host: hv1"), server("b", "host: hv1"))
+    shop.write(server("a", "host: hv3"), server("b", "host: hv1"))
+    assert moves(shop.rebalance()) == {"server.a": ("hv1", "hv3")}
+
+
+def test_rules_that_no_move_keeps_are_refused(shop: Shop) -> None:
+    shop.apply(*(server(n, "host: hv1") for n in "abcd"))
+    group = "server_groups: {apart: {policy: anti-affinity}}\n"
+    shop.write(*(server(n, "group: apart") for n in "abcd"), more=group)
+    with pytest.raises(Faults, match="cannot place server"):
+        shop.rebalance()
+
+
+def test_failed_migration_is_undone(shop: Shop) -> None:
+    shop.apply(server("web"))
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.REFUSED, operation="migrate", point="disks", message="no room"))
+    assert shop.run(plan) == ["migrate server.web: no room"]
+    assert shop.servers() == [("hv1", "server.web", "complete")]
+    assert shop.run(shop.rebalance("hv1")) == []
+    assert [host for host, _, _ in shop.servers()] == ["hv2"]
+
+
+@pytest.mark.parametrize("point", ["begin", "disks", "end"])
+def test_crash_in_a_migration_is_mended_by_running_again(shop: Shop, point: str) -> None:
+    shop.apply(server("web"))
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.CRASH, operation="migrate", point=point))
+    with pytest.raises(Crash):
+        shop.run(plan)
+    assert [stage for _, _, stage in shop.servers()].count(Stage.COMPLETE) == 1
+    assert shop.run(shop.rebalance("hv1")) == []
+    assert [host for host, _, _ in shop.servers() if host != "hv1"] == [host for host, _, _ in shop.servers()]
+    assert len(shop.servers()) == 1
+    assert shop.steps() == []
+
+
+def test_what_a_killed_migration_left_is_removed_by_an_ordinary_apply(shop: Shop) -> None:
+    shop.apply(server("web"))
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.CRASH, operation="migrate", point="disks"))
+    with pytest.raises(Crash):
+        shop.run(plan)
+    assert "delete server.web@hv2" in shop.steps()
+    assert shop.run(session.plan(shop.options()).plan, Impact.LIVE) == []
+    assert shop.servers() == [("hv1", "server.web", "complete")]
+    assert shop.steps() == []
+
+
+def test_server_moved_by_hand_stays_where_it_is_and_the_disk_it_left_is_removed(shop: Shop) -> None:
+    shop.apply(server("web", "networks: []").replace("networks: [{network: lan}], ", ""))
+    moved = shop.world.object("hv1", "server.web")
+    with shop.world.changing("hv1") as state:
+        state.put(replace(moved, stage=Stage.PARTS))
+    with shop.world.changing("hv3") as state:
+        state.put(moved)
+    assert "create server.web" not in shop.steps()
+    assert "delete server.web@hv1" in shop.steps()
+    assert shop.run(session.plan(shop.options()).plan, Impact.LIVE) == []
+    assert shop.servers() == [("hv3", "server.web", "complete")]
+    assert shop.steps() == []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from bench.measure import ROOT, compiled
 from bench.table import Table
 
-NAMES = ("start", "plan_memory", "plan_libvirt", "create_libvirt", "placement", "redfish")
+NAMES = ("start", "plan_memory", "plan_libvirt", "create_libvirt", "placement", "optimal", "redfish")
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

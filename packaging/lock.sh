@@ -8,4 +8,4 @@ lock() {
     --no-emit-package libvirt-python --quiet --upgrade "$@"
 }
 lock --group setup -o requirements.lock
-lock --group setup --group dev --extra lab --extra postgres -o requirements-dev.lock
+lock --group setup --group dev --extra lab --extra postgres --extra optimal -o requirements-dev.lock

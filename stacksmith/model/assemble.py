@@ -12,7 +12,7 @@ from stacksmith.model.expand import Block, Evaluator, Instance, expand
 from stacksmith.model.fileaccess import FileFault
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.fleet_file import FleetFile, builtin_fleet
-from stacksmith.model.gather import SECTIONS, Gathered, LoadOptions, Module, read_fleet
+from stacksmith.model.gather import SECTIONS, TIME_LIMIT, Gathered, LoadOptions, Module, read_fleet
 from stacksmith.model.image_file import image_files
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
@@ -43,7 +43,8 @@ KINDS: Final[dict[str, tuple[str, type[Spec]]]] = {
 MAX_RESOURCES: Final = 200_000
 MAX_USER_DATA: Final = 2**28  # of all servers together
 EXPANDED: Final = ("volume", "server")
-STRATEGIES: Final = ("spread", "pack")
+STRATEGIES: Final = ("spread", "pack", "optimal")
+TIME_LIMIT_SECONDS: Final = 60  # of the strategy optimal, where the stack gives none
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Assembly:
             outputs=self.outputs,
             variables=dict(context["var"]),
             strategy=self._strategy(fleet.fleet),
+            strategy_place=self.gathered.head.get("strategy", (None, None))[1],
+            placement_time_limit_seconds=self._time_limit(),
             output_places=self.output_places,
             unrolled=self.unrolled,
             secrets=self.evaluator.findings.secrets,
@@ -105,12 +108,19 @@ class Assembly:
     def _strategy(self, fleet: Fleet) -> str:
         value, where = self.gathered.head.get("strategy", ("spread", None))
         if isinstance(value, str) and value not in STRATEGIES:
-            cause = f"expected {' or '.join(STRATEGIES)}, found {found(value)}"
+            cause = f"expected {', '.join(STRATEGIES[:-1])} or {STRATEGIES[-1]}, found {found(value)}"
             self.evaluator.findings.error("wrong-value", f"cannot read strategy: {cause}", where)
-        elif where is not None and fleet.scheduler.weighers:
+        elif where is not None and fleet.scheduler.weighers and value != "optimal":
             message, hint = "strategy has no effect: the fleet's scheduler weighs hosts", "take it out"
             self.evaluator.findings.warning("no-effect", message, where, hint)
         return value if value in STRATEGIES else "spread"
+
+    def _time_limit(self) -> int:
+        value, where = self.gathered.head.get(TIME_LIMIT, (TIME_LIMIT_SECONDS, None))
+        if isinstance(value, int) and not 1 <= value <= 3600:
+            cause = f"expected 1 to 3600, found {found(value)}"
+            self.evaluator.findings.error("out-of-range", f"cannot read {TIME_LIMIT}: {cause}", where)
+        return value if isinstance(value, int) else TIME_LIMIT_SECONDS
 
     def _fleet(self) -> FleetFile | None:
         findings = self.evaluator.findings

@@ -71,6 +71,7 @@ CODES: Final[dict[str, str]] = {
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",
     "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",
+    "missing-extra": "What the stack asks for needs a package that is not installed; the hint has the pip command.",
     "not-possible": "The provider of the chosen host cannot make what is asked.",
     "circular-steps": "Steps wait for each other: servers exchange their volumes in one apply.",
     "plan-file": "A saved plan is damaged, or of another version.",

@@ -22,7 +22,8 @@ from stacksmith.model.variable import Given, declared, read_given, resolve_varia
 from stacksmith.source import Span
 
 MAX_INCLUDES: Final = 200
-STACK_KEYS: Final = ("stack", "fleet", "strategy", "description")
+TIME_LIMIT: Final = "placement_time_limit_seconds"
+STACK_KEYS: Final = ("stack", "fleet", "strategy", TIME_LIMIT, "description")
 SECTIONS: Final = ("flavors", "images", "keypairs", "networks", "server_groups", "volumes", "servers")
 SHARED_KEYS: Final = ("variables", "include", *SECTIONS)
 STACK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -221,8 +222,9 @@ def _read_head(documents: list[Document], context: Mapping[str, Any], evaluator:
                 continue
             block = Block(document, (key,), key)
             value = evaluator.evaluate(document.data[key], node, context, block)
-            if value is not BROKEN and not isinstance(value, str):
-                findings.error("wrong-type", f"cannot read {key}: expected text, found {found(value)}", where)
+            expected, words = (int, "a whole number") if key == TIME_LIMIT else (str, "text")
+            if value is not BROKEN and (not isinstance(value, expected) or isinstance(value, bool)):
+                findings.error("wrong-type", f"cannot read {key}: expected {words}, found {found(value)}", where)
                 value = BROKEN
             gathered.head[key] = (value, where)
     if "stack" not in gathered.head:

@@ -4,9 +4,9 @@ from typing import Any, Final, Literal
 
 from pydantic.json_schema import models_json_schema
 
-from stacksmith.model.assemble import EXPANDED, KINDS, STRATEGIES
+from stacksmith.model.assemble import EXPANDED, KINDS, STRATEGIES, TIME_LIMIT_SECONDS
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.gather import STACK_NAME, IncludeSpec
+from stacksmith.model.gather import STACK_NAME, TIME_LIMIT, IncludeSpec
 from stacksmith.model.spec import Spec
 from stacksmith.model.types import JSON
 from stacksmith.model.variable import NAME as VARIABLE_NAME
@@ -69,7 +69,16 @@ def _top(references: dict[type[Spec], JSON]) -> dict[str, JSON]:
     return {
         "stack": {"description": "The stack's name", "anyOf": [_text(STACK_NAME.pattern), EXPRESSION]},
         "fleet": {"type": "string", "description": "Path of the fleet file; --fleet overrides it"},
-        "strategy": {"enum": list(STRATEGIES), "description": "Which hosts are filled first", "default": "spread"},
+        "strategy": {
+            "enum": list(STRATEGIES),
+            "description": "Which hosts are filled first: emptiest or fullest; optimal opens the fewest empty ones",
+            "default": "spread",
+        },
+        TIME_LIMIT: {
+            "description": "How long the solver of the strategy optimal may take",
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": 3600}, EXPRESSION],
+            "default": TIME_LIMIT_SECONDS,
+        },
         "description": {"type": "string"},
         "variables": variables,
         "include": {"type": "array", "items": include, "description": _DESCRIPTIONS["include"]},

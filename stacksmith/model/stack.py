@@ -73,6 +73,8 @@ class Stack:
     outputs: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, object] = field(default_factory=dict)
     strategy: str = "spread"
+    strategy_place: Span | None = None
+    placement_time_limit_seconds: int = 60
     output_places: Mapping[str, Span] = field(default_factory=dict)
     unrolled: Mapping[str, JSON] = field(default_factory=dict)  # servers with count or for_each by name: [] or {}
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # values of sensitive variables

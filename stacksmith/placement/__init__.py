@@ -9,10 +9,10 @@ says why not; ``load`` and ``load_request`` read plain data, ``parse_query`` rea
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from stacksmith.placement.allocate import place
+from stacksmith.placement.allocate import Allocation, allocate, place
 from stacksmith.placement.host import UNLIMITED, HostState, Inventory
-from stacksmith.placement.request import Group, Policy, Request, Strategy
-from stacksmith.placement.verdict import Placement, Verdict
+from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
+from stacksmith.placement.verdict import Optimum, Placement, Verdict
 
 if TYPE_CHECKING:
     from stacksmith.placement.tree.candidate import Candidate, candidates
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNLIMITED",
+    "Allocation",
     "Candidate",
     "CandidateRequest",
     "Claim",
     "Consumer",
+    "Goal",
     "Group",
     "GroupPolicy",
     "HostState",
     "Inventory",
     "Ledger",
+    "Optimum",
     "Placement",
     "Policy",
     "Provider",
@@ -47,6 +50,7 @@ __all__ = [
     "Strategy",
     "Verdict",
     "World",
+    "allocate",
     "candidates",
     "claim_faults",
     "load",

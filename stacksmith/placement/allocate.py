@@ -1,17 +1,25 @@
 """Puts a batch of requests on hosts and says why."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.arrange import Failure, Outcome, arrange
 from stacksmith.placement.explain import Complaint, company, complain, verdicts
 from stacksmith.placement.host import HostState
-from stacksmith.placement.request import Group, Request, Strategy
+from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit, bundle
-from stacksmith.placement.verdict import Placement
+from stacksmith.placement.verdict import Optimum, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """The placements of a batch in order of address; ``optimum`` is there where the solver placed them jointly."""
+
+    placements: tuple[Placement, ...]
+    optimum: Optimum | None = None
 
 
 def place(
@@ -28,19 +36,32 @@ def place(
     back as kept. Their requests may be given too: verdicts then name them as members of their groups.
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
-    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy.
+    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy; ImportError for the
+    strategy ``optimal`` without its solver.
     """
+    chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
+    return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements
+
+
+def allocate(
+    requests: Sequence[Request],
+    hosts: Sequence[HostState],
+    groups: Mapping[str, Group],
+    kept: Mapping[Address, str] | None = None,
+    goal: Goal = Goal(),  # noqa: B008
+    explain: bool = True,
+) -> Allocation:
+    """As ``place``, with how good a joint placement is."""
     hosts = sorted(hosts, key=lambda host: host.name)
     kept = kept or {}
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
-    chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
-    outcome = arrange(units, hosts, chosen)
+    outcome = arrange(units, hosts, goal)
     sites = open_sites(hosts)
     _introduce(requests, sites, kept)
     placements = [Placement(address, host, (), kept=True) for address, host in kept.items()]
     placements += _tell_placed(outcome, sites, explain)
     placements += _tell_failed(outcome.failures, sites)
-    return tuple(sorted(placements, key=lambda p: p.address.order))
+    return Allocation(tuple(sorted(placements, key=lambda p: p.address.order)), outcome.optimum)
 
 
 def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping[Address, str]) -> None:
@@ -57,8 +78,8 @@ def _tell_placed(outcome: Outcome, sites: Sequence[Site], explain: bool) -> Iter
     placed: list[tuple[Placement, Site, Unit]] = []
     for unit, index in outcome.placed:
         site = sites[index]
-        forced = index if outcome.forced else None
-        told = verdicts(unit, sites, outcome.weigher, forced) if explain else ()
+        chosen = (index, outcome.forced) if outcome.forced else None
+        told = verdicts(unit, sites, outcome.weigher, chosen) if explain else ()
         site.add(unit)
         site.introduce(unit)
         placed += [(Placement(request.address, site.host.name, told), site, unit) for request in unit.requests]

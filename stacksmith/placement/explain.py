@@ -56,8 +56,10 @@ _HELP = {
 _RANK = {rule: rank for rank, rule in enumerate(_HELP)}
 
 
-def verdicts(unit: Unit, sites: Sequence[Site], weigher: Weigher, chosen: int | None = None) -> tuple[Verdict, ...]:
-    """One verdict per host, in order of name, as things stand. ``chosen`` is told to be what made room for all."""
+def verdicts(
+    unit: Unit, sites: Sequence[Site], weigher: Weigher, chosen: tuple[int, str] | None = None
+) -> tuple[Verdict, ...]:
+    """One verdict per host, in order of name, as things stand. ``chosen``: a host, and why it was not left to score."""
     answers = [(site, list(refusals(unit, site))) for site in sites]
     takes = [site for site, answer in answers if not answer]
     weighed = zip(weigher.scores(unit, takes), weigher.words(unit, takes), strict=True)
@@ -67,7 +69,7 @@ def verdicts(unit: Unit, sites: Sequence[Site], weigher: Weigher, chosen: int | 
             found.append(_refused(site, answer))
             continue
         score, words = next(weighed)
-        note = "; chosen so that all find room" if site.index == chosen else ""
+        note = f"; {chosen[1]}" if chosen is not None and site.index == chosen[0] else ""
         reason = f"{_fits(unit, site)}{'; ' if words else ''}{words}{note}"
         found.append(Verdict(site.host.name, True, reason, round(score, DIGITS)))
     return tuple(found)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
+from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.refusal import Condition
 
 if TYPE_CHECKING:
@@ -16,10 +17,22 @@ CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 
 
 class Strategy(StrEnum):
-    """Which hosts are filled first: the emptiest or the fullest."""
+    """Which hosts are filled first, the emptiest or the fullest; ``optimal`` opens the fewest empty hosts for all."""
 
     SPREAD = "spread"
     PACK = "pack"
+    OPTIMAL = "optimal"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a batch is placed for: a strategy, or the weighers of a fleet.
+
+    ``time_limit_seconds`` is how long the solver of ``optimal`` may take.
+    """
+
+    strategy: Strategy | SchedulerSpec = Strategy.SPREAD
+    time_limit_seconds: float = 60.0
 
 
 class Policy(StrEnum):

@@ -35,3 +35,23 @@ class Placement:
     hint: str | None = None
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allocations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """How good a joint placement is: what it costs, and what every arrangement costs at least.
+
+    opened: empty hosts that get something. ``missed``: members of soft groups that are not where they should be.
+    ``stopped_after``: the time limit in seconds, where that ended the solve before it proved the optimum.
+    """
+
+    opened: int
+    opened_at_least: int
+    missed: int = 0
+    missed_at_least: int = 0
+    stopped_after: float | None = None
+
+    @property
+    def proven(self) -> bool:
+        """True when no arrangement is better."""
+        return (self.opened, self.missed) == (self.opened_at_least, self.missed_at_least)

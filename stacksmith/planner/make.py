@@ -22,7 +22,7 @@ from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import schedule
+from stacksmith.planner.schedule import Schedule, schedule
 from stacksmith.planner.view import View, view_of
 from stacksmith.providers.base import ProviderType
 
@@ -75,9 +75,9 @@ def make_plan(
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
     wanted: dict[Address, Wanted] = {}
-    placements: tuple[Placement, ...] = ()
+    scheduled = Schedule({})
     if not options.destroy:
-        wanted, placements = _wanted(stack, ledger, view, plan, options)
+        wanted, scheduled = _wanted(stack, ledger, view, plan, options)
     for address in sorted(wanted):
         _plan_wanted(wanted[address], view, rules, options, plan)
     _plan_unwanted(wanted, view, plan, destroy=options.destroy)
@@ -99,7 +99,8 @@ def make_plan(
         unmanaged=tuple(u for host in snapshot.hosts for u in host.unmanaged),
         unreachable=tuple((h.host, h.error or "") for h in snapshot.unreachable),
         unknown=tuple(sorted(set(plan.unknown))),
-        placements=placements,
+        placements=scheduled.placements,
+        optimum=scheduled.optimum,
         refusals=tuple(r for r in plan.refusals if r[0] in kept or not (options.targets or options.excludes)),
         destroy=options.destroy,
         stack_path=str(stack.path),
@@ -110,7 +111,7 @@ def make_plan(
 
 def _wanted(
     stack: Stack, ledger: Ledger, view: View, plan: _Draft, options: PlanOptions
-) -> tuple[dict[Address, Wanted], tuple[Placement, ...]]:
+) -> tuple[dict[Address, Wanted], Schedule]:
     drafted = draft(stack, _devices(view))
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
@@ -125,7 +126,7 @@ def _wanted(
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
         raise Faults([_no_valid_host(stack, p) for p in failed])
-    return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled.placements
+    return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
 def _without_hosts(stack: Stack, avoid: frozenset[str]) -> Stack:

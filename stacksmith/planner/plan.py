@@ -10,7 +10,7 @@ from stacksmith.model.found import Unmanaged
 from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
-from stacksmith.placement.verdict import Placement
+from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.claim import Claims
 from stacksmith.providers.base import WaitFor
 
@@ -99,6 +99,7 @@ class Plan:
     unreachable: tuple[tuple[str, str], ...] = ()
     unknown: tuple[Address, ...] = ()
     placements: tuple[Placement, ...] = ()
+    optimum: Optimum | None = None
     refusals: tuple[tuple[str, str], ...] = ()
     outputs: Mapping[str, JSON] = field(default_factory=dict)
     destroy: bool = False

@@ -5,17 +5,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stacksmith.address import Address
+from stacksmith.diagnostics import Faults, error
 from stacksmith.model.demand import FLAT, Demand
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.realised import Volume
 from stacksmith.model.stack import Resource, Stack
-from stacksmith.placement.allocate import place
+from stacksmith.placement.allocate import allocate
 from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES
-from stacksmith.placement.request import Group, Request
-from stacksmith.placement.verdict import Placement
+from stacksmith.placement.joint.solver import installed
+from stacksmith.placement.request import Goal, Group, Request, Strategy
+from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.hint import Hinted, hinted
@@ -33,6 +35,7 @@ class Schedule:
 
     hosts: dict[Address, str]
     placements: tuple[Placement, ...] = ()
+    optimum: Optimum | None = None
     conflicts: list[tuple[Address, str]] = field(default_factory=list)
     parts: dict[Address, Parts] = field(default_factory=dict)
     requests: dict[Address, Request] = field(default_factory=dict)
@@ -66,14 +69,14 @@ def schedule(
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     pending = ledger.pending({f.address for f in leaving})
     states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed, hints), anew, pending)
-    order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
-    placed = place(requests, states, groups, strategy=order, explain=len(requests) <= EXPLAINED)
-    result.placements, result.requests = placed, {r.address: r for r in requests if r.address not in fixed}
-    for placement in placed:
+    allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
+    result.placements, result.optimum = allocation.placements, allocation.optimum
+    result.requests = {r.address: r for r in requests if r.address not in fixed}
+    for placement in allocation.placements:
         if placement.host is not None:
             result.hosts[placement.address] = placement.host
     result.parts = {address: parts for address, parts in known.items() if parts is not None}
-    result.parts |= allot(wanted, placed, stack.fleet, snapshot, {*anew, *(f.address for f in leaving)})
+    result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, {*anew, *(f.address for f in leaving)})
     for volume, server in users.items():
         if server in result.hosts and volume in draft.volumes:
             result.hosts.setdefault(volume, result.hosts[server])
@@ -109,6 +112,20 @@ def _with_hints(request: Request, hints: Mapping[Address, Hinted]) -> Request:
         return request
     marks = (*request.marks, *hint.marks)
     return replace(request, marks=marks, away=tuple(hint.away), follows=tuple(hint.follows), together=hint.together)
+
+
+def _goal(stack: Stack) -> Goal:
+    """What the batch is placed for: optimal asks for the whole, the weighers of a fleet replace the other strategies.
+
+    Raises: Faults when optimal needs a solver that is not installed.
+    """
+    if stack.strategy == Strategy.OPTIMAL:
+        if not installed():
+            message = "cannot place by strategy optimal: its solver, highspy, is not installed"
+            hint = "pip install 'stacksmith[optimal]', or take strategy: pack"
+            raise Faults([error("missing-extra", message, stack.strategy_place, hint)])
+        return Goal(Strategy.OPTIMAL, stack.placement_time_limit_seconds)
+    return Goal(stack.fleet.scheduler if stack.fleet.scheduler.weighers else Strategy(stack.strategy))
 
 
 def _members(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from stacksmith.model.change import Status
 from stacksmith.model.found import Unmanaged
-from stacksmith.placement.verdict import Placement
+from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.words import counted, line
@@ -29,6 +29,27 @@ def placed(placement: Placement) -> str:
     chosen = next((verdict for verdict in fitting if verdict.host == placement.host), None)
     text = f"placed on {placement.host}: {len(fitting)} of {counted(len(placement.verdicts), 'host')} fit"
     return f"{text}; {chosen.reason.removeprefix('fits: ')}" if chosen is not None and chosen.reason else text
+
+
+def optimum(plan: Plan) -> Iterator[str]:
+    """How good the joint placement of a stack with ``strategy: optimal`` is."""
+    if plan.optimum is not None:
+        yield f"Placement: {optimum_words(plan.optimum)}"
+
+
+def optimum_words(optimum: Optimum) -> str:
+    """``optimal: opens 3 empty hosts, proven``, or the bound, the gap and the time limit that was hit."""
+    text = f"optimal: opens {counted(optimum.opened, 'empty host')}"
+    if optimum.missed or optimum.missed_at_least:
+        text += f", {counted(optimum.missed, 'member')} of soft groups not where preferred"
+    if optimum.proven:
+        return f"{text}; proven, no arrangement is better"
+    gap = 100 * (optimum.opened - optimum.opened_at_least) / max(1, optimum.opened)
+    text += f"; every arrangement opens at least {optimum.opened_at_least} (gap {gap:.1f} %)"
+    if optimum.missed != optimum.missed_at_least:
+        text += f" or misses at least {optimum.missed_at_least}"
+    stopped = optimum.stopped_after
+    return text if stopped is None else f"{text}; stopped at its time limit of {stopped:g} s"
 
 
 def unplaced(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:

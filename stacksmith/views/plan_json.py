@@ -9,7 +9,7 @@ from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Unmanaged
 from stacksmith.model.types import JSON
-from stacksmith.placement.verdict import Placement
+from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.plan import Deviation, Plan, Step
 from stacksmith.views import block, path
 from stacksmith.views.action import Action, ResourceAction, resource_actions
@@ -99,6 +99,18 @@ def placement_data(placement: Placement) -> JSON:
     }
 
 
+def optimum_data(optimum: Optimum) -> JSON:
+    """How good a joint placement is, with its bound."""
+    return {
+        "opened": optimum.opened,
+        "opened_at_least": optimum.opened_at_least,
+        "missed": optimum.missed,
+        "missed_at_least": optimum.missed_at_least,
+        "proven": optimum.proven,
+        "stopped_after_seconds": optimum.stopped_after,
+    }
+
+
 def _head(address: Address) -> dict[str, JSON]:
     head: dict[str, JSON] = {
         "address": str(address),
@@ -185,6 +197,7 @@ def _own(plan: Plan) -> JSON:
         "steps": [_step(step) for step in plan.steps],
         "deviations": [deviation_data(each) for each in plan.deviations],
         "placements": [placement_data(each) for each in plan.placements],
+        "optimum": None if plan.optimum is None else optimum_data(plan.optimum),
         "refusals": [{"step": step, "cause": cause} for step, cause in plan.refusals],
         "unmanaged": [unmanaged_data(each) for each in plan.unmanaged],
         "unreachable": [{"host": host, "error": error} for host, error in plan.unreachable],

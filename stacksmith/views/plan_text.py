@@ -46,6 +46,7 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
         notice.unplaced(plan, paint),
         notice.refusals(plan, paint),
         notice.unmanaged(plan, paint),
+        notice.optimum(plan),
         _summary(plan, paint),
         _impact(actions, paint, plan.destroy),
     ]

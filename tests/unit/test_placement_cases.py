@@ -16,10 +16,24 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults
 from stacksmith.engine import session
 from stacksmith.model.scheduler import SchedulerSpec
-from stacksmith.placement import Group, HostState, Inventory, Placement, Provider, Request, load, load_request, place
+from stacksmith.placement import (
+    Allocation,
+    Goal,
+    Group,
+    HostState,
+    Inventory,
+    Placement,
+    Provider,
+    Request,
+    Strategy,
+    allocate,
+    load,
+    load_request,
+)
 from stacksmith.placement.filters import Asked, conditions
 from stacksmith.placement.normalised import image_marks
 from stacksmith.providers.memory.provider import forget
+from stacksmith.views.notice import optimum_words
 
 CASES = Path(__file__).parents[1] / "cases" / "placement"
 
@@ -31,7 +45,7 @@ def named(file: str) -> list[str]:
 @pytest.mark.parametrize("name", named("case.yaml"))
 def test_placement_case_explains_as_recorded(name: str, golden: Callable[[str, str], None]) -> None:
     case = yaml.safe_load((CASES / name / "case.yaml").read_text())
-    golden("\n".join(map(told, placed(case))) + "\n", f"placement/{name}/expected.txt")
+    golden(whole(placed(case)) + "\n", f"placement/{name}/expected.txt")
 
 
 @pytest.mark.parametrize("name", named("stack.yaml"))
@@ -42,12 +56,17 @@ def test_placement_of_a_stack_explains_as_recorded(
     folder = copytree(CASES / name, tmp_path / name)
     try:
         plan = session.plan(session.Options(stack=folder / "stack.yaml")).plan
-        text = "\n".join(map(told, plan.placements))
+        text = whole(Allocation(plan.placements, plan.optimum))
     except Faults as faults:
         text = "\n".join(line for d in faults.diagnostics for line in said(d, folder))
     finally:
         forget("memory:case")
     golden(f"{text}\n", f"placement/{name}/expected.txt")
+
+
+def whole(allocation: Allocation) -> str:
+    lines = [told(placement) for placement in allocation.placements]
+    return "\n".join(lines + [optimum_words(each) for each in [allocation.optimum] if each is not None])
 
 
 def said(fault: Diagnostic, folder: Path) -> Iterable[str]:
@@ -57,14 +76,14 @@ def said(fault: Diagnostic, folder: Path) -> Iterable[str]:
     yield from (f"  - {note}" for note, _ in fault.notes)
 
 
-def placed(case: Mapping[str, Any]) -> tuple[Placement, ...]:
+def placed(case: Mapping[str, Any]) -> Allocation:
     scheduler = SchedulerSpec(**case.get("scheduler", {}))
-    return place(
+    return allocate(
         [request for item in case["requests"] for request in requests(item, scheduler)],
         [host(name, data or {}) for name, data in (case["hosts"] or {}).items()],
         {name: Group(name, **data) for name, data in case.get("groups", {}).items()},
         {Address.parse(text): name for text, name in case.get("kept", {}).items()},
-        scheduler if scheduler.weighers else case.get("strategy", "spread"),
+        Goal(scheduler if scheduler.weighers else Strategy(case.get("strategy", "spread"))),
     )
 
 

@@ -1,9 +1,19 @@
 """What ``place`` promises beside the recorded cases."""
 
+import subprocess
+import sys
+
 import pytest
 
+from bench.skewed import skewed
 from stacksmith.address import Address
-from stacksmith.placement import UNLIMITED, Group, HostState, Inventory, Request, place
+from stacksmith.placement import UNLIMITED, Goal, Group, HostState, Inventory, Request, Strategy, allocate, place
+
+
+@pytest.fixture
+def without_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra is not installed: the import fails."""
+    monkeypatch.setitem(sys.modules, "highspy", None)
 
 
 def server(name: str, number: int = 0, vcpu: int = 1, memory: int = 1, group: str | None = None) -> Request:
@@ -60,23 +70,60 @@ def test_place_unlike_hosts_nearly_full_leaves_nothing_over() -> None:
     assert [p.address for p in placements if p.host is None] == []
 
 
-def test_place_large_batch_without_proof_claims_no_arrangement() -> None:
+def test_place_large_batch_without_proof_claims_no_arrangement(without_solver: None) -> None:
     """Each host has one unit of memory left over after any packing: counting shows no shortage, no search is made."""
     hosts = [host(f"hv{i:02}", 99, 5) for i in range(40)]
     requests = [server("a", i, 1, 2) for i in range(81)]
     failed = [p for p in place(requests, hosts, {}) if p.host is None]
     assert [p.cause for p in failed] == [
-        "no arrangement found (spread, then biggest first by alignment): 40 hosts: 40 lack MEMORY_MB"
+        "no arrangement found within the search limit (spread, then biggest first by alignment, a search): "
+        "40 hosts: 40 lack MEMORY_MB"
     ]
     assert failed[0].hint == "free MEMORY_MB 1 on hv00, or ask for that much less"
 
 
-def test_place_search_that_gives_up_claims_no_arrangement() -> None:
+def test_place_large_batch_with_the_solver_proves_that_there_is_none() -> None:
+    hosts = [host(f"hv{i:02}", 99, 5) for i in range(40)]
+    failed = [p for p in place([server("a", i, 1, 2) for i in range(81)], hosts, {}) if p.host is None]
+    proof = "the solver proved that no arrangement of the 81 requests exists"
+    assert [p.cause for p in failed] == [f"no valid host: 40 hosts: 40 lack MEMORY_MB; {proof}"]
+
+
+def test_place_optimal_without_its_solver_raises_import_error(without_solver: None) -> None:
+    with pytest.raises(ImportError, match="highspy"):
+        place([server("a"), server("b")], [host("hv1"), host("hv2")], {}, strategy="optimal")
+
+
+def test_place_without_optimal_imports_no_solver() -> None:
+    code = "import sys, stacksmith.placement, stacksmith.placement.arrange as a; print(a.installed(), *sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert told[0] == "True"
+    assert not {"highspy", "numpy"} & set(told)
+
+
+def test_place_optimal_says_nothing_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    place([server("a"), server("b")], [host("hv1"), host("hv2")], {}, strategy="optimal")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_place_optimal_out_of_time_keeps_the_greedy_answer_and_states_its_bound() -> None:
+    requests, hosts, groups = skewed(50, 500)
+    found = allocate(requests, hosts, groups, goal=Goal(Strategy.OPTIMAL, 1e-6), explain=False)
+    assert all(p.host for p in found.placements)
+    optimum = found.optimum
+    assert optimum is not None
+    assert (optimum.proven, optimum.stopped_after) == (False, 1e-6)
+    assert optimum.opened_at_least < optimum.opened == len({p.host for p in found.placements})
+
+
+def test_place_search_that_gives_up_claims_no_arrangement(without_solver: None) -> None:
     """No host takes four of these, which no count shows and a search would take ages to prove."""
     hosts = [host(f"hv{i}", 999, 106 + i) for i in range(10)]
     requests = [server("a", i, 1, 29 + i % 7) for i in range(31)]
     causes = {p.cause.split(":")[0] for p in place(requests, hosts, {}) if p.host is None}
-    assert causes == {"no arrangement found (spread, then biggest first by alignment)"}
+    assert causes == {
+        "no arrangement found within the search limit (spread, then biggest first by alignment, a search)"
+    }
 
 
 def test_place_without_explain_gives_verdicts_to_failures_only() -> None:

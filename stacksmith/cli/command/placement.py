@@ -26,6 +26,7 @@ def explain(
     """Show every host's verdict on a server."""
     from stacksmith.engine import session
     from stacksmith.views.json_text import json_text
+    from stacksmith.views.notice import optimum_words
     from stacksmith.views.placement_text import placements, placements_text
     from stacksmith.views.plan_json import placement_data
 
@@ -40,6 +41,8 @@ def explain(
         call.screen.answer(json_text([placement_data(each) for each in chosen]))
     else:
         call.screen.answer(placements_text(chosen, call.screen.paint))
+        if planned.plan.optimum is not None:
+            call.screen.answer(f"\n{optimum_words(planned.plan.optimum)}\n")
     return Status.OK
 
 

@@ -1,0 +1,196 @@
+"""Solves a batch jointly: program, deal, and again with the groups that the deal could not keep apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from stacksmith.placement.attempt import Arrangement, Eligible, attempt
+from stacksmith.placement.host import HostState
+from stacksmith.placement.joint.deal import Deal, deal, holds
+from stacksmith.placement.joint.lot import lots, twins
+from stacksmith.placement.joint.model import Model, is_open, whole
+from stacksmith.placement.joint.solver import Limits, Solution, Status, solve
+from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.unit import Unit
+from stacksmith.placement.verdict import Optimum
+from stacksmith.placement.weigher import Alignment, most_free
+
+MERGED = 0.3  # share of the time for the program with equal hosts as one
+FILLED = 0.6  # share of what is left then for filling the hosts that it opens
+NODES = 200  # of a rescue, which must end the same on a slow machine
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """What a joint solve found. Without an arrangement, ``impossible`` says that the solver proved there is none."""
+
+    arrangement: Arrangement | None = None
+    optimum: Optimum | None = None
+    impossible: bool = False
+    seconds: float = 0.0
+
+
+def optimise(
+    units: Sequence[Unit],
+    hosts: Sequence[HostState],
+    eligible: Eligible,
+    known: Sequence[Arrangement],
+    seconds: float,
+) -> Joint:
+    """The arrangement that keeps the most soft rules and opens the fewest empty hosts, or the best until time is up.
+
+    ``known`` are whole arrangements of the batch found otherwise: the answer is as good as the best of them at least.
+    """
+    search = _Search(units, hosts, eligible, seconds, seconds)
+    for arrangement in known:
+        search.keep(arrangement)
+    if not search.merge() or not search.refine():
+        return Joint(impossible=_is_proof(units))
+    if search.best is None:
+        return Joint()
+    return Joint(search.best, _optimum(search.cost, search.bound, len(hosts) + 1, seconds, search.left))
+
+
+@dataclass(slots=True)
+class _Search:
+    """The best arrangement so far and its cost, what every arrangement costs at least, and the seconds left."""
+
+    units: Sequence[Unit]
+    hosts: Sequence[HostState]
+    eligible: Eligible
+    seconds: float
+    left: float
+    best: Arrangement | None = None
+    cost: int = 0
+    bound: int = 0
+
+    @property
+    def done(self) -> bool:
+        """True when nothing better can be found, or no time is left to find it."""
+        return (self.best is not None and self.cost <= self.bound) or self.left <= 0
+
+    def keep(self, found: Arrangement) -> None:
+        """Takes a whole arrangement if it is the best."""
+        value = cost(found, self.hosts)
+        if self.best is None or value < self.cost:
+            self.best, self.cost = found, value
+
+    def merge(self) -> bool:
+        """Solves with equal hosts as one, then fills as many of them. False when that has no solution."""
+        made = lots(self.units, self.eligible)
+        sites = open_sites(self.hosts)
+        equal = twins(made, sites)
+        if self.done or len(equal) == len(sites) or not _is_proof(self.units):
+            return True
+        sizes = {site.index: len(equal.get(site.index, ())) for site in sites}
+        model = Model(made, sites, sizes=sizes).build()
+        answer = self._solve(model, self.seconds * MERGED)
+        if answer.values is not None and not self.done:
+            values = answer.values
+            self._fill({h for first, column in model.opens.items() for h in equal[first][: values[column]]})
+        return answer.status is not Status.INFEASIBLE
+
+    def _fill(self, opened: set[int]) -> None:
+        """Looks for an arrangement that opens no host but these."""
+        sites = open_sites(self.hosts)
+        hosts = [host if i in opened or is_open(sites[i]) else replace(host, state="disabled") for i, host in
+                 enumerate(self.hosts)]  # fmt: skip
+        eligible = Eligible(hosts)
+        size = most_free(sites)
+        order = sorted(
+            self.units, key=lambda u: (-sum(a / size[n] for n, a in u.amounts if n in size), u.address.order)
+        )
+        found = attempt(order, hosts, eligible, Alignment(size))
+        if found.left:
+            joint = rescue(self.units, hosts, eligible, self.left * FILLED)
+            self.left -= joint.seconds
+            if joint.arrangement is None:
+                return
+            found = joint.arrangement
+        self.keep(found)
+
+    def refine(self) -> bool:
+        """Solves host by host, with more groups in the program each time. False when there is no solution."""
+        counted = frozenset[str]()
+        while not self.done:
+            model = Model(lots(self.units, self.eligible, counted), open_sites(self.hosts)).build()
+            model.cost_at_least(self.bound)
+            answer = self._solve(model, self.left)
+            if answer.status is Status.INFEASIBLE:
+                return False
+            if answer.values is None:
+                return True
+            dealt = deal(model.lots, model.slots(answer.values), open_sites(self.hosts))
+            if _is_whole(dealt, self.units, self.hosts):
+                self.keep(Arrangement(tuple(dealt.placed)))
+            if answer.status is Status.LIMIT or not dealt.stuck - counted:
+                return True
+            counted |= dealt.stuck
+        return True
+
+    def _solve(self, model: Model, seconds: float) -> Solution:
+        if not model.fits:
+            return Solution(Status.INFEASIBLE, None, 0.0, 0.0)
+        answer = solve(model.program, Limits(min(seconds, self.left)))
+        self.left -= answer.seconds
+        if answer.status is not Status.INFEASIBLE:
+            self.bound = max(self.bound, whole(answer.bound))
+        return answer
+
+
+def rescue(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, seconds: float) -> Joint:
+    """Any arrangement of the whole batch, or the proof that there is none, within a number of nodes."""
+    counted, left = frozenset[str](), seconds
+    while left > 0:
+        model = Model(lots(units, eligible, counted), open_sites(hosts), opening=False).build()
+        if not model.fits:
+            return Joint(impossible=_is_proof(units), seconds=seconds - left)
+        answer = solve(model.program, Limits(left, NODES))
+        left -= answer.seconds
+        if answer.values is None:
+            return Joint(impossible=answer.status is Status.INFEASIBLE and _is_proof(units), seconds=seconds - left)
+        dealt = deal(model.lots, model.slots(answer.values), open_sites(hosts))
+        if _is_whole(dealt, units, hosts):
+            return Joint(Arrangement(tuple(dealt.placed)), seconds=seconds - left)
+        if not dealt.stuck - counted:
+            break
+        counted |= dealt.stuck
+    return Joint(seconds=seconds - left)
+
+
+def _is_whole(dealt: Deal, units: Sequence[Unit], hosts: Sequence[HostState]) -> bool:
+    """True when all are placed and every rule holds, those of hints and parts included."""
+    return len(dealt.placed) == len(units) and holds(dealt.placed, open_sites(hosts))
+
+
+def _is_proof(units: Sequence[Unit]) -> bool:
+    """True unless the search for parts of a host may have given up on some."""
+    return not any(unit.has_parts for unit in units)
+
+
+def cost(arrangement: Arrangement, hosts: Sequence[HostState]) -> int:
+    """Opened hosts, and more than all of them for each soft member that is not where it should be."""
+    sites = open_sites(hosts)
+    opened = len({i for _, i in arrangement.placed if not is_open(sites[i])})
+    old = {group for site in sites for group, count in site.members.items() if count}
+    soft = {rule for unit, _ in arrangement.placed for rule in unit.soft}
+    new: dict[str, dict[int, int]] = {group: {} for group, _ in soft}
+    for unit, index in arrangement.placed:
+        for group, count in unit.joins:
+            if group in new:
+                new[group][index] = new[group].get(index, 0) + count
+    return opened + (len(hosts) + 1) * sum(_missed(new[g], sign, g, g in old, sites) for g, sign in soft)
+
+
+def _missed(new: dict[int, int], sign: int, group: str, old: bool, sites: Sequence[Site]) -> int:
+    here = {index: sites[index].members.get(group, 0) for index in new}
+    if sign < 0:
+        return sum(count - (0 if here[index] else 1) for index, count in new.items())
+    return sum(not count for count in here.values()) - (0 if old else 1)
+
+
+def _optimum(value: int, bound: int, weight: int, seconds: float, left: float) -> Optimum:
+    missed, opened = divmod(value, weight)
+    least, least_opened = divmod(min(bound, value), weight)
+    if least < missed:
+        least_opened = 0
+    return Optimum(opened, least_opened, missed, least, None if bound >= value or left > 0 else seconds)

@@ -1,0 +1,117 @@
+"""Joint placement against brute force: no broken rule, nothing better than what it calls the best, bounds that hold."""
+
+from collections.abc import Sequence
+from itertools import product
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.skewed import skewed
+from stacksmith.placement import Goal, HostState, Request, Strategy, allocate, place
+from stacksmith.placement.attempt import Eligible
+from stacksmith.placement.joint.solve import rescue
+from stacksmith.placement.unit import bundle
+from tests.property.test_placement import GROUPS, Where, World, _suits, legal, solvable, worlds
+
+OPTIMAL = Goal(Strategy.OPTIMAL, 30)
+
+
+def dearness(where: Where, requests: Sequence[Request], hosts: Sequence[HostState]) -> tuple[int, int]:
+    """(soft members not where preferred, empty hosts that get something)."""
+    empty = {h.name for h in hosts if not any(h.used.values()) and not any(h.groups.values())}
+    missed = 0
+    for name in ("soft-affinity", "soft-anti-affinity"):
+        old = {h.name: h.groups.get(name, 0) for h in hosts}
+        new = [where[r.address] for r in requests if r.group == name]
+        if name == "soft-affinity":
+            homes = {host for host, count in old.items() if count}
+            missed += len(set(new) - homes) - (1 if new and not homes else 0)
+        else:
+            missed += sum(new.count(host) - (0 if old[host] else 1) for host in set(new))
+    return missed, len(empty & set(where.values()))
+
+
+def cheapest(world: World) -> tuple[int, int] | None:
+    """The least dearness of all legal arrangements of the whole batch; None when there is none."""
+    options = [[h.name for h in world.hosts if _suits(r, h)] for r in world.requests]
+    addresses = [r.address for r in world.requests]
+    ways = (dict(zip(addresses, choice, strict=True)) for choice in product(*options))
+    costs = [
+        dearness(where, world.requests, world.hosts) for where in ways if legal(where, world.requests, world.hosts)
+    ]
+    return min(costs, default=None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds(hosts=3))
+def test_optimal_is_what_brute_force_finds_best(world: World) -> None:
+    allocation = allocate(world.requests, world.hosts, GROUPS, goal=OPTIMAL)
+    where = {p.address: p.host for p in allocation.placements if p.host is not None}
+    assert legal(where, world.requests, world.hosts)
+    best = cheapest(world)
+    assert (best is not None) == (len(where) == len(world.requests))
+    if best is not None:
+        optimum = allocation.optimum
+        assert optimum is not None
+        assert dearness(where, world.requests, world.hosts) == best == (optimum.missed, optimum.opened)
+        assert optimum.proven
+        assert optimum.stopped_after is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(hosts=3), st.randoms(use_true_random=False))
+def test_optimal_is_the_same_whatever_the_order(world: World, random: Random) -> None:
+    requests, hosts = list(world.requests), list(world.hosts)
+    random.shuffle(requests)
+    random.shuffle(hosts)
+    assert allocate(requests, hosts, GROUPS, goal=OPTIMAL) == allocate(
+        world.requests, world.hosts, GROUPS, goal=OPTIMAL
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(hosts=3))
+def test_rescue_finds_an_arrangement_or_proves_there_is_none(world: World) -> None:
+    units, eligible = bundle(world.requests, world.hosts, GROUPS), Eligible(world.hosts)
+    joint = rescue(units, world.hosts, eligible, 30)
+    way = solvable(world.requests, world.hosts)
+    assert (joint.arrangement is not None, joint.impossible) == (way, not way)
+    if joint.arrangement is not None:
+        where = {r.address: world.hosts[i].name for unit, i in joint.arrangement.placed for r in unit.requests}
+        assert legal(where, world.requests, world.hosts)
+
+
+def verify(requests: Sequence[Request], hosts: Sequence[HostState], where: Where) -> None:
+    """Room, traits and one member of a group per host, counted anew."""
+    for host in hosts:
+        here = [r for r in requests if where[r.address] == host.name]
+        for name, inventory in host.inventories.items():
+            assert host.used.get(name, 0) + sum(r.amounts[name] for r in here) <= inventory.capacity
+        assert all(r.required <= host.traits for r in here)
+        groups = [r.group for r in here if r.group]
+        assert len(groups) == len(set(groups))
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 1000))
+def test_optimal_on_skewed_hosts_keeps_every_rule_and_states_a_bound(seed: int) -> None:
+    requests, hosts, groups = skewed(20, 150, seed=seed)
+    allocation = allocate(requests, hosts, groups, goal=Goal(Strategy.OPTIMAL, 5), explain=False)
+    where = {p.address: p.host for p in allocation.placements if p.host is not None}
+    verify(requests, hosts, where)
+    optimum = allocation.optimum
+    assert optimum is not None
+    assert optimum.opened_at_least <= optimum.opened == len(set(where.values()))
+    pack = place(requests, hosts, groups, strategy="pack", explain=False)
+    assert optimum.opened <= len({p.host for p in pack})
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["spread", "pack"]))
+def test_default_leaves_nothing_over_on_skewed_hosts_at_70_percent(seed: int, strategy: str) -> None:
+    requests, hosts, groups = skewed(50, 500, seed=seed)
+    placements = place(requests, hosts, groups, strategy=strategy, explain=False)
+    where = {p.address: p.host for p in placements if p.host is not None}
+    assert len(where) == len(requests)
+    verify(requests, hosts, where)

@@ -103,7 +103,7 @@ class PostgresServer:
 
     def cut(self, url: str) -> int:
         """Ends every session with a database from the server's side; how many there were."""
-        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND state <> ''"
         with self.admin() as admin:
             return admin.execute(query, (name_of(url),)).rowcount
 

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
 from stacksmith.engine.retry import retried
+from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.engine.session import Options, load
-from stacksmith.model.fileaccess import FileFault, read_limited
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.load import LoadOptions, load_fleet
-from stacksmith.model.node import Node, SecretRef
+from stacksmith.model.node import Node
 from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
 from stacksmith.providers.base import Deadline, ProviderError
 from stacksmith.providers.bmc import BmcSession, Unreachable
@@ -25,7 +25,6 @@ AT_ONCE = 64  # BMCs; each takes no more requests at once than its node's `conne
 T = TypeVar("T")
 BUSY_SECONDS = 20.0  # so long a BMC may say that it cannot tell just now (iDRAC does after each job)
 INSPECT_REQUESTS = 10  # an inspection may take so many answers' time
-SECRET_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,30 +137,15 @@ def _open(of: Nodes, name: str) -> Iterator[BmcSession]:
     if ca and not Path(ca).is_file():
         raise Faults((_fault(f"cannot use {ca}: there is no such file", "name the authority's file in ca:"),))
     try:
-        bmc = open_bmc(name, node, secret(node.password, of, name), ca)
+        bmc = open_bmc(name, node, secret(node.password, of.environment, of.folder), ca)
         try:
             yield bmc
         finally:
             bmc.close()
+    except NoSecret as fault:
+        raise Faults((_fault(f"cannot sign in to {name}: {fault}", fault.hint),)) from None
     except ProviderError as fault:
         raise Faults((_fault(str(fault), fault.hint),)) from fault
-
-
-def secret(reference: SecretRef, of: Nodes, name: str) -> str:
-    """What a reference leads to. Raises: Faults when it leads nowhere."""
-    if reference.env is not None:
-        value = of.environment.get(reference.env, "")
-        if not value:
-            cause = f"cannot sign in to {name}: {reference.env} is not set in the environment"
-            raise Faults((_fault(cause, f"export {reference.env}=…"),))
-        return value
-    assert reference.file is not None
-    try:
-        text = read_limited(of.folder / reference.file, reference.file, SECRET_BYTES).decode()
-    except (FileFault, UnicodeDecodeError) as fault:
-        hint = "paths in a fleet file start in its folder"
-        raise Faults((_fault(f"cannot sign in to {name}: {fault}", hint),)) from None
-    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _fault(message: str, hint: str | None) -> Diagnostic:

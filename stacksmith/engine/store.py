@@ -3,16 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from stacksmith.diagnostics import Diagnostic, Faults, error
-from stacksmith.model.fileaccess import FileFault, read_limited
-from stacksmith.model.node import SecretRef
+from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.model.stack import Stack
 from stacksmith.model.state import StateSpec
 from stacksmith.state.store import Store, open_store
-
-SECRET_BYTES = 65536
 
 
 @contextmanager
@@ -28,29 +24,15 @@ def opened(stack: Stack, environment: Mapping[str, str], read_only: bool) -> Ite
     try:
         password = secret(spec.password, environment, folder) if spec.password else None
         store = open_store(spec.url, folder, read_only, password)
+    except NoSecret as fault:
+        broken = error("state-access", f"cannot open the state store: {fault}", hint=fault.hint)
+        raise Faults([_placed(broken, stack)]) from None
     except Faults as faults:
         raise Faults([_placed(each, stack) for each in faults.diagnostics]) from faults
     try:
         yield store
     finally:
         store.close()
-
-
-def secret(reference: SecretRef, environment: Mapping[str, str], folder: Path) -> str:
-    """What a reference leads to. Raises: Faults when it leads nowhere."""
-    if reference.env is not None:
-        value = environment.get(reference.env, "")
-        if not value:
-            message = f"cannot open the state store: {reference.env} is not set in the environment"
-            raise Faults([error("state-access", message, hint=f"export {reference.env}=…")])
-        return value
-    name = reference.file or ""
-    try:
-        text = read_limited(folder / name, name, SECRET_BYTES).decode()
-    except (FileFault, UnicodeDecodeError) as fault:
-        hint = "paths in a fleet file start in its folder"
-        raise Faults([error("state-access", f"cannot open the state store: {fault}", hint=hint)]) from None
-    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _placed(fault: Diagnostic, stack: Stack) -> Diagnostic:

@@ -64,7 +64,7 @@ def open_postgres(
         raise Faults([extra_missing(missing)]) from None
     database = PostgresDatabase(url, password, read_only, now)
     try:
-        database.connect()
+        database.reach()
         have = database.read(version)
         if have > len(migration.MIGRATIONS):
             raise Faults([newer(database.name, have)])
@@ -138,6 +138,15 @@ class PostgresDatabase:
         self._closed = True
         if self._raw is not None:
             self._raw.close()
+
+    def reach(self) -> None:
+        """Opens the first connection. Raises: psycopg.Error at once when the server cannot be reached; a connection
+        that is lost after that is tried again as any other."""
+        try:
+            self.connect()
+        except self.errors:
+            if self._raw is None:
+                raise
 
     def connect(self) -> "psycopg.Connection[Any]":
         """The connection, opened when there is none that works."""

@@ -20,6 +20,7 @@ from stacksmith.providers.memory.world import World
 from stacksmith.state.process import this_process
 from stacksmith.state.store import open_store
 from tests.cli.conftest import STACK, Cli
+from tests.postgres import Place
 
 Held = dict[str, dict[str, dict[str, int]]]
 ROOM = {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}
@@ -34,9 +35,9 @@ hosts:
 """
 
 
-def held(project: Path, stack: str | None = None) -> Held:
+def held(project: Path, stack: str | None = None, url: str = "sqlite:///.stacksmith/lab.db") -> Held:
     """Amounts by host, by stack and name."""
-    store = open_store("sqlite:///.stacksmith/lab.db", project, read_only=True)
+    store = open_store(url, project, read_only=True)
     try:
         return {
             f"{each.owner} {each.name}": {host: dict(amounts) for host, amounts in each.allocations.items()}
@@ -216,7 +217,8 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path, live: World) -> None:
+def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path, live: World, place: Place) -> None:
+    (narrow / "fleet.yaml").write_text(ONE_HOST.replace("fleet: lab\n", f"fleet: lab\nstate: {place.url}\n"))
     names = [f"s{n}" for n in range(8)]
     live.set_capacity("hv1", Resources(8, 1536, 100))
     for n, name in enumerate(names):
@@ -239,7 +241,7 @@ def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path
     assert sorted(status for _, status in ended) == [0, 0, 0, 5, 5, 5, 5, 5], ended
     assert all("claim-lost" in err and "MEMORY_MB" in err for (_, err), status in ended if status == 5)
     assert sum(item.kind == "server" for item in live.objects("hv1")) == 3
-    assert held(narrow) == there(live)
+    assert held(narrow, url=place.url) == there(live)
 
 
 def test_claims_are_not_rebuilt_or_released_while_a_run_is_at_work(applied: Cli, project: Path) -> None:

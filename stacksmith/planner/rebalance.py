@@ -104,11 +104,17 @@ def _apart(stack: Stack, name: str, by_host: Mapping[str, Sequence[Address]]) ->
 def _where(scene: Scene) -> dict[Address, str]:
     """The host of each server of the stack. Raises: Faults when servers or volumes have changes to be applied."""
     plan = scene.plan(PlanOptions())
-    waiting = [s for s in plan.steps if s.address.kind in ("server", "volume") and s.address.host is None]
+    recorded = {record.address: record.host for record in scene.records}
+    # What a move that was killed at its very end, or one by hand, did not bring along: this plan mends it.
+    moved = [s for s in plan.steps if s.operation is Operation.UPDATE and s.host != recorded.get(s.address, s.host)]
+    waiting = [
+        s for s in plan.steps if s.address.kind in ("server", "volume") and s.address.host is None and s not in moved
+    ]
     if waiting or plan.unknown:
         names = ", ".join(dict.fromkeys(map(str, (*(s.address for s in waiting), *plan.unknown))))
         message = (
             f"cannot rebalance {scene.stack.name}: {names} have other changes, or are on hosts that cannot be read"
         )
         raise Faults([error("changes-first", message, hint="apply the stack first: stacksmith apply")])
-    return {each.address: each.host for each in plan.unchanged if each.address.kind == "server"}
+    there = {each.address: each.host for each in plan.unchanged} | {step.address: step.host for step in moved}
+    return {address: host for address, host in there.items() if address.kind == "server"}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from bench.measure import ROOT, compiled
 from bench.table import Table
 
-NAMES = ("start", "plan_memory", "plan_libvirt", "create_libvirt", "placement", "optimal", "redfish")
+NAMES = ("start", "plan_memory", "plan_libvirt", "create_libvirt", "placement", "candidates", "optimal", "redfish")
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
@@ -25,12 +25,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks, each beside the same by hand.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--times", type=int, default=3, help="runs of each, of which the least counts")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}; needs all")
+    parser.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
-    if options.write and options.names:
-        parser.error("--write needs all benchmarks")
     made = []
     with compiled():
         for table in _tables(options.names or NAMES, options.times):
@@ -38,7 +36,10 @@ def main(arguments: Sequence[str]) -> int:
             made.append(table)
     if options.write:
         head = HEAD.format(cores=os.cpu_count(), load=os.getloadavg()[2])
-        PAGE.write_text("\n".join([head, *(table.markdown() for table in made)]))
+        before, *sections = PAGE.read_text().split("\n## ")
+        known = {text.partition("\n")[0]: f"## {text.strip()}\n" for text in sections} if options.names else {}
+        known |= {table.title: table.markdown() for table in made}
+        PAGE.write_text("\n".join([f"{before.rstrip()}\n" if options.names else head, *known.values()]))
     return 0
 
 

@@ -1,20 +1,20 @@
-"""Provider trees in memory and claims in the state store: per CPU second. ``python bench/candidates.py [--large]``.
+"""Provider trees in memory and claims in the state store: hosts 100 to 10,000.
 
 ``place + claim`` asks for the first candidate on a host that is already chosen and claims it; ``first fit`` lets the
 search choose the host. A claim in the store is a durable transaction of its own: there, the wall clock counts.
 """
 
-import sys
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from time import perf_counter, process_time
 
+from bench.measure import Cost
+from bench.table import Bar, Row, Table
 from stacksmith.placement import (
-    Candidate,
     CandidateRequest,
     Claim,
     GroupPolicy,
@@ -41,18 +41,21 @@ def request(host: str | None = None) -> CandidateRequest:
     return CandidateRequest({"": ResourceGroup(FLAVOR, in_tree=host)})
 
 
-def rate(count: int, work: Callable[[], object], clock: Callable[[], float] = process_time) -> str:
-    before = clock()
+def measure(what: str, count: int, work: Callable[[], object], most_ms: float | None = None) -> Row:
+    """``most_ms`` is the bar: wall milliseconds for each of ``count``, for what waits is a cost too."""
+    wall, cpu = perf_counter(), process_time()
     work()
-    return f"{count / (clock() - before):,.0f}/s"
+    wall, cpu = perf_counter() - wall, process_time() - cpu
+    bars = () if most_ms is None else (Bar("ms each", wall / count * 1000, most_ms),)
+    return Row(f"{what}: {count:,}, {count / cpu:,.0f} a CPU second", Cost(wall, cpu, 0), bars)
 
 
-def count_all(hosts: int) -> str:
+def all_candidates(hosts: int) -> Row:
     ledger = Ledger(world(hosts))
-    return rate(hosts, lambda: sum(1 for _ in candidates(ledger, request())))
+    return measure(f"candidates on {hosts:,} hosts", hosts, lambda: sum(1 for _ in candidates(ledger, request())))
 
 
-def claim_each(hosts: int, chosen: bool) -> str:
+def claim_each(hosts: int, chosen: bool) -> Row:
     ledger, servers = Ledger(world(hosts)), min(SERVERS, hosts * 50)
 
     def work() -> None:
@@ -60,10 +63,11 @@ def claim_each(hosts: int, chosen: bool) -> str:
             asked = request(f"hv{i % hosts:05}" if chosen else None)
             ledger.claim(Claim(f"server-{i}", next(candidates(ledger, asked)).allocations))
 
-    return rate(servers, work)
+    way = "place + claim" if chosen else "first fit + claim"
+    return measure(f"{way} on {hosts:,} hosts", servers, work, 0.5 if hosts == 1000 else None)
 
 
-def claim_in_store(hosts: int) -> str:
+def claim_in_store(hosts: int) -> Row:
     ledger = Ledger(world(hosts))
     check = partial(claim_faults, {provider.uuid: provider for provider in ledger.world.providers})
     with tempfile.TemporaryDirectory() as folder:
@@ -71,30 +75,30 @@ def claim_in_store(hosts: int) -> str:
 
         def work() -> None:
             for i in range(1000):
-                found: Candidate = next(candidates(ledger, request(f"hv{i % hosts:05}")))
+                found = next(candidates(ledger, request(f"hv{i % hosts:05}")))
                 store.claim("bench", [Claim(f"server-{i}", found.allocations)], check)
 
-        told = rate(1000, work, perf_counter)
+        row = measure(f"place + claim in SQLite on {hosts:,} hosts", 1000, work, 2.0 if hosts == 1000 else None)
         store.close()
-    return told
+    return row
 
 
-def first_of_wide(groups: int, siblings: int) -> str:
+def first_of_wide(groups: int, siblings: int) -> Row:
     cells = [Provider(f"c{i:03}", f"c{i:03}", "hv", {"VCPU": Inventory(8)}) for i in range(siblings)]
     asked = {f"_{i}": ResourceGroup({"VCPU": 1}) for i in range(groups)}
-    ledger, before = Ledger(World((Provider("hv", "hv"), *cells))), process_time()
-    found = list(islice(candidates(ledger, CandidateRequest(asked, GroupPolicy.ISOLATE)), 1000))
-    return f"{(process_time() - before) * 1000:.0f} ms for the first {len(found):,}"
+    ledger, wanted = Ledger(World((Provider("hv", "hv"), *cells))), CandidateRequest(asked, GroupPolicy.ISOLATE)
+    what = f"first candidates of {groups} isolated groups over {siblings} siblings"
+    return measure(what, 1000, lambda: list(islice(candidates(ledger, wanted), 1000)))
 
 
-def main() -> None:
-    print(f"{'hosts':>8} {'candidates':>14} {'place + claim':>14} {'first fit':>14} {'claim in store':>16}")
-    for hosts in (100, 1000, 10_000) if "--large" in sys.argv else (100, 1000):
-        columns = count_all(hosts), claim_each(hosts, True), claim_each(hosts, False), claim_in_store(hosts)
-        print(f"{hosts:>8,} {columns[0]:>14} {columns[1]:>14} {columns[2]:>14} {columns[3]:>16}")
-    print(f"8 groups over 64 siblings, isolated: {first_of_wide(8, 64)}")
-    print(f"memory at most {getrusage(RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
-
-
-if __name__ == "__main__":
-    main()
+def tables(times: int = 3) -> Iterator[Table]:
+    """One table, of one run each."""
+    rows = []
+    for hosts in (100, 1000, 10_000):
+        rows += [all_candidates(hosts), claim_each(hosts, True), claim_each(hosts, False), claim_in_store(hosts)]
+    rows.append(first_of_wide(8, 64))
+    text = (
+        "One server at a time, by the calls alone. A claim in the store is a durable transaction: there the wall counts"
+    )
+    text += f", and the load was {os.getloadavg()[0]:.0f}."
+    yield Table("Candidates and claims", text, tuple(rows))

@@ -5,10 +5,11 @@
 
 import gc
 from collections.abc import Iterator
+from resource import RUSAGE_SELF, getrusage
 from time import process_time
 
 from bench.measure import Cost
-from bench.table import Row, Table
+from bench.table import Bar, Row, Table
 from stacksmith.address import Address
 from stacksmith.placement import Group, HostState, Inventory, Request, place
 from stacksmith.placement.attempt import Eligible, Pass
@@ -37,13 +38,30 @@ def batch(count: int, grouped: bool) -> list[Request]:
     return found
 
 
-def measure_batch(servers: int, hosts: int, policy: str | None, strategy: str = "spread", explain: bool = False) -> Row:
+def measure_batch(
+    servers: int,
+    hosts: int,
+    policy: str | None,
+    strategy: str = "spread",
+    explain: bool = False,
+    seconds: float | None = None,
+) -> Row:
+    """``seconds`` is the bar."""
     requests, states = batch(servers, policy is not None), fleet(hosts)
     groups = {r.group: Group(r.group, policy) for r in requests if r.group is not None and policy is not None}
     started = process_time()
     placements = place(requests, states, groups, strategy=strategy, explain=explain)
     words = [f"batch {servers:,} on {hosts:,}", policy or "no groups", strategy, *(["explained"] if explain else [])]
-    return _row(", ".join(words), process_time() - started, sum(p.host is None for p in placements))
+    took = process_time() - started
+    bars = () if seconds is None else (Bar("CPU s", took, seconds),)
+    return _row(", ".join(words), took, sum(p.host is None for p in placements), bars)
+
+
+def measure_large() -> Row:
+    """The largest stack in one go. The memory is that of this process at its highest."""
+    row = measure_batch(100_000, 10_000, "anti-affinity", seconds=10)
+    peak = getrusage(RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return Row(row.what, Cost(0, row.cost.cpu_seconds, peak), (*row.bars, Bar("MB", peak, 1000)))
 
 
 def measure_one_by_one(servers: int, hosts: int) -> Row:
@@ -56,8 +74,8 @@ def measure_one_by_one(servers: int, hosts: int) -> Row:
     return _row(f"one by one {servers:,} on {hosts:,}, anti-affinity", process_time() - started, left)
 
 
-def _row(name: str, seconds: float, left: int) -> Row:
-    return Row(f"{name}, {left:,} left over" if left else name, Cost(0, seconds, 0))
+def _row(name: str, seconds: float, left: int, bars: tuple[Bar, ...] = ()) -> Row:
+    return Row(f"{name}, {left:,} left over" if left else name, Cost(0, seconds, 0), bars)
 
 
 def tables(times: int = 3) -> Iterator[Table]:
@@ -69,11 +87,12 @@ def tables(times: int = 3) -> Iterator[Table]:
         measure_batch(200, 100, "anti-affinity", explain=True),
         measure_batch(1_000, 100, "anti-affinity"),
         *(
-            measure_batch(10_000, 1_000, policy)
+            measure_batch(10_000, 1_000, policy, seconds=2 if policy == "anti-affinity" else None)
             for policy in (None, "anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity")
         ),
         measure_batch(10_000, 1_000, "anti-affinity", strategy="pack"),
         measure_batch(10_000, 100, "anti-affinity"),
+        measure_large(),
     ]
     gc.enable()
     yield Table("Placement in memory", "New servers in groups of ten, by the call alone: no imports.", tuple(rows))

@@ -61,10 +61,7 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal) -> Ou
     if strategy is Strategy.OPTIMAL and possible:
         return _jointly(possible, hopeless, hosts, eligible, goal.time_limit_seconds)
     tried: list[tuple[Arrangement, Weigher]] = []
-    if isinstance(strategy, SchedulerSpec):
-        first: Weigher = normalised(strategy, hosts)
-    else:
-        first = make_weigher(strategy, sites)
+    first = preferred(strategy, hosts, sites)
     for order, weigher in _passes(possible, sites, eligible, first):
         found = attempt(order, hosts, eligible, weigher)
         if not found.left:
@@ -128,6 +125,11 @@ def _jointly(
     claim = NO_HOST if joint.impossible else f"no arrangement found within the time limit of {seconds:g} s"
     failures = [Failure(unit, claim, shortage.cause(unit) or proof) for unit in best.left]
     return Outcome(best.placed, (*hopeless, *failures), weigher, FORCED if weigher is not tried[0][1] else "")
+
+
+def preferred(strategy: Strategy | SchedulerSpec, hosts: Sequence[HostState], sites: Sequence[Site]) -> Weigher:
+    """The weigher of a strategy, or of the fleet, over these hosts as they are."""
+    return normalised(strategy, hosts) if isinstance(strategy, SchedulerSpec) else make_weigher(strategy, sites)
 
 
 def _passes(

@@ -62,13 +62,13 @@ def schedule(
     known = _known_parts(wanted, snapshot, fixed)
     anew = sorted(a for a, parts in known.items() if parts is None)
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
-    requests = [_with_hints(r, hints) for r in _server_requests(asking, draft, fixed, users, result)]
+    requests = [with_hints(r, hints) for r in server_requests(asking, draft, fixed, users, result)]
     requests = [_in_zone(stack, request, moving.get(request.address)) for request in requests]
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     pending = ledger.pending({f.address for f in leaving})
-    states = host_states(stack.fleet, snapshot, leaving, _members(asking, fixed, hints), anew, pending)
+    states = host_states(stack.fleet, snapshot, leaving, group_members(asking, fixed, hints), anew, pending)
     allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
     result.placements, result.optimum = allocation.placements, allocation.optimum
     result.requests = {r.address: r for r in requests if r.address not in fixed}
@@ -106,7 +106,8 @@ def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]
     return replace(request, amounts=flat_amounts(wanted, request.amounts), parts=parts_request(wanted, disks))
 
 
-def _with_hints(request: Request, hints: Mapping[Address, Hinted]) -> Request:
+def with_hints(request: Request, hints: Mapping[Address, Hinted]) -> Request:
+    """The request with what its hints, and those of others, make of it."""
     hint = hints.get(request.address)
     if hint is None:
         return request
@@ -128,7 +129,7 @@ def _goal(stack: Stack) -> Goal:
     return Goal(stack.fleet.scheduler if stack.fleet.scheduler.weighers else Strategy(stack.strategy))
 
 
-def _members(
+def group_members(
     asking: Asking, fixed: Mapping[Address, str], hints: Mapping[Address, Hinted]
 ) -> dict[str, dict[str, int]]:
     """Members of each group, and bearers of each mark, on each host: {host: {group or mark: count}}."""
@@ -143,9 +144,10 @@ def _members(
     return members
 
 
-def _server_requests(
+def server_requests(
     asking: Asking, draft: Draft, fixed: Mapping[Address, str], users: Mapping[Address, Address], result: Schedule
 ) -> list[Request]:
+    """What each server asks that is not ``fixed``; ``result`` has the demands and gets the conflicts."""
     stack = asking.stack
     attached: dict[Address, list[Address]] = defaultdict(list)
     for volume, server in users.items():

@@ -1,6 +1,7 @@
 """Where servers go and why: every host's verdict."""
 
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from stacksmith.model.found import Snapshot
 from stacksmith.placement.verdict import Placement, Verdict
@@ -10,9 +11,9 @@ from stacksmith.views.table import table
 from stacksmith.views.words import clean
 
 
-def placements(plan: Plan, snapshot: Snapshot) -> list[Placement]:
-    """Every server's place in order of address: those of the plan, and those that run and stay."""
-    known = {each.address: each for each in plan.placements}
+def placements(plan: Plan, snapshot: Snapshot, stays: Iterable[Placement] = ()) -> list[Placement]:
+    """Every server's place in order of address: those of the plan, and those that run and stay, as ``stays`` tells."""
+    known = {each.address: each for each in (*stays, *plan.placements)}
     for host in snapshot.hosts:
         for found in host.found:
             if found.address.kind == "server" and not found.partial:
@@ -34,16 +35,17 @@ def _placement(placement: Placement, paint: Paint) -> Iterator[str]:
         answer = f"goes to {paint.green}{placement.host}{paint.reset}"
     yield f"{paint.bold}{placement.address}{paint.reset} {answer}"
     if placement.verdicts:
-        rows = [_row(verdict, placement.host) for verdict in sorted(placement.verdicts, key=_order)]
+        rows = [_row(verdict, placement) for verdict in sorted(placement.verdicts, key=_order)]
         yield from (f"  {line}" for line in table(("HOST", "FITS", "SCORE", "WHY"), rows, paint))
     if placement.hint:
         yield f"  {paint.cyan}hint:{paint.reset} {clean(placement.hint)}"
 
 
 def _order(verdict: Verdict) -> tuple[bool, float, str]:
-    return (not verdict.fits, -(verdict.score or 0.0), verdict.host)
+    return (not verdict.fits, -inf if verdict.score is None else -verdict.score, verdict.host)
 
 
-def _row(verdict: Verdict, chosen: str | None) -> tuple[str, str, str, str]:
-    fits = "chosen" if verdict.host == chosen else "yes" if verdict.fits else "no"
+def _row(verdict: Verdict, placement: Placement) -> tuple[str, str, str, str]:
+    chosen = "stays" if placement.kept else "chosen"
+    fits = chosen if verdict.host == placement.host else "yes" if verdict.fits else "no"
     return (verdict.host, fits, "" if verdict.score is None else f"{verdict.score:.3f}", verdict.reason)

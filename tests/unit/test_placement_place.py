@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from bench.skewed import skewed
 from stacksmith.address import Address
 from stacksmith.placement import UNLIMITED, Goal, Group, HostState, Inventory, Request, Strategy, allocate, place
+from stacksmith.placement.stay import stays
 
 
 @pytest.fixture
@@ -140,3 +142,29 @@ def test_place_joined_by_key_and_by_group_is_one_unit() -> None:
     e = Request(Address("server", "e"), {"VCPU": 1}, group="g", together="v")
     placements = place([a, b, c, d, e], [host("hv1", 4), host("hv2", 5)], groups)
     assert {p.host for p in placements} == {"hv2"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "others", "told"),
+    [
+        ("anti-affinity", ["hv2"], ["stays here, where it is", "anti-affinity: web has server.a[1] here"]),
+        ("affinity", ["hv1"], ["stays here, where it is", "affinity: web is on hv1"]),
+        ("affinity", [], ["stays here, where it is", "fits: free after VCPU 7, MEMORY_MB 7"]),
+        ("soft-affinity", ["hv1"], ["stays here, where it is", "fits: free after VCPU 7, MEMORY_MB 7"]),
+    ],
+)
+def test_stays_tells_how_the_other_host_would_answer_with_the_group_as_it_is(
+    policy: str, others: list[str], told: list[str]
+) -> None:
+    homes = {Address("server", "a", i): name for i, name in enumerate(["hv1", *others])}
+    hosts = [replace(host(n), groups={"web": [*homes.values()].count(n)}) for n in ("hv1", "hv2")]
+    requests = [server("a", i, group="web") for i in range(len(homes))]
+    first = stays(requests, hosts, {"web": Group("web", policy)}, homes)[0]
+    assert (first.host, first.kept) == ("hv1", True)
+    assert [verdict.reason for verdict in first.verdicts] == told
+
+
+def test_stays_is_short_in_the_words_of_a_plan() -> None:
+    big = HostState("hv2", {"MEMORY_MB": Inventory(65024, 512), "VCPU": Inventory(8)}, {"MEMORY_MB": 61440})
+    kept = stays([server("a", memory=6144)], [host("hv1"), big], {}, {Address("server", "a", 0): "hv1"})
+    assert kept[0].verdicts[1].reason == "MEMORY_MB 3072 short (used 61440 of 64512 = 65024 - 512 reserved)"

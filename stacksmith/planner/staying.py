@@ -1,0 +1,43 @@
+"""Why servers that exist could be elsewhere or not: their requests as if they were new, put to the other hosts."""
+
+from collections.abc import Collection, Iterable
+
+from stacksmith.address import Address
+from stacksmith.model.found import Snapshot
+from stacksmith.model.stack import Stack
+from stacksmith.placement.request import Group
+from stacksmith.placement.stay import stays
+from stacksmith.placement.tree.provider import Consumer
+from stacksmith.placement.verdict import Placement
+from stacksmith.planner.asking import Asking
+from stacksmith.planner.build import draft
+from stacksmith.planner.hint import hinted
+from stacksmith.planner.inventory import host_states
+from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.part import demands
+from stacksmith.planner.schedule import EXPLAINED, Schedule, group_members, server_requests, with_hints
+
+
+def staying(
+    stack: Stack, snapshot: Snapshot, consumers: Iterable[Consumer], wanted: Collection[Address] | None = None
+) -> tuple[Placement, ...]:
+    """The servers of the stack that were found, or those wanted, with a verdict of every host as things stand.
+
+    Of more servers than a plan explains, none when none is named: the tables would be servers times hosts.
+    """
+    drafted = draft(stack, {})
+    blocks = {*drafted.layouts, *drafted.volumes}
+    fixed = {f.address: f.host for h in snapshot.hosts for f in h.found if f.address in blocks and not f.partial}
+    kept = {address: host for address, host in fixed.items() if address.kind == "server"}
+    if wanted is None and len(kept) > EXPLAINED:
+        return ()
+    asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
+    volumes = {address: host for address, host in fixed.items() if address.kind == "volume"}
+    asked = Schedule({}, demands=demands(stack))
+    requests = server_requests(asking, drafted, volumes, drafted.users(), asked)
+    chosen = [with_hints(r, hints) for r in requests if r.address in kept and (wanted is None or r.address in wanted)]
+    pending = Ledger(stack.name, stack.fleet, snapshot, consumers).pending()
+    states = host_states(stack.fleet, snapshot, (), group_members(asking, fixed, hints), pending=pending)
+    groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
+    order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
+    return stays(chosen, states, groups, kept, order)

@@ -8,7 +8,7 @@ from stacksmith.model.realised import Image, ImageFile, from_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.planner.build import draft
-from stacksmith.planner.make import superseded
+from stacksmith.planner.step import superseded
 from stacksmith.providers.base import Scope
 
 

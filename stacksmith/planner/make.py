@@ -23,10 +23,9 @@ from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Schedule, schedule
+from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.providers.base import ProviderType
-
-_SUPERSEDED = ".superseded-"
 
 Rules = Callable[[str], ProviderType]
 
@@ -200,38 +199,20 @@ def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> 
         reason = f"it is missing on {record.host}"
     if record is not None and record.complete and (found is None or found.partial):
         plan.deviations.append(Deviation(wanted.address, record.host, missing=True))
-    plan.steps.append(_create(wanted, found, reason or "it does not exist"))
-
-
-def _create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = False) -> Step:
-    return Step(
-        id=f"{Operation.CREATE} {wanted.address}",
-        operation=Operation.CREATE,
-        address=wanted.address,
-        host=wanted.host,
-        uuid=wanted.uuid,
-        reason=reason,
-        wanted=wanted.spec,
-        policy=wanted.policy,
-        fingerprint=found.fingerprint if found is not None and not replaces else None,
-        partial=found is not None and not replaces,
-        replaces=replaces,
-        depends_on=wanted.depends_on,
-        wait_for=wanted.wait_for,
-    )
+    plan.steps.append(create(wanted, found, reason or "it does not exist"))
 
 
 def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
     address = wanted.address
     changes = [rules(found.host).impact(address.kind, c, found) for c in _changes(wanted, found, view)]
     if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
-        plan.steps.append(_create(wanted, found, "a run that did not finish left it half made"))
+        plan.steps.append(create(wanted, found, "a run that did not finish left it half made"))
         return
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
     if found.host != wanted.host and address in options.moving:
-        plan.steps.append(_migrate(wanted, found))
+        plan.steps.append(migrate(wanted, found))
         if changes:
             causes = ", ".join(c.path for c in changes)
             plan.refusals.append((f"{Operation.MIGRATE} {address}", f"it would change with its host: {causes}"))
@@ -250,26 +231,11 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
             plan.refusals.append((f"{Operation.DELETE} {address}", f"cannot change {address} in place: {causes}"))
         _plan_replace(wanted, found, tuple(changes), view, plan)
     elif changes:
-        plan.steps.append(_update(wanted, found, tuple(changes), worst))
+        plan.steps.append(update(wanted, found, tuple(changes), worst))
     else:
         record = view.records.get(address)
-        is_known = record is not None and record.host == found.host
-        plan.unchanged.append(Unchanged(address, found.host, None if is_known else _lost(wanted, found)))
-
-
-def _migrate(wanted: Wanted, found: Found) -> Step:
-    assert isinstance(found.spec, Server)
-    manner = "cold" if found.spec.power_state == "stopped" else "live"
-    return replace(
-        _create(wanted, found, f"{manner} migration from {found.host} to {wanted.host}, with its local disks"),
-        id=f"{Operation.MIGRATE} {wanted.address}",
-        operation=Operation.MIGRATE,
-        before=to_data(found.spec),
-        impact=Impact.MIGRATE,
-        partial=False,
-        wait_for=None,
-        source=found.host,
-    )
+        is_known = record is not None and record.complete and record.host == found.host
+        plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
 
 
 def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:
@@ -280,13 +246,6 @@ def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) 
         address = replace(found.address, host=found.host)
         reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"
         plan.steps.append(replace(_delete(address, found.host, found, view, plan, reason), policy=Policy()))
-
-
-def _lost(wanted: Wanted, found: Found) -> Record:
-    """The record of an object that is ours and that the store does not know."""
-    applied = found.mark.applied if found.mark is not None else None
-    applied = to_data(found.spec) if applied is None else applied
-    return Record(wanted.address, found.host, found.uuid, applied, wanted.policy, True, wanted.depends_on)
 
 
 def _check(stack: Stack, steps: Sequence[Step], wanted: Mapping[Address, Wanted], rules: Rules) -> None:
@@ -333,27 +292,6 @@ def _changes(wanted: Wanted, found: Found, view: View) -> list[Change]:
     return changes
 
 
-def _update(wanted: Wanted, found: Found, changes: tuple[Change, ...], impact: Impact) -> Step:
-    causes = sorted({c.status.value for c in changes})
-    return Step(
-        id=f"{Operation.UPDATE} {wanted.address}",
-        operation=Operation.UPDATE,
-        address=wanted.address,
-        host=found.host,
-        uuid=wanted.uuid,
-        reason={"change": "the stack changed", "drift": "the live object changed"}.get(causes[0], "both changed")
-        if len(causes) == 1
-        else "both changed",
-        wanted=wanted.spec,
-        before=to_data(found.spec),
-        policy=wanted.policy,
-        changes=changes,
-        impact=impact,
-        fingerprint=found.fingerprint,
-        depends_on=wanted.depends_on,
-    )
-
-
 def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], view: View, plan: _Draft) -> None:
     forcing = [c.path for c in changes if _is_replacing(wanted.address.kind, c)]
     reason = f"{', '.join(forcing)} cannot change in place" if forcing else "asked for by --replace"
@@ -363,7 +301,14 @@ def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], vie
             _delete(found.address, found.host, found, view, plan, reason), changes=changes, impact=impact, replaces=True
         )
     )
-    plan.steps.append(replace(_create(wanted, None, reason, replaces=True), changes=changes))
+    plan.steps.append(replace(create(wanted, None, reason, replaces=True), changes=changes))
+
+
+def _delete(address: Address, host: str, found: Found, view: View, plan: _Draft, reason: str) -> Step:
+    step = delete(address, host, found, view.policy(address) or Policy(), reason)
+    if step.policy.protect:
+        plan.refusals.append((step.id, f"{address} is protected: apply protect: false first"))
+    return step
 
 
 def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool) -> None:
@@ -375,63 +320,11 @@ def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, d
             continue
         policy = view.policy(address)
         if found is None or (found.spec is None and not found.partial):
-            plan.steps.append(_forget(address, host, record, "it no longer exists"))
+            plan.steps.append(forget(address, host, record, "it no longer exists"))
         elif found.mark is None and record is None and not found.partial and not is_superseded(address):
             continue  # kept on purpose by an earlier plan, or an image of the shared cache
         elif policy is not None and policy.on_destroy == "keep":
-            plan.steps.append(_forget(address, host, record, "it is kept: on_destroy is keep"))
+            plan.steps.append(forget(address, host, record, "it is kept: on_destroy is keep"))
         else:
             reason = "the stack is destroyed" if destroy else "it is not in the stack any more"
             plan.steps.append(_delete(address, host, found, view, plan, reason))
-
-
-def superseded(address: Address, checksum: str) -> Address:
-    """The name under which files that an image no longer consists of are found and removed."""
-    return Address(address.kind, f"{address.name}{_SUPERSEDED}{checksum.partition(':')[2][:8]}")
-
-
-def is_superseded(address: Address) -> bool:
-    """True for files that an image no longer consists of."""
-    return address.kind == "image" and _SUPERSEDED in address.name
-
-
-def _forget(address: Address, host: str, record: Record | None, reason: str) -> Step:
-    return Step(
-        id=f"{Operation.FORGET} {address}",
-        operation=Operation.FORGET,
-        address=address,
-        host=host,
-        uuid=record.uuid if record else "",
-        reason=reason,
-        before=record.applied if record else None,
-    )
-
-
-def _delete(address: Address, host: str, found: Found, view: View, plan: _Draft, reason: str) -> Step:
-    policy = view.policy(address) or Policy()
-    step = Step(
-        id=f"{Operation.DELETE} {address}",
-        operation=Operation.DELETE,
-        address=address,
-        host=host,
-        uuid=found.uuid,
-        reason=reason,
-        before=to_data(found.spec) if found.spec is not None else None,
-        policy=policy,
-        impact=_loss(address, found),
-        fingerprint=found.fingerprint,
-        partial=found.partial,
-    )
-    if policy.protect:
-        plan.refusals.append((step.id, f"{address} is protected: apply protect: false first"))
-    return step
-
-
-def _loss(address: Address, found: Found) -> Impact:
-    """What a delete takes with it."""
-    if address.kind == "volume":
-        return Impact.DATA_LOSS
-    if address.kind != "server" or found.partial:
-        return Impact.NONE
-    local = isinstance(found.spec, Server) and any(d.source in ("image", "blank") for d in found.spec.disks)
-    return Impact.DATA_LOSS if local else Impact.REPLACE

@@ -1,0 +1,127 @@
+"""The steps of a plan, each from what is wanted and what was found."""
+
+from dataclasses import replace
+
+from stacksmith.address import Address
+from stacksmith.model.change import Change, Impact
+from stacksmith.model.found import Found
+from stacksmith.model.realised import Policy, Server, to_data
+from stacksmith.model.record import Record
+from stacksmith.planner.build import Wanted
+from stacksmith.planner.plan import Operation, Step
+
+_SUPERSEDED = ".superseded-"
+
+
+def create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = False) -> Step:
+    """A step that makes an object, or completes the half of it that was found."""
+    return Step(
+        id=f"{Operation.CREATE} {wanted.address}",
+        operation=Operation.CREATE,
+        address=wanted.address,
+        host=wanted.host,
+        uuid=wanted.uuid,
+        reason=reason,
+        wanted=wanted.spec,
+        policy=wanted.policy,
+        fingerprint=found.fingerprint if found is not None and not replaces else None,
+        partial=found is not None and not replaces,
+        replaces=replaces,
+        depends_on=wanted.depends_on,
+        wait_for=wanted.wait_for,
+    )
+
+
+def update(wanted: Wanted, found: Found, changes: tuple[Change, ...], impact: Impact) -> Step:
+    """A step that changes an object in place."""
+    causes = sorted({c.status.value for c in changes})
+    return Step(
+        id=f"{Operation.UPDATE} {wanted.address}",
+        operation=Operation.UPDATE,
+        address=wanted.address,
+        host=found.host,
+        uuid=wanted.uuid,
+        reason={"change": "the stack changed", "drift": "the live object changed"}.get(causes[0], "both changed")
+        if len(causes) == 1
+        else "both changed",
+        wanted=wanted.spec,
+        before=to_data(found.spec),
+        policy=wanted.policy,
+        changes=changes,
+        impact=impact,
+        fingerprint=found.fingerprint,
+        depends_on=wanted.depends_on,
+    )
+
+
+def migrate(wanted: Wanted, found: Found) -> Step:
+    """A step that moves a server with its local disks to another host."""
+    assert isinstance(found.spec, Server)
+    manner = "cold" if found.spec.power_state == "stopped" else "live"
+    return replace(
+        create(wanted, found, f"{manner} migration from {found.host} to {wanted.host}, with its local disks"),
+        id=f"{Operation.MIGRATE} {wanted.address}",
+        operation=Operation.MIGRATE,
+        before=to_data(found.spec),
+        impact=Impact.MIGRATE,
+        partial=False,
+        wait_for=None,
+        source=found.host,
+    )
+
+
+def forget(address: Address, host: str, record: Record | None, reason: str) -> Step:
+    """A step that drops a record and leaves the object."""
+    return Step(
+        id=f"{Operation.FORGET} {address}",
+        operation=Operation.FORGET,
+        address=address,
+        host=host,
+        uuid=record.uuid if record else "",
+        reason=reason,
+        before=record.applied if record else None,
+    )
+
+
+def delete(address: Address, host: str, found: Found, policy: Policy, reason: str) -> Step:
+    """A step that removes an object and what belongs to it."""
+    return Step(
+        id=f"{Operation.DELETE} {address}",
+        operation=Operation.DELETE,
+        address=address,
+        host=host,
+        uuid=found.uuid,
+        reason=reason,
+        before=to_data(found.spec) if found.spec is not None else None,
+        policy=policy,
+        impact=_loss(address, found),
+        fingerprint=found.fingerprint,
+        partial=found.partial,
+    )
+
+
+def _loss(address: Address, found: Found) -> Impact:
+    """What a delete takes with it."""
+    if address.kind == "volume":
+        return Impact.DATA_LOSS
+    if address.kind != "server" or found.partial:
+        return Impact.NONE
+    local = isinstance(found.spec, Server) and any(d.source in ("image", "blank") for d in found.spec.disks)
+    return Impact.DATA_LOSS if local else Impact.REPLACE
+
+
+def record_of(wanted: Wanted, found: Found) -> Record:
+    """The record of an object that is ours and in sync, and that the store does not know, or not as whole."""
+    applied = found.mark.applied if found.mark is not None else None
+    applied = to_data(found.spec) if applied is None else applied
+    return Record(wanted.address, found.host, found.uuid, applied, wanted.policy, True, wanted.depends_on)
+
+
+def superseded(address: Address, checksum: str) -> Address:
+    """The name under which files that an image no longer consists of are found and removed."""
+    return Address(address.kind, f"{address.name}{_SUPERSEDED}{checksum.partition(':')[2][:8]}")
+
+
+def is_superseded(address: Address) -> bool:
+    """True for files that an image no longer consists of."""
+    return address.kind == "image" and _SUPERSEDED in address.name

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.skewed import skewed
-from stacksmith.placement import Goal, HostState, Request, Strategy, allocate, place
+from stacksmith.address import Address
+from stacksmith.placement import Goal, HostState, Inventory, Request, Strategy, allocate, place
 from stacksmith.placement.attempt import Eligible
 from stacksmith.placement.joint.solve import rescue
 from stacksmith.placement.unit import bundle
-from tests.property.test_placement import GROUPS, Where, World, _suits, legal, solvable, worlds
+from tests.property.test_placement import GROUPS, NAMES, Where, World, _suits, legal, solvable, worlds
 
 OPTIMAL = Goal(Strategy.OPTIMAL, 30)
 
@@ -43,8 +44,36 @@ def cheapest(world: World) -> tuple[int, int] | None:
     return min(costs, default=None)
 
 
+def roomy(seed: int) -> World:
+    """Hosts that are mostly empty and have room for most batches, so that how many are opened and what soft groups
+    miss is what decides."""
+    random = Random(seed)
+    hosts = [
+        HostState(
+            name,
+            {"VCPU": Inventory(random.randint(3, 8)), "MEMORY_MB": Inventory(random.randint(3, 10))},
+            {"VCPU": 1} if random.random() < 0.2 else {},
+            frozenset({"CUSTOM_A"} if random.random() < 0.5 else ()),
+            groups={group: 1 for group in GROUPS if random.random() < 0.08},
+        )
+        for name in NAMES[: random.randint(2, 4)]
+    ]
+    groups = [None, None, *GROUPS, "soft-affinity", "soft-anti-affinity"]
+    requests = [
+        Request(
+            Address("server", "a", i),
+            {"VCPU": random.randint(1, 3), "MEMORY_MB": random.randint(1, 4)},
+            frozenset({"CUSTOM_A"} if random.random() < 0.15 else ()),
+            group=random.choice(groups),
+            together=random.choice([None] * 6 + ["x"]),
+        )
+        for i in range(random.randint(2, 5))
+    ]
+    return World(tuple(requests), tuple(hosts), "pack")
+
+
 @settings(max_examples=300, deadline=None)
-@given(worlds(hosts=3))
+@given(worlds(hosts=3) | st.integers(0, 2**32).map(roomy))
 def test_optimal_is_what_brute_force_finds_best(world: World) -> None:
     allocation = allocate(world.requests, world.hosts, GROUPS, goal=OPTIMAL)
     where = {p.address: p.host for p in allocation.placements if p.host is not None}

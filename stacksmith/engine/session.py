@@ -167,9 +167,7 @@ def apply(
         with _open_hosts(stack, planned, made.sessions if made is not None else {}) as sessions:
             contents = _contents(stack, options.environment)
             report = _run(planned, sessions, store, contents, sink, what)
-        for each in planned.unchanged:
-            if each.record is not None:
-                store.put(stack.name, each.record)
+        _record_lost(planned, store)
     return report
 
 
@@ -223,14 +221,24 @@ def rebuild(options: Options) -> tuple[Record, ...]:
         return store.records(stack.name)
 
 
-def correct_claims(options: Options, planned: Planned) -> None:
-    """Makes the stack's claims as things are on the hosts, for a plan without steps. Raises: Faults; Locked."""
-    if planned.plan.claims.there:
+def correct_store(options: Options, planned: Planned) -> None:
+    """Makes the stack's claims and records as things are on the hosts, for a plan without steps.
+
+    Writes nothing where they are. Raises: Faults; Locked.
+    """
+    if planned.plan.claims.there or any(each.record is not None for each in planned.plan.unchanged):
         with (
             opened(planned.stack, options.environment, read_only=False) as store,
             _alone(store, planned.stack.name, "apply"),
         ):
             claim_rooms(planned.plan, store)
+            _record_lost(planned.plan, store)
+
+
+def _record_lost(planned: Plan, store: Store) -> None:
+    for each in planned.unchanged:
+        if each.record is not None:
+            store.put(planned.stack, each.record)
 
 
 def claims(options: Options) -> tuple[Consumer, ...]:

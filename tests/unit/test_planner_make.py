@@ -11,6 +11,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.engine.allow import NotAllowed
+from stacksmith.engine.store import opened
 from stacksmith.model.change import Impact, Status
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.provider import forget, world
@@ -245,3 +246,17 @@ def test_files_of_a_changed_or_removed_image_do_not_stay_behind(shop: Shop) -> N
     shop.apply(Impact.DATA_LOSS)
     left = {o.kind for n in (1, 2, 3) for o in shop.world.objects(f"hv{n}")}
     assert left == {"volume"} and shop.plan().steps == ()
+
+
+def test_apply_without_steps_makes_lost_and_half_made_records_whole(shop: Shop) -> None:
+    options = shop.options()
+    stack = session.load(options).stack
+    assert stack is not None
+    before = session.records(options)
+    with opened(stack, {}, read_only=False) as store:
+        store.remove(stack.name, before[0].address)
+        store.put(stack.name, replace(before[1], complete=False))
+    planned = session.plan(options)
+    assert planned.plan.steps == ()
+    session.correct_store(options, planned)
+    assert session.records(options) == before

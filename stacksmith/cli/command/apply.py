@@ -75,7 +75,7 @@ def _planned(call: Call, options: "Options", manner: Manner, yes: bool) -> int:
         if refused(call, planned.plan, manner):
             return Status.REFUSED
         if not planned.plan.steps:
-            session.correct_claims(options, planned)
+            session.correct_store(options, planned)
             show_outputs(call, planned.plan.outputs)
             return unread(planned.plan)
         if not yes and not confirmed(call, _QUESTION, "apply"):

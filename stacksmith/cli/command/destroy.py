@@ -39,7 +39,7 @@ def command(
         if refused(call, planned.plan, manner):
             return Status.REFUSED
         if not planned.plan.steps:
-            session.correct_claims(options, planned)
+            session.correct_store(options, planned)
             return unread(planned.plan)
         if not yes and not confirmed(call, _QUESTION, "destroy"):
             return Status.ERROR

@@ -7,6 +7,7 @@ from stacksmith.model.demand import demand
 from stacksmith.model.found import Snapshot
 from stacksmith.model.stack import Stack
 from stacksmith.placement.capacity import Capacity, capacity
+from stacksmith.placement.host import HostState
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.asking import Asking
@@ -26,9 +27,23 @@ def capacities(
     Disks are those of the flavor: one that is as large as its image counts as nothing. Raises: KeyError for a flavor
     that the stack has not.
     """
-    asking, pending = Asking(stack), Ledger(stack.name, stack.fleet, snapshot, consumers).pending()
-    states = host_states(stack.fleet, snapshot, (), {}, pending=pending)
+    asking, states = Asking(stack), states_of(stack, snapshot, consumers)
     return {name: capacity(_request(asking, name), states) for name in flavors}
+
+
+def states_of(stack: Stack, snapshot: Snapshot, consumers: Iterable[Consumer]) -> list[HostState]:
+    """The hosts with all that runs there and all that is claimed."""
+    pending = Ledger(stack.name, stack.fleet, snapshot, consumers).pending()
+    return host_states(stack.fleet, snapshot, (), {}, pending=pending)
+
+
+def full(capacities: Mapping[str, Capacity]) -> frozenset[str]:
+    """The hosts that take no server of any of the flavors; none when there is no flavor."""
+    counts: dict[str, list[int | None]] = {}
+    for found in capacities.values():
+        for room in found.rooms:
+            counts.setdefault(room.host, []).append(room.count)
+    return frozenset(host for host, numbers in counts.items() if not any(n is None or n for n in numbers))
 
 
 def _request(asking: Asking, name: str) -> Request:

@@ -1,11 +1,13 @@
-"""The hosts of a fleet with what they have and what is used: a table, JSON, and Prometheus gauges' numbers."""
+"""The hosts of a fleet with what they have, what is used and what is free: a table, JSON, and numbers for gauges."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import HostSnapshot, Resources, Snapshot
 from stacksmith.model.types import JSON
+from stacksmith.placement.host import UNLIMITED, HostState
+from stacksmith.placement.wording import number
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
 from stacksmith.views.words import clean, rounded
@@ -17,7 +19,8 @@ _CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 class HostRow:
     """One host: ``used`` is all that runs on it, whoever owns it; ``ratios`` are allocation ratios by class.
 
-    An amount of ``capacity`` below zero is not known: the disk of a pool that is not made yet.
+    An amount of ``capacity`` below zero is not known: the disk of a pool that is not made yet. ``reserved`` are units
+    in the order of ``ratios``; ``others`` are servers that are not the stack's.
     """
 
     name: str
@@ -26,9 +29,55 @@ class HostRow:
     capacity: Resources
     used: Resources
     ratios: tuple[float, float, float]
+    reserved: tuple[int, int, int]
     servers: int
+    others: int
     error: str | None
     state_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """What can still be placed, of the hosts that take new servers: units by class, None where that is not known.
+
+    ``stranded`` is the part of it on hosts that take no server of any flavor; its share of the free memory is the
+    fleet's fragmentation.
+    """
+
+    amounts: Mapping[str, Mapping[str, float | None]]
+    no_flavor: frozenset[str]
+
+    @property
+    def total(self) -> Mapping[str, float]:
+        """By class."""
+        return self._sum(self.amounts)
+
+    @property
+    def stranded(self) -> Mapping[str, float]:
+        """By class."""
+        return self._sum(self.no_flavor & self.amounts.keys())
+
+    @property
+    def fragmentation(self) -> float:
+        """From 0 to 1."""
+        whole = self.total["MEMORY_MB"]
+        return self.stranded["MEMORY_MB"] / whole if whole else 0.0
+
+    def _sum(self, hosts: Collection[str]) -> Mapping[str, float]:
+        return {name: sum(self.amounts[host][name] or 0.0 for host in sorted(hosts)) for name in _CLASSES}
+
+
+def free_of(states: Sequence[HostState], no_flavor: Collection[str]) -> Free:
+    """What is free as placement sees it, claims counted; ``no_flavor`` are hosts that take no server of any flavor."""
+    takers = [state for state in states if state.reachable and state.state == "enabled"]
+    return Free({state.name: {name: _free(state, name) for name in _CLASSES} for state in takers}, frozenset(no_flavor))
+
+
+def _free(state: HostState, name: str) -> float | None:
+    inventory = state.inventories.get(name)
+    if inventory is None:
+        return 0.0
+    return None if inventory.total == UNLIMITED else max(0.0, inventory.capacity - state.used.get(name, 0))
 
 
 def host_rows(fleet: Fleet, snapshot: Snapshot) -> list[HostRow]:
@@ -39,6 +88,7 @@ def host_rows(fleet: Fleet, snapshot: Snapshot) -> list[HostRow]:
 def _row(fleet: Fleet, each: HostSnapshot) -> HostRow:
     host = fleet.hosts.get(each.host)
     given = fleet.defaults.allocation_ratios | (host.allocation_ratios if host else {})
+    kept = fleet.defaults.reserved | (host.reserved if host else {})
     usages = [*(item.usage for item in each.found), *(item.usage for item in each.unmanaged)]
     return HostRow(
         each.host,
@@ -47,29 +97,40 @@ def _row(fleet: Fleet, each: HostSnapshot) -> HostRow:
         each.capacity,
         sum(usages, Resources()),
         (given.get("VCPU", 1.0), given.get("MEMORY_MB", 1.0), given.get("DISK_GB", 1.0)),
-        sum(item.address.kind == "server" for item in each.found)
-        + sum(item.kind == "server" for item in each.unmanaged),
+        (kept.get("VCPU", 0), kept.get("MEMORY_MB", 0), kept.get("DISK_GB", 0)),
+        sum(item.address.kind == "server" for item in each.found),
+        sum(item.kind == "server" for item in each.unmanaged),
         each.error,
         (host.state_reason if host else None) or "",
     )
 
 
-def hosts_text(rows: Sequence[HostRow], paint: Paint = PLAIN) -> str:
-    """The table of ``stacksmith hosts``: used of total, and the ratio that may be placed."""
-    header = ("HOST", "STATE", "ZONE", "SERVERS", "VCPU", "MEMORY", "DISK", "RATIO", "ERROR")
-    return "\n".join(table(header, [_cells(row) for row in rows], paint)) + "\n"
+def hosts_text(rows: Sequence[HostRow], free: Free, paint: Paint = PLAIN) -> str:
+    """The table of ``stacksmith hosts``, used of total with the ratio that may be placed, and what is free in all."""
+    header = ("HOST", "STATE", "ZONE", "SERVERS", "OTHERS", "VCPU", "MEMORY", "DISK", "RATIO", "ERROR")
+    lines = [*table(header, [_cells(row) for row in rows], paint), "", f"Free: {_amounts(free.total)}."]
+    if free.no_flavor & free.amounts.keys():
+        share = f"{free.fragmentation:.0%} of the free memory"
+        lines.append(f"Of it on hosts that take no server of any flavor: {_amounts(free.stranded)} ({share}).")
+    return "\n".join(lines) + "\n"
+
+
+def _amounts(units: Mapping[str, float]) -> str:
+    memory, disk = rounded(int(units["MEMORY_MB"] * 2**20)), rounded(int(units["DISK_GB"] * 2**30))
+    return f"{number(units['VCPU'])} VCPU, {memory} of memory, {disk} of disk"
 
 
 def _cells(row: HostRow) -> Sequence[str]:
     state = f"{row.state} ({clean(row.state_reason)})" if row.state_reason else row.state
     if row.error is not None:
-        return (row.name, state, row.availability_zone, "", "", "", "", "", row.error)
+        return (row.name, state, row.availability_zone, "", "", "", "", "", "", row.error)
     used, total = row.used, row.capacity
     return (
         row.name,
         state,
         row.availability_zone,
         str(row.servers),
+        str(row.others),
         f"{used.vcpus}/{total.vcpus}",
         f"{rounded(used.memory_mib * 2**20)}/{rounded(total.memory_mib * 2**20)}",
         f"{rounded(used.disk_gib * 2**30)}/{'?' if total.disk_gib < 0 else rounded(total.disk_gib * 2**30)}",
@@ -78,12 +139,21 @@ def _cells(row: HostRow) -> Sequence[str]:
     )
 
 
-def hosts_data(rows: Sequence[HostRow]) -> JSON:
-    """``{hosts: [{host, state, …, inventories: {VCPU: {total, used, allocation_ratio}}}]}``."""
-    return {"hosts": [_data(row) for row in rows]}
+def hosts_data(rows: Sequence[HostRow], free: Free) -> JSON:
+    """``{hosts: [{host, state, …, inventories: {VCPU: {total, reserved, allocation_ratio, used, free}}}], free: {…}}``.
+
+    free is null for hosts that take no new server; stranded is what is free on hosts that take none of any flavor.
+    """
+    return {
+        "hosts": [_data(row, free) for row in rows],
+        "free": dict(free.total),
+        "stranded": dict(free.stranded),
+        "fragmentation": round(free.fragmentation, 4),
+    }
 
 
-def _data(row: HostRow) -> JSON:
+def _data(row: HostRow, free: Free) -> JSON:
+    left = free.amounts.get(row.name, {})
     totals = (row.capacity.vcpus, row.capacity.memory_mib, row.capacity.disk_gib)
     used = (row.used.vcpus, row.used.memory_mib, row.used.disk_gib)
     return {
@@ -92,9 +162,19 @@ def _data(row: HostRow) -> JSON:
         "state_reason": row.state_reason or None,
         "availability_zone": row.availability_zone or None,
         "servers": row.servers,
+        "other_servers": row.others,
         "error": row.error,
         "inventories": {
-            name: {"total": None if total < 0 else total, "used": amount, "allocation_ratio": ratio}
-            for name, total, amount, ratio in zip(_CLASSES, totals, used, row.ratios, strict=True)
+            name: {
+                "total": None if total < 0 else total,
+                "reserved": reserved,
+                "allocation_ratio": ratio,
+                "used": amount,
+                "free": left.get(name),
+            }
+            for name, total, reserved, ratio, amount in zip(
+                _CLASSES, totals, row.reserved, row.ratios, used, strict=True
+            )
         },
+        "takes_a_flavor": row.name in free.amounts and row.name not in free.no_flavor,
     }

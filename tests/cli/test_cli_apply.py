@@ -208,14 +208,23 @@ def test_state_is_listed_shown_dropped_and_rebuilt(applied: Cli) -> None:
 def test_hosts_show_what_is_used(applied: Cli) -> None:
     lines = applied("hosts").out.splitlines()
     assert lines[0].split()[:2] == ["HOST", "STATE"]
-    assert [line.split()[0] for line in lines[1:]] == ["hv1", "hv2"]
-    hosts = json.loads(applied("hosts", "--format", "json").out)["hosts"]
-    assert sum(host["inventories"]["MEMORY_MB"]["used"] for host in hosts) == 1024
+    assert [line.split()[0] for line in lines[1:3]] == ["hv1", "hv2"]
+    data = json.loads(applied("hosts", "--format", "json").out)
+    memory = [host["inventories"]["MEMORY_MB"] for host in data["hosts"]]
+    assert sum(each["used"] for each in memory) == 1024
+    free = [(m["total"] - m["reserved"]) * m["allocation_ratio"] - m["used"] for m in memory]
+    assert [each["free"] for each in memory] == free
+    assert (data["free"]["MEMORY_MB"], data["fragmentation"]) == (sum(free), 0)
+    assert lines[-1].startswith("Free: ")
 
 
 def test_hosts_are_shown_when_nothing_fits_on_them(cli: Cli) -> None:
     assert cli("plan", "--var", "ram=99999999").status == 1
-    assert cli("hosts", "--var", "ram=99999999").status == 0
+    hosts = cli("hosts", "--var", "ram=99999999")
+    assert hosts.status == 0
+    assert hosts.out.splitlines()[-1].endswith("(100% of the free memory).")
+    data = json.loads(cli("hosts", "--var", "ram=99999999", "--format", "json").out)
+    assert (data["fragmentation"], data["stranded"]) == (1, data["free"])
 
 
 def test_capacity_counts_what_hosts_take_and_says_what_limits_them(applied: Cli) -> None:

@@ -9,9 +9,10 @@ from views_plans import DRIFT, PLANS, SERVER, UPDATE, WEB0
 
 from stacksmith.model.fleet import Defaults, Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
+from stacksmith.planner.inventory import host_states
 from stacksmith.views.drift_data import drift_data
 from stacksmith.views.drift_text import drift_text
-from stacksmith.views.host import host_rows, hosts_data, hosts_text
+from stacksmith.views.host import free_of, host_rows, hosts_data, hosts_text
 from stacksmith.views.json_text import json_text
 from stacksmith.views.junit import junit_text
 from stacksmith.views.prometheus import drift_metrics, failure_metrics, last_success
@@ -43,6 +44,7 @@ SNAPSHOT = Snapshot(
     )
 )
 ROWS = host_rows(FLEET, SNAPSHOT)
+FREE = free_of(host_states(FLEET, SNAPSHOT, (), {}), {"hv1"})
 
 
 @pytest.mark.parametrize("name", ["drift", "update", "in_sync", "unread"])
@@ -97,8 +99,8 @@ def test_label_values_are_escaped() -> None:
 
 
 def test_hosts_table_is_as_accepted(golden: Golden) -> None:
-    golden(hosts_text(ROWS), "views/hosts.txt")
+    golden(hosts_text(ROWS, FREE), "views/hosts.txt")
 
 
 def test_hosts_json_is_as_accepted(golden: Golden) -> None:
-    golden(json_text(hosts_data(ROWS)), "views/hosts.json")
+    golden(json_text(hosts_data(ROWS, FREE)), "views/hosts.json")

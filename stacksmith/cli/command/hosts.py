@@ -28,16 +28,20 @@ def command(
     Exit status: 0, 1 error, 4 some hosts could not be read.
     """
     from stacksmith.engine import session
-    from stacksmith.planner.inventory import host_states
-    from stacksmith.views.host import host_rows, hosts_data, hosts_text
+    from stacksmith.planner.capacity import capacities, full, states_of
+    from stacksmith.views.host import free_of, host_rows, hosts_data, hosts_text
     from stacksmith.views.host_tree import tree_data, tree_text
     from stacksmith.views.json_text import json_text
 
-    stack, snapshot = session.survey(call.on(what).options())
-    rows, is_text = host_rows(stack.fleet, snapshot), format is Format.TEXT
+    options = call.on(what).options()
+    stack, snapshot = session.survey(options)
+    claims = session.claims(options)
+    states, is_text = states_of(stack, snapshot, claims), format is Format.TEXT
     if tree:
-        states = host_states(stack.fleet, snapshot, (), {})
         call.screen.answer(tree_text(states, call.screen.paint) if is_text else json_text(tree_data(states)))
     else:
-        call.screen.answer(hosts_text(rows, call.screen.paint) if is_text else json_text(hosts_data(rows)))
+        counted = capacities(stack, snapshot, sorted(stack.flavors), claims)
+        free = free_of(states, full(counted))
+        rows = host_rows(stack.fleet, snapshot)
+        call.screen.answer(hosts_text(rows, free, call.screen.paint) if is_text else json_text(hosts_data(rows, free)))
     return DriftStatus.UNREAD if snapshot.unreachable else Status.OK

@@ -50,10 +50,13 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def is_ours(connection: sqlite3.Connection) -> bool:
-    """True for a state file and for one without any table."""
-    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+    """True for a state file and for one without any table.
+
+    The tables are looked for first: who makes them in this moment sets the id with them.
+    """
+    if not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
         return True
-    return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
 
 
 def migrate(connection: sqlite3.Connection, newest: int | None = None) -> None:

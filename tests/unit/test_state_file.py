@@ -2,6 +2,9 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -231,3 +234,22 @@ def test_write_beyond_the_room_there_is_fails_in_words_and_keeps_the_rest(tmp_pa
     store = SqliteStore.open(path)
     assert store.records("shop")
     store.close()
+
+
+OPENER = """
+import sys, time
+from pathlib import Path
+from stacksmith.state.sqlite import SqliteStore
+folder, at = Path(sys.argv[1]), float(sys.argv[2])
+for number in range(40):
+    while time.time() < at + number * 0.05:
+        pass
+    SqliteStore.open(folder / f"{number}.db").close()
+"""
+
+
+def test_file_is_made_by_programs_that_come_at_once(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", OPENER, str(tmp_path), str(time.time() + 1.0)]
+    programs = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [program.communicate(timeout=60)[1] for program in programs]
+    assert [program.returncode for program in programs] == [0, 0, 0], told

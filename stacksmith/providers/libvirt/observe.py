@@ -44,25 +44,33 @@ class _Networks:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    capacity: Resources
+    cpus: int
+    memory_mib: int
     hardware: Hardware
+    hypervisor: Hypervisor
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    disk_gib: int
+    pools: tuple[Pool, ...]
     shelf: Shelf
     images: Mapping[str, VolumeFacts | None]
-    hypervisor: Hypervisor
 
 
 def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot:
     """The host as it is. Raises: Transient, TimedOut."""
-    with ThreadPoolExecutor(2) as threads:  # where there are few domains, the networks are read on their connection
+    with ThreadPoolExecutor(2) as threads:  # where there are few domains, their connection reads of the rest, too
         reading_domains = threads.submit(_domain_texts, host, deadline)
-        reading_node = threads.submit(host.call, partial(_read_node, host, scope), deadline)
+        reading_node = threads.submit(host.call, partial(_read_node, host), deadline)
+        reading_storage = threads.submit(host.call, partial(_read_storage, host, scope), deadline)
         reading_networks = threads.submit(host.call, _read_networks, deadline)
-    networks, node = reading_networks.result(), reading_node.result()
-    images: dict[str, VolumeFacts | None] = dict(node.images)
+    networks, node, stored = reading_networks.result(), reading_node.result(), reading_storage.result()
+    images: dict[str, VolumeFacts | None] = dict(stored.images)
     domains = [found.parse_domain(text) for text in reading_domains.result()]
-    shelf = _with_sizes(node.shelf, domains)
+    shelf = _with_sizes(stored.shelf, domains)
     facts = images | _volume_facts(host, shelf, deadline)
-    return _snapshot(host, scope, domains, networks, (node, inventory.Inventory(shelf, facts)))
+    return _snapshot(host, scope, domains, networks, (node, stored, inventory.Inventory(shelf, facts)))
 
 
 def _domain_texts(host: LibvirtHost, deadline: Deadline) -> list[DomainText]:
@@ -147,23 +155,23 @@ def _read_networks(link: Link) -> _Networks:
     return _Networks(tuple(texts), leases)
 
 
-def _read_node(host: LibvirtHost, scope: Scope, link: Link) -> _Node:
-    """Capacity, and what the pools hold. A host's memory by getInfo drifts; by its statistics it does not."""
+def _read_node(host: LibvirtHost, link: Link) -> _Node:
+    """CPUs, memory and devices. A host's memory by getInfo drifts; by its statistics it does not."""
     connect = link.connect
     cpus = connect.getInfo()[2]
-    memory = connect.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"]
+    memory = connect.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"] // _KIB_PER_MIB
+    capabilities = host.capabilities(link)
+    hardware = read_hardware(link, capabilities, host.declared.pci)
+    return _Node(cpus, memory, _with_memory(hardware, memory), read_hypervisor(link, capabilities))
+
+
+def _read_storage(host: LibvirtHost, scope: Scope, link: Link) -> _Storage:
+    """What the pools hold and how large they are."""
     pool = host.storage.find(link, host.storage.default)
     disk = -1 if pool is None else int(pool.info()[1] // found.GIB)
     volumes = host.storage.volumes(link)
-    capabilities = host.capabilities(link)
-    hardware = read_hardware(link, capabilities, host.declared.pci)
-    return _Node(
-        Resources(cpus, memory // _KIB_PER_MIB, disk),
-        replace(_with_memory(hardware, memory // _KIB_PER_MIB), pools=_pools(host, link)),
-        Shelf(tuple(stored for stored, _ in volumes)),
-        inventory.image_facts(volumes, scope),
-        read_hypervisor(link, capabilities),
-    )
+    shelf = Shelf(tuple(stored for stored, _ in volumes))
+    return _Storage(disk, _pools(host, link), shelf, inventory.image_facts(volumes, scope))
 
 
 def _pools(host: LibvirtHost, link: Link) -> tuple[Pool, ...]:
@@ -196,9 +204,9 @@ def _snapshot(
     scope: Scope,
     domains: Sequence[ReadDomain],
     networks: _Networks,
-    storage: tuple[_Node, inventory.Inventory],
+    read: tuple[_Node, _Storage, inventory.Inventory],
 ) -> HostSnapshot:
-    node, stored = storage
+    node, storage, stored = read
     ours: list[Found] = []
     others: list[Unmanaged] = []
     for domain in domains:
@@ -217,11 +225,11 @@ def _snapshot(
     others += stored.unmanaged(host.name, scope)
     return HostSnapshot(
         host=host.name,
-        capacity=node.capacity,
-        hardware=node.hardware,
+        capacity=Resources(node.cpus, node.memory_mib, storage.disk_gib),
+        hardware=replace(node.hardware, pools=storage.pools),
         found=tuple(sorted(ours, key=lambda f: (f.address, f.uuid))),
         unmanaged=tuple(sorted(others, key=lambda u: (u.kind, u.name))),
-        facts={"uri": host.declared.libvirt, "pool_missing": node.capacity.disk_gib < 0},
+        facts={"uri": host.declared.libvirt, "pool_missing": storage.disk_gib < 0},
         hypervisor=node.hypervisor,
     )
 

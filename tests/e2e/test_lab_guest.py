@@ -20,10 +20,7 @@ from stacksmith.lab.layout import layout_of
 from tests.tools.rpcproxy import PROCEDURES, RpcProxy, is_write
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(lab.capability().mode == "none", reason=f"no lab: {lab.capability().reason}"),
-]
+pytestmark = pytest.mark.e2e
 POOL = "/var/lib/libvirt/stacksmith"
 SCRIPT = b"#!/bin/sh\necho hello from $(hostname)\nexit 3\n"
 CLOUD_CONFIG = b"#cloud-config\n{}\n"

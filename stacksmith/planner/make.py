@@ -30,6 +30,14 @@ from stacksmith.providers.base import ProviderType
 Rules = Callable[[str], ProviderType]
 
 
+class Unplaced(Faults):
+    """No plan, for some servers found no host: ``placements`` are those of the whole batch."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], placements: tuple[Placement, ...]) -> None:
+        super().__init__(diagnostics)
+        self.placements = placements
+
+
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
@@ -68,8 +76,8 @@ def make_plan(
 ) -> Plan:
     """The plan that turns what was found into what the stack wants; ``consumers`` are the claims of all stacks.
 
-    Raises: Faults with one diagnostic per server that has no valid host, each with a verdict for every host, and one
-    for each thing that a provider cannot make.
+    Raises: Unplaced with one diagnostic per server that has no valid host, each with a verdict for every host; Faults
+    with one for each thing that a provider cannot make.
     """
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
@@ -124,7 +132,7 @@ def _wanted(
         plan.refusals.append((f"{Operation.CREATE} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Faults([_no_valid_host(stack, p) for p in failed])
+        raise Unplaced([_no_valid_host(stack, p) for p in failed], scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 

@@ -138,7 +138,7 @@ def test_migration_needs_to_be_allowed(shop: Shop) -> None:
         (
             "block_device_mapping: [{boot_index: 0, "
             "source_type: image, image: base, destination_type: volume, volume_size: 1}]",
-            "2 are not where volume.web-disk0 is",
+            "none of 2 hosts .1 is being drained besides. is where volume.web-disk0 is",
         ),
     ],
 )

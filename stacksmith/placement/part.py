@@ -9,8 +9,9 @@ from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.provider import Provider
-from stacksmith.placement.tree.request import ResourceGroup
+from stacksmith.placement.tree.request import CandidateRequest, ResourceGroup
 from stacksmith.placement.unit import Unit
+from stacksmith.placement.wording import claims_of
 
 # The search for room among those already here is cut short after so many choices, or for more of them.
 MOST_TRIES = 2_000
@@ -28,7 +29,7 @@ class Parts:
     def __init__(self, host: HostState) -> None:
         top = Provider(host.name, host.name, None, host.inventories, host.traits, host.aggregates)
         self._forest = Forest((top, *host.parts), {uuid: dict(used) for uuid, used in host.parts_used.items()})
-        self._root = host.name
+        self._root, self._claimed = host.name, host.parts_claimed
         self._asking: dict[Address, Request] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
         self.choices: Choices = {}
@@ -76,8 +77,19 @@ class Parts:
             assert request.parts is not None
             if next(at_root(self._forest, request.parts, self._root), None) is None:
                 found = why_not(self._forest, request.parts, self._root)
-                return "; ".join(dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found))
+                told = dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found)
+                return "; ".join((*told, *self._pending(request.parts, tuple(told))))
         return "its parts have no room for all that must be here together"
+
+    def _pending(self, asked: CandidateRequest, told: Sequence[str]) -> Iterator[str]:
+        """What of the parts that were told is claimed and does not run yet."""
+        classes = {name for group in asked.groups.values() for name in group.resources}
+        for uuid, claimed in sorted(self._claimed.items()):
+            part = self._forest.providers.get(uuid)
+            if part is None or not any(f"{part.name}: " in text for text in told):
+                continue
+            for name in sorted(classes & claimed.keys()):
+                yield f"{name} used on {part.name}{claims_of(claimed[name])}"
 
     def _answer(self, unit: Unit) -> Choices | None:
         """What everybody here would have with the unit: all as before if that works, else all anew."""

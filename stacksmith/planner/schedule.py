@@ -67,7 +67,7 @@ def schedule(
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    pending = ledger.pending({f.address for f in leaving})
+    pending = ledger.pending({f.address for f in leaving}, frozenset(anew))
     states = host_states(stack.fleet, snapshot, leaving, group_members(asking, fixed, hints), anew, pending)
     allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
     result.placements, result.optimum = allocation.placements, allocation.optimum
@@ -76,7 +76,8 @@ def schedule(
         if placement.host is not None:
             result.hosts[placement.address] = placement.host
     result.parts = {address: parts for address, parts in known.items() if parts is not None}
-    result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, {*anew, *(f.address for f in leaving)})
+    gone = {*anew, *(f.address for f in leaving)}
+    result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, gone, pending)
     for volume, server in users.items():
         if server in result.hosts and volume in draft.volumes:
             result.hosts.setdefault(volume, result.hosts[server])

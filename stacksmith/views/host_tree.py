@@ -6,6 +6,7 @@ from stacksmith.model.types import JSON
 from stacksmith.placement.host import UNLIMITED, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.placement.wording import number
+from stacksmith.planner.layout import provider_name
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
 
@@ -74,7 +75,7 @@ def _cells(resource_class: str, inventory: Inventory, used: int) -> Sequence[str
 def _data(provider: Provider, used: Mapping[str, int]) -> JSON:
     return {
         "name": provider.name,
-        "parent": provider.parent,
+        "parent": provider_name(provider.parent) if provider.parent is not None else None,
         "traits": sorted(provider.traits),
         "aggregates": sorted(provider.aggregates),
         "inventories": {

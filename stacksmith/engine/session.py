@@ -35,6 +35,7 @@ from stacksmith.planner.drive import drive_digest, drive_files
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.rebalance import Scene, drain, keep_rules
+from stacksmith.planner.sharing import seen_once
 from stacksmith.providers.base import Contents, Deadline, Session, Stale
 from stacksmith.providers.registry import provider
 from stacksmith.state.lease import Patience, held
@@ -280,7 +281,7 @@ def _read_hosts(stack: Stack, records: tuple[Record, ...], read_only: bool = Tru
     with observe(hosts, _opener(read_only), scope_of(stack, records)) as sessions:
         left = [HostSnapshot(n, "marked failed in the fleet file") for n in stack.fleet.hosts if n not in hosts]
         snapshot = Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
-        yield Sessions(snapshot, sessions.sessions)
+        yield Sessions(seen_once(stack.fleet, snapshot, records), sessions.sessions)
 
 
 @contextmanager

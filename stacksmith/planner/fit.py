@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from stacksmith.model.realised import Volume, from_data
 from stacksmith.placement.host import HostState
 from stacksmith.placement.wording import claims_of
-from stacksmith.planner.layout import pool_uuid
+from stacksmith.planner.inventory import type_trait
 from stacksmith.planner.ledger import spec_amounts
 from stacksmith.planner.plan import Operation, Step
 
@@ -37,9 +37,8 @@ def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[s
 def _provider(step: Step, states: Mapping[str, HostState]) -> str:
     """The host, or the storage below it that has the volume's type apart."""
     if isinstance(step.wanted, Volume) and step.host in states:
-        pool = pool_uuid(step.host, step.wanted.volume_type)
-        if any(part.uuid == pool for part in states[step.host].parts):
-            return pool
+        trait = type_trait(step.wanted.volume_type)
+        return next((part.uuid for part in states[step.host].parts if trait in part.traits), step.host)
     return step.host
 
 

@@ -11,7 +11,8 @@ from stacksmith.model.fleet import Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
 from stacksmith.model.hardware import NOTHING_HELD, Cell, Holding, cpu_numbers, page_class
 from stacksmith.placement.filters import instances
-from stacksmith.placement.host import INSTANCES, HostState, Inventory
+from stacksmith.placement.host import INSTANCES, UNLIMITED, HostState, Inventory
+from stacksmith.placement.tree.name import SHARES
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.planner.asking import capabilities
 from stacksmith.planner.layout import (
@@ -28,6 +29,7 @@ from stacksmith.planner.layout import (
     pci_class,
     pool_uuid,
     provider_name,
+    shared_uuid,
     taken,
 )
 
@@ -60,7 +62,37 @@ def host_states(
     by_host: dict[str, Pending] = defaultdict(dict)
     for uuid, claimed in (pending or {}).items():
         by_host[host_of(uuid)][uuid] = claimed
-    return [_with_claims(fleet, state, by_host[state.name]) if state.name in by_host else state for state in states]
+    claimed_on = [_with_claims(fleet, s, by_host[s.name]) if s.name in by_host else s for s in states]
+    return with_shared(fleet, snapshot, claimed_on, pending or {})
+
+
+def with_shared(fleet: Fleet, snapshot: Snapshot, states: list[HostState], pending: Pending) -> list[HostState]:
+    """The states with the storages that hosts share: one room for all, of which is used what all use together.
+
+    Each host has the provider with the trait of its own volume type. Reserved and ratio are the fleet's defaults.
+    """
+    users = sharing(fleet)
+    if not users:
+        return states
+    pools = {(snap.host, p.volume_type): p.total_gib for snap in snapshot.hosts for p in snap.hardware.pools}
+    made = {state.name: state for state in states}
+    for storage, types in users.items():
+        uuid = shared_uuid(storage)
+        totals = [total for each in types.items() if (total := pools.get(each, UNLIMITED)) != UNLIMITED]
+        inventory = _Offer(fleet, None).inventory("DISK_GB", min(totals, default=UNLIMITED))
+        runs = sum(state.parts_used.get(uuid, {}).get("DISK_GB", 0) for state in states)
+        claimed = pending.get(uuid, {})
+        used = _with({"DISK_GB": runs}, claimed)
+        for name in types.keys() & made.keys():
+            traits = frozenset({SHARES, type_trait(types[name])})
+            part = Provider(uuid, uuid, None, {"DISK_GB": inventory}, traits, frozenset({uuid}))
+            made[name] = replace(
+                made[name],
+                parts=(*made[name].parts, part),
+                parts_used={**made[name].parts_used, uuid: used},
+                parts_claimed={**made[name].parts_claimed, uuid: claimed},
+            )
+    return list(made.values())
 
 
 def _with_claims(fleet: Fleet, state: HostState, own: Pending) -> HostState:
@@ -83,6 +115,16 @@ def type_trait(volume_type: str) -> str:
 def types_apart(fleet: Fleet) -> frozenset[str]:
     """The volume types that are asked of providers of their own: some host has them apart from its own disks."""
     return frozenset(name for host in fleet.hosts.values() for name in host.volume_types_apart)
+
+
+def sharing(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """The storages that are shared, by name: the volume type by which each host has them."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, host in sorted(fleet.hosts.items()):
+        for volume_type, each in host.volume_types.items():
+            if each.shared is not None:
+                found[each.shared][name] = volume_type
+    return dict(sorted(found.items()))
 
 
 def shared_cpus(host: Host, cpus: Iterable[int]) -> list[int]:
@@ -172,14 +214,14 @@ def _shared(host: Host, snap: HostSnapshot) -> int:
 
 @dataclass(slots=True)
 class _Offer:
-    """The reserved amounts and the ratios of a host."""
+    """The reserved amounts and the ratios of a host; those of the fleet for None."""
 
     reserved: Mapping[str, int]
     ratios: Mapping[str, float]
 
-    def __init__(self, fleet: Fleet, host: Host) -> None:
-        self.reserved = fleet.defaults.reserved | host.reserved
-        self.ratios = fleet.defaults.allocation_ratios | host.allocation_ratios
+    def __init__(self, fleet: Fleet, host: Host | None) -> None:
+        self.reserved = fleet.defaults.reserved | (host.reserved if host else {})
+        self.ratios = fleet.defaults.allocation_ratios | (host.allocation_ratios if host else {})
 
     def inventory(self, name: str, total: int, pages: int = 0) -> Inventory:
         """The inventory of a class; ``pages`` is memory in large pages, which MEMORY_MB does not give."""
@@ -208,7 +250,8 @@ def _part(uuid: str, parent: str, inventories: Mapping[str, Inventory], traits: 
 def _pools(fleet: Fleet, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
     """The storage of each volume type that is apart somewhere; here it may be with the host's own disks."""
     totals = {pool.volume_type: pool.total_gib for pool in snap.hardware.pools}
-    for name in sorted(types_apart(fleet) & fleet.hosts[snap.host].volume_types.keys()):
+    here = fleet.hosts[snap.host].volume_types
+    for name in sorted(name for name in types_apart(fleet) & here.keys() if here[name].shared is None):
         inventory = offer.inventory("DISK_GB", totals.get(name, snap.capacity.disk_gib))
         yield _part(pool_uuid(snap.host, name), snap.host, {"DISK_GB": inventory}, frozenset({type_trait(name)}))
 

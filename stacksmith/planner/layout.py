@@ -40,7 +40,7 @@ def layout_of(host: Host, snap: HostSnapshot) -> Layout:
         tuple(sorted(dedicated)),
         tuple((cell.id, tuple(cpu for cpu in cell.cpus if cpu in dedicated)) for cell in snap.hardware.cells),
         tuple((device.address, pci_class(spec, device)) for device, spec in offered(host, snap)),
-        tuple((name, pool_uuid(snap.host, name)) for name in host.volume_types_apart),
+        tuple((name, storage_uuid(host, snap.host, name)) for name in host.volume_types_apart),
     )
 
 
@@ -126,13 +126,24 @@ def pool_uuid(host: str, volume_type: str) -> str:
     return f"{host}/pool_{volume_type}"
 
 
+def storage_uuid(host: Host, name: str, volume_type: str) -> str:
+    """The uuid of the provider of a volume type that a host of this name has apart: its own pool or a shared one."""
+    shared = host.volume_types[volume_type].shared
+    return shared_uuid(shared) if shared is not None else pool_uuid(name, volume_type)
+
+
+def shared_uuid(storage: str) -> str:
+    """The uuid, and name, of the provider of a storage that several hosts see. No host has a name with a colon."""
+    return f"shared:{storage}"
+
+
 def provider_name(uuid: str) -> str:
     """The name of a provider, as Nova makes them: ``hv1_numa0``."""
     return uuid.replace("/", "_", 1)
 
 
 def host_of(uuid: str) -> str:
-    """The host that a provider is, or is part of."""
+    """The host that a provider is, or is part of; a shared storage is part of none and answers itself."""
     return uuid.partition("/")[0]
 
 

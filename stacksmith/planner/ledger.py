@@ -6,15 +6,25 @@ from dataclasses import dataclass
 
 from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
+from stacksmith.model.found import Found, Snapshot, Unmanaged
 from stacksmith.model.hardware import Holding, holding
 from stacksmith.model.realised import Realised, Server, Volume
 from stacksmith.placement.host import HostState, Inventory
 from stacksmith.placement.request import CLASSES, Request
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.claim import Allocations, Amounts, Claims, PlannedClaim, Room
-from stacksmith.planner.inventory import Pending, guests
-from stacksmith.planner.layout import WHOLE_CPU, Layout, Taken, cpu_of, host_of, layout_of, parts_taken, taken
+from stacksmith.planner.inventory import Pending, guests, sharing
+from stacksmith.planner.layout import (
+    WHOLE_CPU,
+    Layout,
+    Taken,
+    cpu_of,
+    host_of,
+    layout_of,
+    parts_taken,
+    shared_uuid,
+    taken,
+)
 from stacksmith.planner.plan import Operation, Step
 
 GIB = 2**30
@@ -54,7 +64,11 @@ class Ledger:
         self.stack, self.snapshot = stack, snapshot
         self.own: dict[str, Consumer] = {}
         self.layouts = {snap.host: layout_of(fleet.hosts[snap.host], snap) for snap in snapshot.hosts}
-        self._held: dict[str, dict[str, Consumer]] = defaultdict(dict)  # by host, then uuid
+        self._guests: dict[str, list[Found | Unmanaged]] = {snap.host: list(guests(snap)) for snap in snapshot.hosts}
+        self.shared = {shared_uuid(storage): frozenset(hosts) for storage, hosts in sharing(fleet).items()}
+        for uuid, hosts in self.shared.items():
+            self._guests[uuid] = [guest for host in sorted(hosts) for guest in self._guests.get(host, ())]
+        self._held: dict[str, dict[str, Consumer]] = defaultdict(dict)  # by host or shared storage, then uuid
         for consumer in consumers:
             if consumer.owner == stack:
                 self.own[consumer.uuid] = consumer
@@ -67,29 +81,32 @@ class Ledger:
         Of what leaves nothing counts, and of servers in ``anew``, that get parts of their host anew, only the host's.
         """
         found: dict[str, dict[str, Counter[str]]] = {}
-        for snap in self.snapshot.hosts:
-            for consumer, guest in self._pairs(snap):
+        for root in self._held:
+            for consumer, guest in self._pairs(root):
                 address = guest.address if isinstance(guest, Found) else None
                 if (guest is None and consumer.owner == self.stack) or address in leaving:
                     continue
                 seen, gets_anew = self.taken(guest), address in anew
-                for provider, name, amount in _on(snap.host, consumer):
+                for provider, name, amount in _on(root, consumer):
                     over = amount - seen.get(provider, {}).get(name, 0)
-                    if over > 0 and not (gets_anew and provider != snap.host):
+                    if over > 0 and not (gets_anew and provider != root):
                         owners = found.setdefault(provider, {}).setdefault(name, Counter())
                         owners[consumer.owner] += over
         return {uuid: {name: dict(owners) for name, owners in each.items()} for uuid, each in found.items()}
 
-    def unclaimed(self, snap: HostSnapshot, without: Container[str]) -> Taken:
-        """What runs on a host beyond the claims for it, but for the objects of some uuids: units by provider."""
+    def unclaimed(self, root: str, without: Container[str]) -> Taken:
+        """What runs on a host, or is in a shared storage, beyond the claims for it, but for the objects of some uuids:
+        units by provider."""
         total: dict[str, Counter[str]] = defaultdict(Counter)
-        claimed = {id(guest): consumer for consumer, guest in self._pairs(snap) if guest is not None}
-        for guest in guests(snap):
+        claimed = {id(guest): consumer for consumer, guest in self._pairs(root) if guest is not None}
+        for guest in self._guests.get(root, ()):
             if guest.uuid in without:
                 continue
             consumer = claimed.get(id(guest))
             held = consumer.allocations if consumer is not None else {}
             for provider, amounts in self.taken(guest).items():
+                if host_of(provider) != root:
+                    continue
                 mine = held.get(provider, {})
                 total[provider].update({name: max(0, n - mine.get(name, 0)) for name, n in amounts.items()})
         return {uuid: {name: n for name, n in sorted(each.items()) if n} for uuid, each in total.items()}
@@ -103,13 +120,16 @@ class Ledger:
         consumer = self.own.get(uuid)
         return consumer.allocations.get(provider, {}) if consumer is not None else {}
 
-    def _pairs(self, snap: HostSnapshot) -> Iterator[tuple[Consumer, Found | Unmanaged | None]]:
-        """Every claim on a host with the object that it is for, None when that is not there."""
-        left = dict(self._held.get(snap.host, {}))
-        if not left:
+    def _pairs(self, root: str) -> Iterator[tuple[Consumer, Found | Unmanaged | None]]:
+        """Every claim on a host or a shared storage with the object that it is for, None when that is not there.
+
+        Of what is no host or storage of this fleet nothing is known.
+        """
+        left = dict(self._held.get(root, {}))
+        if not left or root not in self._guests:
             return
-        short = {uuid[:_ID8]: uuid for uuid in left} if snap.unmanaged else {}
-        for guest in guests(snap):
+        short = {uuid[:_ID8]: uuid for uuid in left}
+        for guest in self._guests[root]:
             uuid = short.get(guest.uuid, guest.uuid)
             consumer = left.pop(uuid, None)
             if consumer is not None:
@@ -224,6 +244,7 @@ def _orphans(ledger: Ledger, wanted: Container[str]) -> Iterator[PlannedClaim]:
     if not ledger.own:
         return
     read = {snap.host for snap in ledger.snapshot.hosts if snap.error is None}
+    read |= {uuid for uuid, hosts in ledger.shared.items() if hosts <= read}
     there = {found.uuid for snap in ledger.snapshot.hosts for found in snap.found}
     for uuid, consumer in ledger.own.items():
         if uuid not in there and uuid not in wanted and read.issuperset(map(host_of, consumer.allocations)):
@@ -246,21 +267,20 @@ def _rooms(
     for step in makes:
         if step.operation is Operation.DELETE and not step.replaces:
             gone[step.host].add(step.uuid)
-    snaps = {snap.host: snap for snap in ledger.snapshot.hosts}
-    for host in sorted(below.keys() & states.keys()):
-        unclaimed = ledger.unclaimed(snaps[host], covered | gone[host])
-        for provider in (host, *sorted(below[host] - {host})):
+    gone |= {uuid: set().union(*(gone[host] for host in hosts)) for uuid, hosts in ledger.shared.items()}
+    offers = _offers(states.values())
+    for root in sorted(below.keys() & (states.keys() | ledger.shared.keys())):
+        unclaimed = ledger.unclaimed(root, covered | gone[root])
+        for provider in (root, *sorted(below[root] - {root})):
             leaving: Counter[str] = Counter()
-            for uuid in gone[host]:
+            for uuid in gone[root]:
                 leaving.update(ledger.held_on(provider, uuid))
+            whole = {WHOLE_CPU: Inventory(1)} if cpu_of(provider) is not None else {}
             left = dict(sorted(leaving.items()))
-            yield Room(provider, _offers(states[host], provider), unclaimed.get(provider, {}), left)
+            yield Room(provider, offers.get(provider, whole), unclaimed.get(provider, {}), left)
 
 
-def _offers(state: HostState, provider: str) -> Mapping[str, Inventory]:
-    """What a host, or a provider below it, has of each class."""
-    if provider == state.name:
-        return state.inventories
-    if cpu_of(provider) is not None:
-        return {WHOLE_CPU: Inventory(1)}
-    return next((part.inventories for part in state.parts if part.uuid == provider), {})
+def _offers(states: Iterable[HostState]) -> dict[str, Mapping[str, Inventory]]:
+    """What hosts, and the providers below them, have of each class."""
+    found = {state.name: state.inventories for state in states}
+    return found | {part.uuid: part.inventories for state in states for part in state.parts}

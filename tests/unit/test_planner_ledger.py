@@ -67,7 +67,7 @@ def test_claim_and_its_object_are_one_consumption(
 ) -> None:
     seen = ledger(consumers, *guests)
     assert seen.pending().get("hv1", {}) == pending
-    assert seen.unclaimed(seen.snapshot.hosts[0], ()).get("hv1", {}) == unclaimed
+    assert seen.unclaimed("hv1", ()).get("hv1", {}) == unclaimed
 
 
 def test_what_leaves_gives_its_claim_up() -> None:
@@ -109,14 +109,14 @@ def test_claim_of_parts_counts_until_its_guest_runs_there() -> None:
     guest = Unmanaged("server", "hv1", "x", UUID, "lab/blog", Resources(1, 64), holds=HOLDS)
     seen = in_parts((bound(),), guest)
     assert seen.pending() == {}
-    assert seen.unclaimed(seen.snapshot.hosts[0], ()).get("hv1/numa1") == {}
+    assert seen.unclaimed("hv1", ()).get("hv1/numa1") == {}
 
 
 def test_guest_that_is_elsewhere_than_its_claim_counts_in_both_places() -> None:
     guest = Unmanaged("server", "hv1", "x", UUID, "lab/blog", Resources(1, 64), holds=HOLDS)
     seen = in_parts((bound(cpu=3),), guest)
     assert seen.pending() == {"hv1/cpu3": {"CUSTOM_CPU": {"blog": 1}}}
-    assert seen.unclaimed(seen.snapshot.hosts[0], ())["hv1/cpu2"] == {"CUSTOM_CPU": 1}
+    assert seen.unclaimed("hv1", ())["hv1/cpu2"] == {"CUSTOM_CPU": 1}
 
 
 def test_half_made_server_that_gets_its_parts_anew_is_not_in_its_own_way() -> None:

@@ -232,6 +232,31 @@ def _rooms(ledger: Ledger, states: Iterable[HostState], sight: Sight, covered: s
         leaving: Counter[str] = Counter()
         for uuid in gone[state.name]:
             leaving.update(ledger.held_on(state.name, uuid))
+        leaving.update(_freed(ledger, sight, state.name))
         unclaimed = ledger.unclaimed(snaps[state.name], covered | gone[state.name])
         left, name = dict(sorted(leaving.items())), state.name
         yield Room(name, state.inventories, unclaimed, left, ledger.dedicated(name), ledger.apart(name))
+
+
+def _freed(ledger: Ledger, sight: Sight, host: str) -> Counter[str]:
+    """What is certain to have left a host by migration at each moment at which others have come to it.
+
+    Who comes later waits for all that those before wait for (``planner/wait.py``).
+    """
+    moves = [s for s in sight.steps if s.operation is Operation.MIGRATE and s.address.kind in CLAIMED_KINDS]
+    leaving = {s.id: ledger.amounts(host, sight.found.get(s.address)) for s in moves if s.source == host}
+    waits = {s.id: leaving.keys() & set(s.requires) for s in moves if s.address.kind == "server"}
+    coming: list[tuple[set[str], dict[str, int]]] = []
+    for step in (s for s in moves if s.host == host):
+        carrier = next((i for i in (step.id, *step.requires) if i in waits), step.id)
+        needs = _needs(step, sight.requests.get(step.address), ledger)
+        coming.append((set(waits.get(carrier, ())), needs))
+    least: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for place, (before, needs) in enumerate(sorted(coming, key=lambda each: -len(each[0]))):
+        sure = Counter(later)
+        for identifier in before:
+            sure.update(leaving[identifier])
+        least = sure if place == 0 else Counter({name: min(least[name], sure[name]) for name in least | sure})
+        later.update(needs)
+    return least

@@ -22,9 +22,10 @@ from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
+from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderType
 
 Rules = Callable[[str], ProviderType]
@@ -43,7 +44,7 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to.
+    may not go to, ``to`` the only ones that some of them may be on.
     """
 
     targets: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class PlanOptions:
     destroy: bool = False
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
+    to: Mapping[Address, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ def make_plan(
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
-    connected = connect(plan.steps, view.found, view.records)
+    connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
@@ -122,7 +124,7 @@ def _wanted(
     drafted = draft(stack, _devices(view))
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    moving = {a: fixed.pop(a) for a in sorted(options.moving) if a in fixed}
+    moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
     held = _held(stack, blocks, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)

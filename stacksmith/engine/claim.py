@@ -17,7 +17,7 @@ from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.state.claim import Check
 from stacksmith.state.store import Store
 
-_MAKES = (Operation.CREATE, Operation.UPDATE)
+_MAKES = (Operation.CREATE, Operation.UPDATE, Operation.MIGRATE)
 
 
 def claim_rooms(plan: Plan, store: Store) -> Mapping[str, Consumer]:
@@ -73,7 +73,7 @@ def _back(step: Step, before: Mapping[str, Consumer], is_kept: bool) -> PlannedC
     """What a step that was not started leaves: nothing for what is not there, else what was held before.
     ``is_kept``: the other half of the replacement was not started either."""
     held, name = before.get(step.uuid), str(step.address)
-    is_there = step.operation is Operation.UPDATE or step.partial or (step.replaces and is_kept)
+    is_there = step.operation is not Operation.CREATE or step.partial or (step.replaces and is_kept)
     return PlannedClaim(step.uuid, name, held.allocations if is_there and held is not None else {})
 
 

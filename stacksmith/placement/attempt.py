@@ -42,8 +42,7 @@ class Eligible:
         names = unit.named_hosts
         return range(len(self._sites)) if names is None else sorted(self._index[n] for n in names if n in self._index)
 
-    @staticmethod
-    def _fits(unit: Unit, site: Site) -> bool:
+    def _fits(self, unit: Unit, site: Site) -> bool:
         return site.has_room(unit) and next(unfit(unit, site.host), None) is None
 
 

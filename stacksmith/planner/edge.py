@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from stacksmith.address import Address
 from stacksmith.model.found import Found
@@ -17,11 +18,13 @@ def connect(
     steps: Sequence[Step],
     found: Mapping[Address, Found],
     records: Mapping[Address, Record],
+    waits: Mapping[str, Iterable[str]] = MappingProxyType({}),
 ) -> list[Step]:
     """The steps with ``requires`` set.
 
     Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
-    replacement follow each other; a new server waits for the servers whose room on its host it takes.
+    replacement follow each other; a new server waits for the servers whose room on its host it takes. ``waits`` are
+    migrations, by id, with those whose room they take.
     """
     makes = {s.address: s.id for s in steps if s.operation in _MAKES}
     removes = {s.address: s for s in steps if s.operation is Operation.DELETE}
@@ -45,6 +48,7 @@ def connect(
                 needs += leavers[step.host]
         else:
             needs = [i for i in users.get(step.address, ()) if i != step.id]
+        needs += waits.get(step.id, ())
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))
     return connected
 

@@ -275,6 +275,7 @@ def _rooms(
             leaving: Counter[str] = Counter()
             for uuid in gone[root]:
                 leaving.update(ledger.held_on(provider, uuid))
+            leaving.update(_freed(ledger, sight, provider))
             whole = {WHOLE_CPU: Inventory(1)} if cpu_of(provider) is not None else {}
             left = dict(sorted(leaving.items()))
             yield Room(provider, offers.get(provider, whole), unclaimed.get(provider, {}), left)
@@ -284,3 +285,28 @@ def _offers(states: Iterable[HostState]) -> dict[str, Mapping[str, Inventory]]:
     """What hosts, and the providers below them, have of each class."""
     found = {state.name: state.inventories for state in states}
     return found | {part.uuid: part.inventories for state in states for part in state.parts}
+
+
+def _freed(ledger: Ledger, sight: Sight, provider: str) -> Counter[str]:
+    """What is certain to have left a host, or a part of it, by migration whenever others have come to it.
+
+    Who comes later waits for all that those before wait for (``planner/wait.py``).
+    """
+    moves = [s for s in sight.steps if s.operation is Operation.MIGRATE and s.address.kind in CLAIMED_KINDS]
+    host = host_of(provider)
+    leaving = {s.id: ledger.taken(sight.found.get(s.address)).get(provider, {}) for s in moves if s.source == host}
+    waits = {s.id: leaving.keys() & set(s.requires) for s in moves if s.address.kind == "server"}
+    coming: list[tuple[set[str], dict[str, int]]] = []
+    for step in (s for s in moves if s.host == host):
+        carrier = next((i for i in (step.id, *step.requires) if i in waits), step.id)
+        needs = _needs(step, sight.requests.get(step.address), ledger.layouts[host]).get(provider, {})
+        coming.append((set(waits.get(carrier, ())), needs))
+    least: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for place, (before, needs) in enumerate(sorted(coming, key=lambda each: -len(each[0]))):
+        sure = Counter(later)
+        for identifier in before:
+            sure.update(leaving[identifier])
+        least = sure if place == 0 else Counter({name: min(least[name], sure[name]) for name in least | sure})
+        later.update(needs)
+    return least

@@ -22,12 +22,21 @@ from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
+from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderType
 
 Rules = Callable[[str], ProviderType]
+
+
+class Unplaced(Faults):
+    """No plan, for some servers found no host: ``placements`` are those of the whole batch."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], placements: tuple[Placement, ...]) -> None:
+        super().__init__(diagnostics)
+        self.placements = placements
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to.
+    may not go to, ``to`` the only ones that some of them may be on.
     """
 
     targets: tuple[str, ...] = ()
@@ -44,6 +53,7 @@ class PlanOptions:
     destroy: bool = False
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
+    to: Mapping[Address, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -68,8 +78,8 @@ def make_plan(
 ) -> Plan:
     """The plan that turns what was found into what the stack wants; ``consumers`` are the claims of all stacks.
 
-    Raises: Faults with one diagnostic per server that has no valid host, each with a verdict for every host, and one
-    for each thing that a provider cannot make.
+    Raises: Unplaced with one diagnostic per server that has no valid host, each with a verdict for every host; Faults
+    with one for each thing that a provider cannot make.
     """
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
@@ -85,7 +95,7 @@ def make_plan(
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
-    connected = connect(plan.steps, view.found, view.records)
+    connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
@@ -114,7 +124,7 @@ def _wanted(
     drafted = draft(stack, _devices(view))
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    moving = {a: fixed.pop(a) for a in sorted(options.moving) if a in fixed}
+    moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
     held = _held(stack, blocks, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
@@ -124,7 +134,7 @@ def _wanted(
         plan.refusals.append((f"{Operation.CREATE} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Faults([_no_valid_host(stack, p) for p in failed])
+        raise Unplaced([_no_valid_host(stack, p) for p in failed], scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 

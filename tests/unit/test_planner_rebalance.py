@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.engine.allow import NotAllowed
 from stacksmith.model.change import Impact
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.fault import Crash, Effect, Fault
 from stacksmith.providers.memory.provider import forget, world
@@ -63,8 +65,8 @@ class Shop:
         report = session.apply(self.options(), plan, lambda event: None, session.ApplyOptions(allowed=allowed))
         return [f"{r.step}: {r.cause}" for r in report.failed]
 
-    def rebalance(self, *hosts: str) -> Plan:
-        return session.rebalance(self.options(), frozenset(hosts)).plan
+    def rebalance(self, *hosts: str, **aim: Any) -> Plan:
+        return session.rebalance(self.options(), Aim(frozenset(hosts), **aim)).plan
 
     def steps(self) -> list[str]:
         return [step.id for step in session.plan(self.options()).plan.steps]
@@ -138,7 +140,7 @@ def test_migration_needs_to_be_allowed(shop: Shop) -> None:
         (
             "block_device_mapping: [{boot_index: 0, "
             "source_type: image, image: base, destination_type: volume, volume_size: 1}]",
-            "2 are not where volume.web-disk0 is",
+            "none of 2 hosts .1 is being drained besides. is where volume.web-disk0 is",
         ),
     ],
 )
@@ -235,3 +237,28 @@ def test_server_moved_by_hand_stays_where_it_is_and_the_disk_it_left_is_removed(
     assert shop.run(session.plan(shop.options()).plan, Impact.LIVE) == []
     assert shop.servers() == [("hv3", "server.web", "complete")]
     assert shop.steps() == []
+
+
+def test_no_more_servers_leave_than_allowed_and_who_stays_is_told(shop: Shop) -> None:
+    shop.apply(*(server(n, "host: hv1") for n in "abc"))
+    shop.write(*(server(n) for n in "abc"))
+    plan = shop.rebalance("hv1", max_moves=2)
+    assert sorted(moves(plan)) == ["server.a", "server.b"]
+    assert "Not reached: hv1 still has server.c\n" in plan_text(plan)
+    assert shop.run(plan) == []
+    plan = shop.rebalance("hv1", max_moves=2)
+    assert sorted(moves(plan)) == ["server.c"]
+    assert "Not reached" not in plan_text(plan)
+
+
+def test_as_many_rules_are_kept_as_so_few_moves_can(shop: Shop) -> None:
+    shop.apply(*(server(n, "host: hv1") for n in "abcd"))
+    group = "server_groups: {apart: {policy: anti-affinity}}\n"
+    shop.write(
+        server("a"), server("b", "host: hv2"), server("c", "group: apart"), server("d", "group: apart"), more=group
+    )
+    plan = shop.rebalance(max_moves=1)
+    assert list(moves(plan)) == ["server.c"]
+    assert "Not reached: server.b: a rule does not let them be where they are\n" in plan_text(plan)
+    assert shop.run(plan) == []
+    assert moves(shop.rebalance(max_moves=1)) == {"server.b": ("hv1", "hv2")}

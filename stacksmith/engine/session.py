@@ -30,11 +30,14 @@ from stacksmith.model.report import Report
 from stacksmith.model.stack import Loaded, Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.build import server_nics
 from stacksmith.planner.drive import drive_digest, drive_files
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Operation, Plan
-from stacksmith.planner.rebalance import Scene, drain, keep_rules
+from stacksmith.planner.rebalance import rebalance as make_rebalance
+from stacksmith.planner.scene import Scene
+from stacksmith.planner.sharing import seen_once
 from stacksmith.providers.base import Contents, Deadline, Session, Stale
 from stacksmith.providers.registry import provider
 from stacksmith.state.lease import Patience, held
@@ -122,8 +125,8 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
         yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 
-def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
-    """The fewest migrations that empty ``hosts``; with none, that end what violates rules. Raises: Faults."""
+def rebalance(options: Options, aim: Aim = Aim()) -> Planned:  # noqa: B008
+    """The fewest migrations that reach the aim; without one, that end what violates rules. Raises: Faults."""
     stack, diagnostics = _loaded(options)
     with opened(stack, options.environment, read_only=True) as store:
         records = store.records(stack.name)
@@ -131,7 +134,7 @@ def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         scene = Scene(stack, read.snapshot, records, _rules(stack), consumers)
-        made = drain(scene, hosts) if hosts else keep_rules(scene)
+        made = make_rebalance(scene, aim)
         return Planned(replace(made, provider=options.provider), read.snapshot, stack, diagnostics)
 
 
@@ -280,7 +283,7 @@ def _read_hosts(stack: Stack, records: tuple[Record, ...], read_only: bool = Tru
     with observe(hosts, _opener(read_only), scope_of(stack, records)) as sessions:
         left = [HostSnapshot(n, "marked failed in the fleet file") for n in stack.fleet.hosts if n not in hosts]
         snapshot = Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
-        yield Sessions(snapshot, sessions.sessions)
+        yield Sessions(seen_once(stack.fleet, snapshot, records), sessions.sessions)
 
 
 @contextmanager

@@ -150,7 +150,8 @@ class Ranking:
         if key in self.open:
             before, seen = self.open[key]
             changed = set(self.log[seen:])
-            takes = [site for site in before if site.index not in changed or site.takes(unit)]
+            is_same = not unit.has_parts  # parts may be shared with a host that changed
+            takes = [site for site in before if (is_same and site.index not in changed) or site.takes(unit)]
         else:
             takes = [site for i in self.eligible.hosts(unit) if (site := self.sites[i]).takes(unit)]
         self.open[key] = (takes, len(self.log))

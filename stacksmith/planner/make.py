@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.change import Change, Impact
-from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.found import MOVING, Found, Snapshot
 from stacksmith.model.realised import Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
@@ -22,9 +22,10 @@ from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
+from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderType
 
 Rules = Callable[[str], ProviderType]
@@ -43,7 +44,7 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to.
+    may not go to, ``to`` the only ones that some of them may be on.
     """
 
     targets: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class PlanOptions:
     destroy: bool = False
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
+    to: Mapping[Address, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ def make_plan(
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
-    connected = connect(plan.steps, view.found, view.records)
+    connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
@@ -122,8 +124,11 @@ def _wanted(
     drafted = draft(stack, _devices(view))
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    moving = {a: fixed.pop(a) for a in sorted(options.moving) if a in fixed}
+    moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
+    carried = {volume for volume, server in drafted.users().items() if server in moving}
+    fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
+    leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, blocks, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
     plan.requests = scheduled.requests
@@ -219,11 +224,8 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
-    if found.host != wanted.host and address in options.moving:
-        plan.steps.append(migrate(wanted, found))
-        if changes:
-            causes = ", ".join(c.path for c in changes)
-            plan.refusals.append((f"{Operation.MIGRATE} {address}", f"it would change with its host: {causes}"))
+    if _migrates(wanted, found, options):
+        _plan_migrate(wanted, found, changes, view, plan)
         return
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
@@ -246,10 +248,35 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
 
 
+def _migrates(wanted: Wanted, found: Found, options: PlanOptions) -> bool:
+    """True for a server that is to move, a volume of one, and a volume whose move has not ended."""
+    if wanted.address.kind == "volume":
+        return found.host != wanted.host or MOVING in found.facts
+    return found.host != wanted.host and wanted.address in options.moving
+
+
+def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view: View, plan: _Draft) -> None:
+    """The step that moves it, or that ends a move: from where a copy was left, else from where it was recorded."""
+    if found.host != wanted.host:
+        step = migrate(wanted, found)
+    else:
+        left = next((f for f in view.leftovers if f.address == wanted.address and not f.partial), None)
+        record = view.records.get(wanted.address)
+        step = migrate(wanted, left or found, "" if left is not None or record is None else record.host)
+    plan.steps.append(step)
+    if changes:
+        causes = ", ".join(c.path for c in changes)
+        plan.refusals.append((step.id, f"it would change with its host: {causes}"))
+    if found.host != wanted.host and MOVING in found.facts:
+        plan.refusals.append((step.id, f"its move to {found.host} has not ended: apply that first"))
+
+
 def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:
     """Deletes of parts whose object is whole elsewhere; a migrate to their host sees to them itself."""
+    ends = {(s.address, s.source) for s in plan.steps if s.operation is Operation.MIGRATE}
     for found in view.leftovers:
-        if found.address in wanted and wanted[found.address].host == found.host:
+        is_target = found.address in wanted and wanted[found.address].host == found.host
+        if is_target or (found.address, found.host) in ends:
             continue
         address = replace(found.address, host=found.host)
         reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"

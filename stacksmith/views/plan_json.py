@@ -10,6 +10,7 @@ from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Unmanaged
 from stacksmith.model.types import JSON
 from stacksmith.placement.verdict import Clash, Conflict, Constraint, Optimum, Placement, Relaxation
+from stacksmith.planner.aim import Evenness, Outcome
 from stacksmith.planner.plan import Deviation, Plan, Step
 from stacksmith.views import block, path
 from stacksmith.views.action import Action, ResourceAction, resource_actions
@@ -144,6 +145,24 @@ def optimum_data(optimum: Optimum) -> JSON:
     }
 
 
+def outcome_data(outcome: Outcome) -> JSON:
+    """What a rebalance comes to."""
+    return {
+        "is_fewest": outcome.is_fewest,
+        "not_reached": list(outcome.left),
+        "tolerance": outcome.tolerance,
+        "before": _evenness(outcome.before),
+        "after": _evenness(outcome.after),
+    }
+
+
+def _evenness(each: Evenness | None) -> JSON:
+    if each is None:
+        return None
+    shares: JSON = dict(each.shares)
+    return {"resource_class": each.resource_class, "zone": each.zone, "shares": shares, "spread": each.spread}
+
+
 def _head(address: Address) -> dict[str, JSON]:
     head: dict[str, JSON] = {
         "address": str(address),
@@ -231,6 +250,7 @@ def _own(plan: Plan) -> JSON:
         "deviations": [deviation_data(each) for each in plan.deviations],
         "placements": [placement_data(each) for each in plan.placements],
         "optimum": None if plan.optimum is None else optimum_data(plan.optimum),
+        **({} if plan.outcome is None else {"outcome": outcome_data(plan.outcome)}),
         "refusals": [{"step": step, "cause": cause} for step, cause in plan.refusals],
         "unmanaged": [unmanaged_data(each) for each in plan.unmanaged],
         "unreachable": [{"host": host, "error": error} for host, error in plan.unreachable],

@@ -5,11 +5,12 @@ from dataclasses import replace
 from itertools import combinations
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stacksmith.address import Address
-from stacksmith.placement import Group, HostState, Inventory, Placement, Request, place
+from stacksmith.placement import Group, HostState, Inventory, Placement, Request, clash, place
 from stacksmith.placement.conflict import hitting_set
 from stacksmith.placement.verdict import Beside, Constraint
 from tests.property.test_placement import GROUPS, NAMES, World, _tight, bound, legal, solvable, worlds
@@ -231,3 +232,14 @@ def test_clash_of_a_batch_beyond_the_limit_is_not_looked_for() -> None:
     requests = [Request(Address("server", "a", i), {"VCPU": 1}) for i in range(1201)]
     failed = [p for p in place(requests, hosts, {"g": Group("g", "affinity")}, explain=False) if p.host is None]
     assert [(p.clash, p.conflict is not None) for p in failed] == [(None, True)]
+
+
+def test_clash_whose_search_was_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clash, "MOST_QUESTIONS", 2)
+    hosts = [HostState(f"hv{i}", {"VCPU": Inventory(10)}) for i in range(2)]
+    requests = [Request(Address("server", "a", i), {"VCPU": n}) for i, n in enumerate((6, 6, 6, 2, 1))]
+    (failed,) = [p for p in place(requests, hosts, {}) if p.host is None]
+    assert failed.clash is not None
+    assert not failed.clash.irreducible
+    assert failed.cause.endswith(" conflict over VCPU: perhaps fewer do: the search was cut short")
+    assert not solvable([r for r in requests if r.address in failed.clash.addresses], hosts)

@@ -116,7 +116,7 @@ class _Action:
         except Exception as fault:
             return self._ended_badly(driver, fault, was_there)
         if self.step.operation is Operation.DELETE:
-            stays = self.step.replaces or (self.step.address.kind == "server" and self.step.address.host)
+            stays = self.step.replaces or (self.step.address.kind in CLAIMED_KINDS and self.step.address.host)
             kept = self.site.claimed.get(self.step.uuid) if stays else None
             return _ended_well(self.job, self.site, self.entry, remove=self.step.address, holds=kept)
         return _ended_well(self.job, self.site, self.entry, self._record(), holds=self._holds())

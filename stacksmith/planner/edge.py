@@ -23,7 +23,8 @@ def connect(
     """The steps with ``requires`` set.
 
     Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
-    replacement follow each other; a new server waits for the servers whose room on its host it takes. ``waits`` are
+    replacement follow each other; a new server waits for the servers whose room on its host it takes; a volume that
+    moves waits for its server, which brings the data along. ``waits`` are
     migrations, by id, with those whose room they take.
     """
     makes = {s.address: s.id for s in steps if s.operation in _MAKES}
@@ -32,12 +33,16 @@ def connect(
     for step in removes.values():
         if step.address.kind == "server" and not step.replaces:
             leavers[step.host].append(step.id)
+    carriers = {a: s.id for s in steps if s.operation is Operation.MIGRATE for a in s.depends_on if a.kind == "volume"}
     users = _users(steps, found, records)
     gives = _gives(steps, found)
     connected = []
     for step in steps:
         if step.operation in _MAKES:
-            needs = [makes[a] for a in step.depends_on if a in makes]
+            # A volume that moves goes with its server, not before it.
+            needs = [makes[a] for a in step.depends_on if a in makes and (a not in carriers or carriers[a] != step.id)]
+            if step.operation is Operation.MIGRATE and step.address in carriers:
+                needs.append(carriers[step.address])
             if isinstance(step.wanted, Server):
                 # A volume that changes hands is let go before it is taken.
                 taken = [a for a in step.depends_on if a.kind == "volume"]

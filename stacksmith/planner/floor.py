@@ -1,7 +1,7 @@
 """Hosts with servers on them that are put and taken off one by one: what each host takes at that moment."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
@@ -9,6 +9,8 @@ from stacksmith.placement.host import HostState
 from stacksmith.placement.request import Group, Request
 from stacksmith.placement.site import open_sites
 from stacksmith.placement.unit import Unit, bundle
+
+MOST_STATES = 5_000  # how many sets of moves that are done are looked at in search of an order
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,9 @@ class Floor:
         self.sites = {site.host.name: site for site in open_sites(sorted(states, key=lambda state: state.name))}
         self.units, self.where = units, dict(where)
         self._leaving_parts: dict[str, set[Address]] = defaultdict(set)
+        self._origins = {address: where[address] for address in leavers if self._asks_parts(address)}
         for address, host in where.items():
             self.put(address, host)
-        for address in leavers:
-            if self._asks_parts(address):
-                self._leaving_parts[where[address]].add(address)
 
     def takes(self, address: Address, host: str) -> bool:
         """True when the host has room for it now, and no anti-affinity or different_host forbids it."""
@@ -58,6 +58,8 @@ class Floor:
     def put(self, address: Address, host: str) -> None:
         """It is on this host, too."""
         self.sites[host].add(self.units[address])
+        if self._origins.get(address) == host:
+            self._leaving_parts[host].add(address)
 
     def take_off(self, address: Address, host: str) -> None:
         """It is not on this host any more."""
@@ -75,10 +77,18 @@ class Floor:
 
 
 def in_order(floor: Floor, moves: Sequence[Move]) -> tuple[list[Move], list[Move]]:
-    """The moves in an order in which each finds room when those before it have ended, and those that never do.
+    """The moves in an order in which each finds room when those before it have ended; and, where no such order was
+    found, those that wait for each other in the end."""
+    order, stuck = _greedy(floor, moves)
+    if not stuck:
+        return order, []
+    for move in reversed(order):
+        floor.move(move.address, move.source)
+    found = _search(floor, moves)
+    return (order, stuck) if found is None else (found, [])
 
-    The floor is left as it is after those that do.
-    """
+
+def _greedy(floor: Floor, moves: Sequence[Move]) -> tuple[list[Move], list[Move]]:
     order: list[Move] = []
     left = list(moves)
     while True:
@@ -92,3 +102,37 @@ def in_order(floor: Floor, moves: Sequence[Move]) -> tuple[list[Move], list[Move
         if not waiting or len(waiting) == len(left):
             return order, waiting
         left = waiting
+
+
+def _search(floor: Floor, moves: Sequence[Move]) -> list[Move] | None:
+    """Tries orders until one holds: who takes room first may leave none for another that must go before it."""
+    done: list[Move] = []
+    seen: set[frozenset[Address]] = set()
+    choices = [_choices(floor, moves, done)]
+    while choices:
+        move = next(choices[-1], None)
+        if move is None or len(seen) > MOST_STATES:
+            choices.pop()
+        else:
+            floor.move(move.address, move.host)
+            done.append(move)
+            if len(done) == len(moves):
+                return done
+            state = frozenset(each.address for each in done)
+            if state not in seen:
+                seen.add(state)
+                choices.append(_choices(floor, moves, done))
+                continue
+        if done:
+            back = done.pop()
+            floor.move(back.address, back.source)
+    return None
+
+
+def _choices(floor: Floor, moves: Sequence[Move], done: Sequence[Move]) -> Iterator[Move]:
+    """What may go now, first those who leave hosts that others wait for."""
+    gone = {each.address for each in done}
+    left = [move for move in moves if move.address not in gone]
+    free = [move for move in left if floor.takes(move.address, move.host)]
+    wanted = {move.host for move in left} - {move.host for move in free}
+    return iter(sorted(free, key=lambda move: move.source not in wanted))

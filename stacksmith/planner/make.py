@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.change import Change, Impact
-from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.found import MOVING, Found, Snapshot
 from stacksmith.model.realised import Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
@@ -125,7 +125,10 @@ def _wanted(
     blocks = {*drafted.layouts, *drafted.volumes}
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
     moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
+    carried = {volume for volume, server in drafted.users().items() if server in moving}
+    fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
+    leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, blocks, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
     plan.requests = scheduled.requests
@@ -221,11 +224,8 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
-    if found.host != wanted.host and address in options.moving:
-        plan.steps.append(migrate(wanted, found))
-        if changes:
-            causes = ", ".join(c.path for c in changes)
-            plan.refusals.append((f"{Operation.MIGRATE} {address}", f"it would change with its host: {causes}"))
+    if _migrates(wanted, found, options):
+        _plan_migrate(wanted, found, changes, view, plan)
         return
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
@@ -248,10 +248,35 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
 
 
+def _migrates(wanted: Wanted, found: Found, options: PlanOptions) -> bool:
+    """True for a server that is to move, a volume of one, and a volume whose move has not ended."""
+    if wanted.address.kind == "volume":
+        return found.host != wanted.host or MOVING in found.facts
+    return found.host != wanted.host and wanted.address in options.moving
+
+
+def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view: View, plan: _Draft) -> None:
+    """The step that moves it, or that ends a move: from where a copy was left, else from where it was recorded."""
+    if found.host != wanted.host:
+        step = migrate(wanted, found)
+    else:
+        left = next((f for f in view.leftovers if f.address == wanted.address and not f.partial), None)
+        record = view.records.get(wanted.address)
+        step = migrate(wanted, left or found, "" if left is not None or record is None else record.host)
+    plan.steps.append(step)
+    if changes:
+        causes = ", ".join(c.path for c in changes)
+        plan.refusals.append((step.id, f"it would change with its host: {causes}"))
+    if found.host != wanted.host and MOVING in found.facts:
+        plan.refusals.append((step.id, f"its move to {found.host} has not ended: apply that first"))
+
+
 def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:
     """Deletes of parts whose object is whole elsewhere; a migrate to their host sees to them itself."""
+    ends = {(s.address, s.source) for s in plan.steps if s.operation is Operation.MIGRATE}
     for found in view.leftovers:
-        if found.address in wanted and wanted[found.address].host == found.host:
+        is_target = found.address in wanted and wanted[found.address].host == found.host
+        if is_target or (found.address, found.host) in ends:
             continue
         address = replace(found.address, host=found.host)
         reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"

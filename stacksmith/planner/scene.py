@@ -43,7 +43,8 @@ def whereabouts(scene: Scene) -> dict[Address, str]:
     plan = scene.plan(PlanOptions())
     recorded = {record.address: record.host for record in scene.records}
     # What a move that was killed at its very end, or one by hand, did not bring along: this plan mends it.
-    moved = [s for s in plan.steps if s.operation is Operation.UPDATE and s.host != recorded.get(s.address, s.host)]
+    mends = (Operation.UPDATE, Operation.MIGRATE)
+    moved = [s for s in plan.steps if s.operation in mends and s.host != recorded.get(s.address, s.host)]
     waiting = [
         s for s in plan.steps if s.address.kind in ("server", "volume") and s.address.host is None and s not in moved
     ]
@@ -65,16 +66,18 @@ def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[A
     stack, snapshot = scene.stack, scene.snapshot
     drafted, asking = draft(stack, {}), Asking(stack)
     there = {f.address: f.host for h in snapshot.hosts for f in h.found if not f.partial}
-    volumes = {address: host for address, host in there.items() if address in drafted.volumes}
+    users = drafted.users()
+    volumes = {a: host for a, host in there.items() if a in drafted.volumes and users.get(a) not in where}
     asked = Schedule({}, demands=demands(stack))
-    requests = server_requests(asking, drafted, volumes, drafted.users(), asked)
+    requests = server_requests(asking, drafted, volumes, users, asked)
     hints = hinted(stack, snapshot, volumes)
     free = [r for r in (with_hints(r, hints) for r in requests) if r.address in where and r.address not in staying]
     free = [to_move(stack, r, Moving(where[r.address])) for r in free]
     lone = _alone(stack, free)
     movable = {request.address: where[request.address] for request in lone}
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    leaving = [f for h in snapshot.hosts for f in h.found if f.address in movable and f.host == where[f.address]]
+    leaves = {**movable, **{volume: movable[server] for volume, server in users.items() if server in movable}}
+    leaving = [f for h in snapshot.hosts for f in h.found if leaves.get(f.address) == f.host]
     fixed = {**volumes, **{address: host for address, host in where.items() if address not in movable}}
     ledger = Ledger(stack.name, stack.fleet, snapshot, scene.consumers)
     pending = ledger.pending({f.address for f in leaving})

@@ -3,7 +3,6 @@
 A server that migrates takes its room on both hosts until the migration has ended.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from stacksmith.address import Address
@@ -24,10 +23,10 @@ def waits(stack: Stack, scheduled: Schedule, moving: Collection[Address], steps:
     the run takes what may run side by side.
     Raises: Faults when they wait for each other, with the chain.
     """
-    ids: dict[Address, list[str]] = defaultdict(list)
     migrations = [step for step in steps if step.operation is Operation.MIGRATE]
-    for step in migrations:
-        ids[step.address].append(step.id)
+    by_address = {step.address: step.id for step in migrations}
+    # Its room is free when its volumes have gone, too.
+    ids = {s.address: [by_address[a] for a in (s.address, *s.depends_on) if a in by_address] for s in migrations}
     moves = [Move(s.address, s.source, s.host) for s in migrations if s.address.kind == "server"]
     if not moves:
         return {}

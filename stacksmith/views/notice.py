@@ -59,7 +59,7 @@ def outcome(plan: Plan) -> Iterator[str]:
     if made is None:
         return
     if made.before is not None and made.after is not None:
-        moves = plan.count(Operation.MIGRATE)
+        moves = _server_moves(plan)
         yield f"Evenness: {made.before.resource_class}, the scarcest class{_evenness(made.before)}"
         if moves:
             yield f"  after {counted(moves, 'migration')}{_evenness(made.after)}"
@@ -80,7 +80,7 @@ def _evenness(each: Evenness) -> str:
 
 def fewest(plan: Plan) -> str:
     """How many migrations, and whether fewer would do."""
-    count = plan.count(Operation.MIGRATE)
+    count = _server_moves(plan)
     if plan.outcome is None or not count:
         return ""
     if plan.outcome.is_fewest:
@@ -88,6 +88,11 @@ def fewest(plan: Plan) -> str:
     else:
         proof = "no fewer were found" if not plan.outcome.left else "nothing nearer was found"
     return f"{counted(count, 'migration')}; {proof}."
+
+
+def _server_moves(plan: Plan) -> int:
+    """Migrations of guests: volumes go with them."""
+    return sum(s.operation is Operation.MIGRATE and s.address.kind == "server" for s in plan.steps)
 
 
 def unplaced(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:

@@ -173,6 +173,18 @@ def test_what_waits_requires_those_whose_room_it_takes() -> None:
         ]
 
 
+def test_who_would_take_the_room_of_one_that_must_go_first_waits() -> None:
+    flavors = {"a": "large", "b": "medium", "c": "large", "d": "small", "e": "large"}
+    with shop(flavors, []) as made:
+        made.pin({"a": "hv1", "b": "hv2", "c": "hv2", "d": "hv3", "e": "hv1"}, grouped=False)
+        assert made.run(session.plan(made.options()).plan).exit_status == 0
+        after = {"a": "hv1", "b": "hv1", "c": "hv3", "d": "hv1", "e": "hv3"}
+        made.pin(after, grouped=False)
+        requires = {s.id: s.requires for s in session.rebalance(made.options()).plan.steps}
+        assert "migrate server.d" in requires["migrate server.c"]
+        assert "migrate server.e" in requires["migrate server.d"]
+
+
 def test_servers_that_exchange_their_hosts_without_room_are_refused_with_the_chain() -> None:
     flavors = {"a": "large", "b": "large", "c": "large", "d": "large", "e": "large", "f": "large"}
     with shop(flavors, []) as made:

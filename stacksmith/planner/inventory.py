@@ -192,6 +192,7 @@ def _state(
         problem=snap.error or "",
         parts=(*_parts(host, snap, offer), *_pools(host, snap, offer, apart)),
         parts_used=parts_used | _together(host, snap.host, apart, used),
+        own_disks=frozenset(_together(host, snap.host, apart, {"DISK_GB": 1})),
     )
 
 

@@ -48,6 +48,7 @@ class HostState:
     key; ``capabilities`` are nova's host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances …
     ``parts`` are the providers below the host, whose uuid is its name, and those without a parent that it shares with
     other hosts (in an aggregate of theirs); ``parts_used`` what is used of them, by uuid and class.
+    ``own_disks`` are those of them, by uuid, that are the host's own DISK_GB under another name.
     ``claimed`` is the part of ``used`` that does not run yet, by class and stack; ``parts_claimed`` that of
     ``parts_used``.
     """
@@ -67,5 +68,6 @@ class HostState:
     problem: str = ""
     parts: tuple["Provider", ...] = ()
     parts_used: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    own_disks: frozenset[str] = frozenset()
     claimed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     parts_claimed: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)

@@ -262,10 +262,19 @@ def test_as_many_rules_are_kept_as_so_few_moves_can(shop: Shop) -> None:
         server("a"), server("b", "host: hv2"), server("c", "group: apart"), server("d", "group: apart"), more=group
     )
     plan = shop.rebalance(max_moves=1)
-    assert list(moves(plan)) == ["server.c"]
-    assert "Not reached: server.b: a rule does not let them be where they are\n" in plan_text(plan)
+    assert list(moves(plan)) == ["server.b"]
+    assert "Not reached: server.c is where a rule does not let it be\n" in plan_text(plan)
+    assert "Not reached: server.d is where a rule does not let it be\n" in plan_text(plan)
     assert shop.run(plan) == []
-    assert moves(shop.rebalance(max_moves=1)) == {"server.b": ("hv1", "hv2")}
+    assert list(moves(shop.rebalance(max_moves=1))) == ["server.c"]
+
+
+def test_many_servers_whose_pins_changed_are_moved_in_one_plan(shop: Shop) -> None:
+    names = "abcdefghijkl"
+    (shop.folder / "fleet.yaml").write_text(FLEET.format(uri=shop.uri).replace("vcpus=4&memory_mib=4096", "vcpus=40"))
+    shop.apply(*(server(n, "host: hv1") for n in names))
+    shop.write(*(server(n, "host: hv2") for n in names))
+    assert len(moves(shop.rebalance())) == 12
 
 
 DISKS = (
@@ -313,6 +322,7 @@ def test_failed_migration_leaves_the_volumes_where_they_were(shop: Shop) -> None
     assert shop.volumes() == [("hv1", "volume.data", "complete"), ("hv1", "volume.web-disk0", "complete")]
     held = {c.name: c.allocations for c in session.claims(shop.options())}
     assert held["volume.data"] == {"hv1": {"DISK_GB": 3}}
+    assert {host for hosts in held.values() for host in hosts} == {"hv1"}
     assert shop.run(shop.rebalance("hv1")) == []
     assert {host for host, _, _ in shop.volumes()} == {"hv2"}
 

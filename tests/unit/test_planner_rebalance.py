@@ -346,6 +346,25 @@ def test_crash_in_a_move_with_volumes_is_mended_by_running_again(shop: Shop, kin
     assert {r.host for r in session.records(shop.options())} == {host}
 
 
+@pytest.mark.parametrize("after", ["detached", "deleted"])
+def test_server_lets_go_of_a_volume_only_when_its_move_has_ended(shop: Shop, after: str) -> None:
+    one = "block_device_mapping: [{source_type: volume, volume: data, destination_type: volume}]"
+    shop.apply(server("web", one), more=DATA)
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.CRASH, operation="migrate", kind="volume", point="begin"))
+    with pytest.raises(Crash):
+        shop.run(plan)
+    assert len([each for each in shop.volumes() if each[1] == "volume.data"]) == 2
+    shop.write(server("web"), more=DATA)
+    if after == "deleted":
+        (shop.folder / "stack.yaml").write_text(STACK + DATA)
+    plan = session.plan(shop.options()).plan
+    operation = "update" if after == "detached" else "delete"
+    assert "migrate volume.data" in {s.id: s.requires for s in plan.steps}[f"{operation} server.web"]
+    shop.run(plan, Impact.DATA_LOSS)
+    assert [each for each in shop.volumes() if each[1] == "volume.data"] == [("hv2", "volume.data", "complete")]
+
+
 def test_volume_that_is_on_the_other_host_by_hand_stops_the_move(shop: Shop) -> None:
     shop.apply(server("web", DISKS), more=DATA)
     plan = shop.rebalance("hv1")

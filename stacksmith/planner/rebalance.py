@@ -64,4 +64,7 @@ def _even_out(scene: Scene, aim: Aim) -> Plan:
     if after.spread > aim.tolerance + SLACK:
         few = aim.max_moves is not None and len(to) >= aim.max_moves
         left = ("even with so few migrations" if few else "even: nothing that was found is nearer by the tolerance",)
-    return replace(plan, outcome=Outcome(found.is_fewest, left, before, after, aim.tolerance))
+    # Their places were chosen for the whole: that only one host was left to each is no reason.
+    placements = tuple(each for each in plan.placements if each.address not in to)
+    outcome = Outcome(found.is_fewest, left, before, after, aim.tolerance)
+    return replace(plan, placements=placements, outcome=outcome)

@@ -23,7 +23,6 @@ from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
-from stacksmith.planner.sharing import unmoved
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.planner.wait import waits
@@ -94,7 +93,7 @@ def make_plan(
     _plan_leftovers(wanted, view, plan)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
-    plan.refusals += [*overgrown(plan.steps, states), *unmoved(stack.fleet, plan.steps)]
+    plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))

@@ -125,10 +125,13 @@ def test_it_is_shown_once(cli: Cli, two: Path) -> None:
     assert "DISK_GB 20 on shared:nfs1" in told.out, told
 
 
-def test_server_with_a_volume_there_is_not_moved_between_hosts_that_both_see_it(cli: Cli, two: Path) -> None:
+def test_volume_there_is_claimed_once_when_its_server_moves_between_hosts_that_both_see_it(cli: Cli, two: Path) -> None:
     text = (two / "shop/stack.yaml").read_text().replace("    host: hv1\n", "")
     (two / "shop/stack.yaml").write_text(text)
     assert cli("apply", "shop", "--yes").status == 0
-    drained = cli("rebalance", "shop", "--drain", "hv1" if "hv1" in held(two)["shop server.web"] else "hv2")
-    assert "volume.data is in shared storage nfs1, which hv" in drained.out + drained.err
+    source = "hv1" if "hv1" in held(two)["shop server.web"] else "hv2"
+    assert cli("rebalance", "shop", "--drain", source, "--out", "moves.plan").status == 0
+    assert cli("apply", "moves.plan", "--allow", "migrate", "--yes").status == 0
+    assert source not in held(two)["shop server.web"]
     assert held(two)["shop volume.data"] == {NFS: {"DISK_GB": 40}}
+    assert cli("plan", "shop", "--detailed-exitcode").status == 0

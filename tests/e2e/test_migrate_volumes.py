@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stacksmith.address import Address
 from stacksmith.engine import session
@@ -170,6 +171,62 @@ def test_killed_anywhere_then_run_again_there_is_one_copy(make_site: Callable[[]
         assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
         assert where(site) != source, at
         is_whole(site)
+
+
+SHARED = """
+volumes:
+  data: {{size: 1, format: raw, volume_type: nfs, on_destroy: delete}}
+servers:
+  web:
+    flavor: acpi
+    image: lab
+    power_state: {state}
+    block_device_mapping:
+      - {{source_type: volume, volume: data, destination_type: volume, device_name: vdb}}
+"""
+
+
+@pytest.fixture
+def sharing(make_site: Callable[[], Site]) -> Iterator[Site]:
+    """A site whose hosts see one directory as the pool of volume type nfs."""
+    site = make_site()
+    fleet = yaml.safe_load(site.fleet.read_text())
+    pool, path = f"{site.name}-nfs", site.lab / f"{site.name}-nfs"
+    for host in fleet["hosts"].values():
+        host["volume_types"]["nfs"] = {"pool": pool, "path": str(path), "shared": "filer"}
+    site.fleet.write_text(yaml.safe_dump(fleet))
+    yield site
+    site.destroy()
+    for host in HOSTS:
+        if pool in site.virsh(host, "pool-list", "--name").split():
+            site.virsh(host, "pool-destroy", pool)
+            site.virsh(host, "pool-undefine", pool)
+    assert list(path.iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_volume_in_a_shared_storage_is_not_copied(sharing: Site, state: str) -> None:
+    site = sharing
+    site.write(SHARED.format(state=state))
+    site.apply()
+    until(lambda: state == "stopped" or "STACKSMITH-READY" in site.console("web"), 180, "the guest runs")
+    (file,) = (site.lab / f"{site.name}-nfs").iterdir()
+    with file.open("r+b") as data:
+        data.write(b"what was written" * 1000)
+    before = (file.stat().st_ino, hashlib.sha256(file.read_bytes()).hexdigest())
+    source = next(h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split())
+    report = empty(site, source)
+    assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
+    hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
+    assert len(hosts) == 1 and hosts != [source]
+    assert list((site.lab / f"{site.name}-nfs").iterdir()) == [file]
+    assert (file.stat().st_ino, hashlib.sha256(file.read_bytes()).hexdigest()) == before
+    assert site.plan().steps == ()
+    recorded = {r.host for r in session.records(site.options()) if r.address.kind in ("server", "volume")}
+    assert recorded == set(hosts)
+    assert own_files(site, source) == []
+    if state == "running":
+        assert "running" in site.virsh(hosts[0], "domstate", f"{site.name}-web")
 
 
 def kill(site: Site, drained: str, at: float) -> None:

@@ -112,6 +112,13 @@ def test_volume_that_both_hosts_see_is_at_the_one_that_is_recorded_or_uses_it() 
     assert at(seen_once(fleet(), snapshot(own("hv1"), own("hv2", attached=True)), ())) == ["hv2"]
 
 
+def test_volume_goes_with_the_server_that_has_it_wherever_it_is_recorded() -> None:
+    record = Record(DATA, "hv1", UUID, None, Policy(), True, ())
+    assert at(seen_once(fleet(), snapshot(own("hv1"), own("hv2", attached=True)), [record])) == ["hv2"]
+    moving = snapshot(own("hv1", attached=True), own("hv2", attached=True))  # on both, for as long as it migrates
+    assert at(seen_once(fleet(), moving, [record])) == ["hv1"]
+
+
 def test_volume_recorded_at_a_host_that_is_not_read_is_nowhere_else() -> None:
     record = Record(DATA, "hv1", UUID, None, Policy(), True, ())
     assert at(seen_once(fleet(), snapshot(own("hv2"), unread="hv1"), [record])) == []

@@ -20,7 +20,10 @@ from stacksmith.providers.libvirt.host import LibvirtHost
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A volume of the server. ``origin`` is the name that says which image it is a whole copy of, "" for none."""
+    """A volume of the server. ``origin`` is the name that says which image it is a whole copy of, "" for none.
+
+    ``shared`` is the name of a storage that other hosts see, too: nothing is copied between those.
+    """
 
     device: str
     volume_type: str
@@ -29,6 +32,7 @@ class Carried:
     format: str
     moving: str
     origin: str = ""
+    shared: str | None = None
 
 
 def carried(host: LibvirtHost, mark: Mark, spec: Server, link: Link) -> list[Carried]:
@@ -49,7 +53,25 @@ def _carried(host: LibvirtHost, mark: Mark, spec: Server, link: Link) -> Iterato
         origin = next((name for name in sorted(names) if name.startswith(prefix)), "")
         moving = native.moving_name(mark.stack, part.id8)
         form = "raw" if part.extension == "raw" else "qcow2"
-        yield Carried(disk.device, stored.volume_type, stored.name, there.capacity_bytes, form, moving, origin)
+        shared = host.storage.types[stored.volume_type].shared
+        yield Carried(disk.device, stored.volume_type, stored.name, there.capacity_bytes, form, moving, origin, shared)
+
+
+def check_shared(host: LibvirtHost, volumes: Sequence[Carried], link: Link) -> None:
+    """Raises: Refused when the host does not see a volume that is in a storage it shares."""
+    for each in volumes:
+        pool = host.storage.ensure(link, each.volume_type)
+        pool.refresh(0)
+        if host.storage.lookup(link, each.volume_type, each.name) is None:
+            where = host.storage.directory(link, each.volume_type)
+            hint = f"is {each.shared} mounted at {where} of {host.name}?"
+            raise Refused(f"volume {each.name} of storage {each.shared} is not seen on {host.name}", "disks", hint)
+
+
+def is_shared(volume_type: str, one: LibvirtHost, other: LibvirtHost) -> bool:
+    """True when both hosts see the same storage as that volume type."""
+    names = [host.storage.types[volume_type].shared for host in (one, other) if volume_type in host.storage.types]
+    return len(names) == 2 and names[0] is not None and names[0] == names[1]
 
 
 def prepare(host: LibvirtHost, volumes: Sequence[Carried], link: Link) -> None:
@@ -65,7 +87,10 @@ def prepare(host: LibvirtHost, volumes: Sequence[Carried], link: Link) -> None:
         there = pools.lookup(link, kind, each.name)
         if there is not None:
             if pools.lookup(link, kind, each.moving) is None:
-                raise Refused(f"volume {each.name} is on {host.name}, too", "disks", "remove one of them by hand")
+                hint = (
+                    "hosts that share a storage cannot copy it to each other; else see which of the two is the volume"
+                )
+                raise Refused(f"volume {each.name} is on {host.name}, too", "disks", hint)
             _check_unused(each, there, link)
             storage.discard(there)
         pools.create(link, kind, storage.volume_xml(each.moving, 0, "raw"))

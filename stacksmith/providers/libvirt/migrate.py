@@ -119,14 +119,19 @@ def _move_whole(
 ) -> None:
     mark, spec = target.mark, target.wanted
     assert isinstance(spec, Server)
-    volumes = source.call(partial(carry.carried, source, mark, spec), deadline)
-    _check(source, spec, destination, volumes, deadline)
+    attached = source.call(partial(carry.carried, source, mark, spec), deadline)
+    _check(source, spec, destination, attached, deadline)
+    volumes = [each for each in attached if not carry.is_shared(each.volume_type, source, destination)]
     try:
+        destination.call(
+            partial(carry.check_shared, destination, [each for each in attached if each not in volumes]), deadline
+        )
         destination.call(partial(server_disk.remove_files, destination, mark), deadline)
         destination.call(partial(carry.prepare, destination, volumes), deadline)
         disks = destination.call(partial(_prepare, destination, mark, spec, drive, deadline), deadline)
         if source.call(partial(power.is_active, mark), deadline):
-            _live(source, target, destination, bool(disks or volumes), deadline)
+            copied = [*(disk.device for disk in disks), *(each.device for each in volumes)]
+            _live(source, target, destination, (copied, len(volumes) < len(attached)), deadline)
         else:
             files = [(source.storage.default, _local_name(mark, disk), disk.device) for disk in disks]
             files += [(each.volume_type, each.name, each.device) for each in volumes]
@@ -169,12 +174,17 @@ def _prepare(
     return disks
 
 
-def _live(source: LibvirtHost, target: Target, destination: LibvirtHost, has_disks: bool, deadline: Deadline) -> None:
-    """Migrates; breaks it off when the time limit, or the end of the run, is near."""
-    flags = _LIVE | (libvirt.VIR_MIGRATE_NON_SHARED_INC if has_disks else 0)
-    flags |= 0 if has_disks else libvirt.VIR_MIGRATE_UNSAFE  # nothing is written but by the guest's own memory
+def _live(
+    source: LibvirtHost, target: Target, destination: LibvirtHost, disks: tuple[list[str], bool], deadline: Deadline
+) -> None:
+    """Migrates; breaks it off when the time limit, or the end of the run, is near. ``disks`` are the devices that are
+    copied, and whether there are others, which both hosts see."""
+    copied, has_shared = disks
+    flags = _LIVE | (libvirt.VIR_MIGRATE_NON_SHARED_INC if copied else 0)
+    # libvirt may not know that a storage is shared; without disks nothing is written but by the guest's memory.
+    flags |= libvirt.VIR_MIGRATE_UNSAFE if has_shared or not copied else 0
     with ThreadPoolExecutor(1) as threads:
-        work = partial(_migrate, target.mark, destination.connections.uri, flags)
+        work = partial(_migrate, target.mark, destination.connections.uri, flags, copied if has_shared else [])
         running = threads.submit(source.call, work, deadline)
         is_broken_off = _watch(source, target, running, deadline)
         try:
@@ -185,13 +195,15 @@ def _live(source: LibvirtHost, target: Target, destination: LibvirtHost, has_dis
             raise
 
 
-def _migrate(mark: Mark, uri: str, flags: int, link: Link) -> None:
-    """One call on both hosts: a connection of this thread's own goes to the destination."""
+def _migrate(mark: Mark, uri: str, flags: int, only: list[str], link: Link) -> None:
+    """One call on both hosts: a connection of this thread's own goes to the destination. ``only`` these disks are
+    copied, where some are named."""
     domain = power.must_find(link, mark)
+    params = {libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: only} if only else {}
     other = libvirt.open(uri)
     try:
         other.setKeepAlive(2, 3)
-        domain.migrate3(other, {}, flags)
+        domain.migrate3(other, params, flags)
     finally:
         other.close()
 

@@ -9,7 +9,7 @@ from stacksmith.model.found import MOVING, Found, Mark
 from stacksmith.model.naming import complete_name, image_file_name, volume_name
 from stacksmith.model.realised import Volume
 from stacksmith.providers.base import Contents, Deadline, Driver, Gone, Refused, Scope, Stale, Target
-from stacksmith.providers.libvirt import inventory, native, storage
+from stacksmith.providers.libvirt import carry, inventory, native, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.inventory import Inventory, Shelf
@@ -62,6 +62,9 @@ class VolumeDriver:
         if not isinstance(destination, VolumeDriver):
             raise Refused(f"{target.host} is not a libvirt host")
         there = destination._must_read(target.mark, deadline)
+        assert isinstance(target.wanted, Volume)
+        if carry.is_shared(target.wanted.volume_type, self._host, destination._host):
+            return there
         if there.partial or MOVING not in there.facts:
             raise Refused(f"{target.mark.address} did not come to {target.host} with its server", "host")
         if destination._host.name != self._host.name:

@@ -17,10 +17,10 @@ WAIT = "wait_for: {source: console, text: STACKSMITH-READY, timeout: 300}"
 SERVER = f"""
   db:
     flavor: cheap
+    image: lab
     host: hv2
     {WAIT}
     block_device_mapping:
-      - {{boot_index: 0, source_type: image, image: lab, destination_type: local}}
       - {{source_type: volume, volume: b, destination_type: volume}}
 """
 VOLUMES = """

@@ -166,12 +166,12 @@ def apply(
     if faults:
         raise Faults(faults)
     _check_drives(stack, planned)
-    with opened(stack, options.environment, read_only=False) as store:
-        with _open_hosts(stack, planned, made.sessions if made is not None else {}) as sessions:
-            contents = _contents(stack, options.environment)
-            report = _run(planned, sessions, store, contents, sink, what)
-        _record_lost(planned, store)
-    return report
+    already = made.sessions if made is not None else {}
+    with (
+        opened(stack, options.environment, read_only=False) as store,
+        _open_hosts(stack, planned, already) as sessions,
+    ):
+        return _run(planned, sessions, store, _contents(stack, options.environment), sink, what)
 
 
 def outputs(options: Options) -> Mapping[str, JSON]:
@@ -317,6 +317,8 @@ def _run(
         before = claim_rooms(planned, store)
         report = run(planned, sessions, store, contents, sink, options)
         settle(planned, report, before, store)
+        if not report.stopped:  # else the lease may be another's
+            _record_lost(planned, store)
         return report
 
 

@@ -65,7 +65,10 @@ def prepare(host: LibvirtHost, volumes: Sequence[Carried], link: Link) -> None:
         there = pools.lookup(link, kind, each.name)
         if there is not None:
             if pools.lookup(link, kind, each.moving) is None:
-                raise Refused(f"volume {each.name} is on {host.name}, too", "disks", "remove one of them by hand")
+                hint = (
+                    "hosts that share a storage cannot copy it to each other; else see which of the two is the volume"
+                )
+                raise Refused(f"volume {each.name} is on {host.name}, too", "disks", hint)
             _check_unused(each, there, link)
             storage.discard(there)
         pools.create(link, kind, storage.volume_xml(each.moving, 0, "raw"))

@@ -113,6 +113,48 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class RaidVolume:
+    """A volume that a node's controller makes of its drives, named by ``name``.
+
+    ``level`` is Redfish's RAIDType (``RAID1``). ``drives`` are names of drives as ``node inspect`` shows them; a
+    size of None is all of them.
+    """
+
+    name: str
+    level: str
+    drives: tuple[str, ...] = ()
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A server on a bare-metal node: what is on its root disk, and the settings of the node that are declared.
+
+    ``image`` is the checksum of what the root disk was written with, ``boot_iso`` of an ISO that is booted once in
+    place of it. ``power_state`` None is left to others. ``bios`` and ``firmware`` hold the declared names alone; what
+    a BMC does not tell is found as None. BMCs keep no ``image``, ``config_drive``, ``name``, ``metadata`` and
+    ``tags``: found ones are as they were applied.
+    """
+
+    name: str
+    resource_class: str
+    description: str = ""
+    image: str | None = None
+    boot_iso: str | None = None
+    config_drive: ConfigDrive | None = None
+    power_state: str | None = "running"  # running | stopped
+    boot_mode: str | None = None  # uefi | bios
+    secure_boot: bool | None = None
+    bios: dict[str, JSON] = field(default_factory=dict)
+    firmware: dict[str, str] = field(default_factory=dict)
+    raid: tuple[RaidVolume, ...] = ()
+    indicator_led: str | None = None  # lit | blinking | off
+    asset_tag: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
     """A disk with a life of its own. ``image`` is the checksum of the image it was made from."""
 

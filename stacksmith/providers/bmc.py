@@ -1,9 +1,14 @@
 """What reaches bare-metal nodes: a session per BMC. The faults are those of every provider (``providers/base.py``)."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from stacksmith.model.node_found import NodeFound, NodeInventory
+from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
+from stacksmith.model.realised import RaidVolume
+from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Transient
+
+TWO_REQUESTS = Aspects()
 
 
 class Unreachable(Transient):
@@ -15,10 +20,14 @@ class NotNow(Transient):
 
 
 class BmcSession(Protocol):
-    """An open BMC. Its methods may be called from several threads at once; none is sent twice by itself."""
+    """An open BMC. Its methods may be called from several threads at once; none is sent twice by itself.
 
-    def observe(self, deadline: Deadline) -> NodeFound:
-        """What can drift, in two requests. Raises: Unreachable, Transient, Refused, TimedOut."""
+    Every setter reads back what it wrote, is safe to repeat, and changes nothing that is so already.
+    Raises: Unreachable, Transient, Refused, TimedOut.
+    """
+
+    def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
+        """What can drift, in two requests and those of ``aspects``."""
 
     def inspect(self, deadline: Deadline) -> NodeInventory:
         """What the node consists of, in as many requests as it has parts. Raises: as ``observe``."""
@@ -30,5 +39,35 @@ class BmcSession(Protocol):
         """Returns once the node is off: the guest is asked first, and after half of the time power is cut; with
         ``hard`` at once. Safe to repeat. Raises: Refused, TimedOut, Unreachable."""
 
+    def set_indicator_led(self, state: str, deadline: Deadline) -> None:
+        """Makes the light lit, blinking or off, at once."""
+
+    def set_asset_tag(self, tag: str, deadline: Deadline) -> None:
+        """Writes the asset tag, at once."""
+
+    def check_bios(self, attributes: Mapping[str, JSON], deadline: Deadline) -> Sequence[tuple[str, str]]:
+        """(name, cause) of what the BMC's attribute registry does not take; nothing when it has no registry."""
+
+    def set_bios(self, attributes: Mapping[str, JSON], deadline: Deadline) -> None:
+        """Has the attributes wait for the next boot: they are pending, or in force, when this returns."""
+
+    def set_boot(self, mode: str | None, secure_boot: bool | None, deadline: Deadline) -> None:
+        """Sets boot mode (uefi or bios) and secure boot for the next boot; None leaves one as it is."""
+
+    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
+        """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice."""
+
+    def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> None:
+        """Updates what ``firmware`` calls ``name`` from ``url``, until it shows ``version`` or waits for a boot."""
+
+    def insert_media(self, url: str, deadline: Deadline) -> None:
+        """Has the ISO at ``url`` in the node's virtual drive, after whatever was in it is out."""
+
+    def eject_media(self, deadline: Deadline) -> None:
+        """Returns once every virtual drive is empty."""
+
+    def boot_once(self, device: str, mode: str | None, deadline: Deadline) -> None:
+        """The next boot, and it alone where the BMC can, is from ``device``: cd or disk; in ``mode`` when given."""
+
     def close(self) -> None:
-        """Gives the connections back."""
+        """Gives the connections back, and ends the session at the BMC where there is one."""

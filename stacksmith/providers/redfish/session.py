@@ -1,12 +1,15 @@
 """A node through its BMC."""
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from stacksmith.model.node import Node
-from stacksmith.model.node_found import NodeFound, NodeInventory, Power
+from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory, Power
+from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut
-from stacksmith.providers.redfish import power, reading
+from stacksmith.providers.bmc import TWO_REQUESTS
+from stacksmith.providers.redfish import firmware, media, power, raid, reading, settings
 from stacksmith.providers.redfish.connection import Connection
 from stacksmith.providers.redfish.reading import Page
 
@@ -26,7 +29,7 @@ class RedfishSession:
         self._path = node.system
         self._at_once = node.connections
 
-    def observe(self, deadline: Deadline) -> NodeFound:
+    def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
         """The system and its BIOS."""
         system = self._get(self._system(deadline), deadline)
         return self._found(system, deadline)
@@ -65,6 +68,36 @@ class RedfishSession:
                 if isinstance(fault, Refused) and fault.path:
                     raise
         power.switch(self._connection, system, "ForceOff", Power.OFF, deadline)
+
+    def set_indicator_led(self, state: str, deadline: Deadline) -> None:
+        settings.set_indicator_led(self._connection, self._system(deadline), state, deadline)
+
+    def set_asset_tag(self, tag: str, deadline: Deadline) -> None:
+        settings.set_asset_tag(self._connection, self._system(deadline), tag, deadline)
+
+    def check_bios(self, attributes: Mapping[str, JSON], deadline: Deadline) -> Sequence[tuple[str, str]]:
+        return settings.check_bios(self._connection, self._system(deadline), attributes, deadline)
+
+    def set_bios(self, attributes: Mapping[str, JSON], deadline: Deadline) -> None:
+        settings.set_bios(self._connection, self._system(deadline), attributes, deadline)
+
+    def set_boot(self, mode: str | None, secure_boot: bool | None, deadline: Deadline) -> None:
+        settings.set_boot(self._connection, self._system(deadline), mode, secure_boot, deadline)
+
+    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
+        raid.set_raid(self._connection, self._system(deadline), volumes, deadline)
+
+    def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> None:
+        firmware.update(self._connection, name, url, version, deadline)
+
+    def insert_media(self, url: str, deadline: Deadline) -> None:
+        media.insert(self._connection, self._system(deadline), url, deadline)
+
+    def eject_media(self, deadline: Deadline) -> None:
+        media.eject(self._connection, self._system(deadline), deadline)
+
+    def boot_once(self, device: str, mode: str | None, deadline: Deadline) -> None:
+        media.boot_once(self._connection, self._system(deadline), device, mode, deadline)
 
     def close(self) -> None:
         self._connection.close()

@@ -1,8 +1,8 @@
 """The library's front door: load, plan, apply, and care of the state, each from one set of options."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,30 +13,32 @@ from stacksmith.engine.belonging import strange
 from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
 from stacksmith.engine.contents import StackContents, cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
-from stacksmith.engine.observe import Sessions, observe
+from stacksmith.engine.observe import Sessions
+from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
 from stacksmith.engine.output import LIVE_VALUES, server_values
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
-from stacksmith.engine.scope import scope_of
 from stacksmith.engine.store import opened
 from stacksmith.events import Event
+from stacksmith.model.bare_metal import class_of
 from stacksmith.model.change import Impact
-from stacksmith.model.fleet import Host
-from stacksmith.model.found import HostSnapshot, Snapshot
+from stacksmith.model.found import Snapshot
+from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.load import LoadOptions, evaluate_outputs, load_stack
-from stacksmith.model.realised import Server
+from stacksmith.model.realised import Machine, Nic, Server
 from stacksmith.model.record import Record
 from stacksmith.model.report import Report
-from stacksmith.model.stack import Loaded, Stack
+from stacksmith.model.stack import Loaded, Resource, Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.build import server_nics
 from stacksmith.planner.drive import drive_digest, drive_files
+from stacksmith.planner.machine import machine_nics
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
-from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.plan import Plan
 from stacksmith.planner.rebalance import Scene, drain, keep_rules
-from stacksmith.providers.base import Contents, Deadline, Session, Stale
-from stacksmith.providers.registry import provider
+from stacksmith.providers.base import Contents, Session, Stale
+from stacksmith.providers.registry import make_deployer, node_rules, provider
 from stacksmith.state.lease import Patience, held
 from stacksmith.state.process import this_process
 from stacksmith.state.store import Store
@@ -112,22 +114,19 @@ def planning(options: Options) -> Iterator[Planned]:
 @contextmanager
 def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
-    with opened(stack, options.environment, read_only=True) as store:
-        records = store.records(stack.name)
-    with _read_hosts(stack, records, read_only) as read:
+    with _observed(stack, options, read_only) as (records, read):
         # Read after the hosts: what runs by then was claimed before it was made.
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
-        made = _planned(stack, read.snapshot, records, options, consumers)
-        yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
+        snapshot = with_owners(read.snapshot, stack.name, consumers)
+        made = _planned(stack, snapshot, records, options, consumers)
+        yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 
 def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
     """The fewest migrations that empty ``hosts``; with none, that end what violates rules. Raises: Faults."""
     stack, diagnostics = _loaded(options)
-    with opened(stack, options.environment, read_only=True) as store:
-        records = store.records(stack.name)
-    with _read_hosts(stack, records) as read:
+    with _observed(stack, options) as (records, read):
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         scene = Scene(stack, read.snapshot, records, _rules(stack), consumers)
@@ -138,9 +137,7 @@ def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
 def survey(options: Options) -> tuple[Stack, Snapshot]:
     """The stack and what the hosts of its fleet hold, where no plan is wanted or can be made. Raises: Faults."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=True) as store:
-        records = store.records(stack.name)
-    with _read_hosts(stack, records) as read:
+    with _observed(stack, options) as (_, read):
         return stack, read.snapshot
 
 
@@ -159,12 +156,16 @@ def apply(
         raise NotAllowed(found)
     stack = made.stack if made is not None else _loaded(options)[0]
     with opened(stack, options.environment, read_only=True) as store:
-        faults = strange(stack, planned, store.records(stack.name))
+        records = store.records(stack.name)
+        faults = strange(stack, planned, records)
     if faults:
         raise Faults(faults)
     _check_drives(stack, planned)
     with opened(stack, options.environment, read_only=False) as store:
-        with _open_hosts(stack, planned, made.sessions if made is not None else {}) as sessions:
+        with (
+            _opener(stack, options, records, read_only=False) as opener,
+            open_places(opener, planned, made.sessions if made is not None else {}) as sessions,
+        ):
             contents = _contents(stack, options.environment)
             report = _run(planned, sessions, store, contents, sink, what)
         _record_lost(planned, store)
@@ -208,7 +209,10 @@ def rebuild(options: Options) -> tuple[Record, ...]:
     stack, _ = _loaded(options)
     with opened(stack, options.environment, read_only=False) as store, _alone(store, stack.name, "state rebuild"):
         before = store.records(stack.name)
-        with _read_hosts(stack, before) as read:
+        with (
+            _opener(stack, options, before, read_only=True) as opener,
+            read_places(opener, store.nodes()) as read,
+        ):
             snapshot = read.snapshot
         unread = {h.host for h in snapshot.unreachable}
         found = stood_on(live(snapshot))
@@ -274,28 +278,26 @@ def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
 
 
 @contextmanager
-def _read_hosts(stack: Stack, records: tuple[Record, ...], read_only: bool = True) -> Iterator[Sessions]:
-    """The fleet's hosts, open and read. A failed host is not connected to: what it had is unknown."""
-    hosts = {name: host for name, host in stack.fleet.hosts.items() if host.state != "failed"}
-    with observe(hosts, _opener(read_only), scope_of(stack, records)) as sessions:
-        left = [HostSnapshot(n, "marked failed in the fleet file") for n in stack.fleet.hosts if n not in hosts]
-        snapshot = Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
-        yield Sessions(snapshot, sessions.sessions)
+def _observed(stack: Stack, options: Options, read_only: bool = True) -> Iterator[tuple[tuple[Record, ...], Sessions]]:
+    """What is recorded of the stack, and its places, open and read."""
+    with opened(stack, options.environment, read_only=True) as store:
+        records, notes = store.records(stack.name), store.nodes()
+    with (
+        _opener(stack, options, records, read_only) as opener,
+        read_places(opener, notes, read_only) as read,
+    ):
+        yield records, read
 
 
 @contextmanager
-def _open_hosts(stack: Stack, planned: Plan, already: Mapping[str, Session]) -> Iterator[Mapping[str, Session]]:
-    """The hosts that the plan acts on, open for writing and not read: each step reads its own object."""
-    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET}
-    acted_on |= {step.source for step in planned.steps if step.source}
-    acted_on -= set(already)
-    hosts = {name: stack.fleet.hosts[name] for name in acted_on if name in stack.fleet.hosts}
-    with observe(hosts, _opener(read_only=False), None) as opened:
-        yield {**already, **opened.sessions}
-
-
-def _opener(read_only: bool) -> Callable[[str, Host, Deadline], Session]:
-    return lambda name, host, deadline: provider(host.libvirt).open(name, host, read_only, deadline)
+def _opener(stack: Stack, options: Options, records: Sequence[Record], read_only: bool) -> Iterator[Opener]:
+    """How places are opened, with what deploys nodes for as long as it is used."""
+    opener = Opener(stack, records, options.environment, options.provider)
+    if read_only or not nodes_of(stack, records):
+        yield opener
+        return
+    with closing(make_deployer(stack.fleet, cache_folder(options.environment).parent)) as deployer:
+        yield replace(opener, deployer=deployer)
 
 
 def _run(
@@ -321,7 +323,7 @@ def _check_drives(stack: Stack, planned: Plan) -> None:
     """Before anything is done: the stack files still give what a saved plan needs of them."""
     render, faults = _drive(stack), []
     for step in planned.steps:
-        if isinstance(step.wanted, Server) and step.wanted.config_drive is not None:
+        if isinstance(step.wanted, Server | Machine) and step.wanted.config_drive is not None:
             try:
                 render(step.address, step.wanted.config_drive.digest)
             except Stale as stale:
@@ -341,11 +343,15 @@ def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
 
     def render(server: Address, digest: str) -> Mapping[str, bytes]:
         resource = stack.resources.get(server)
-        hosts = [None, *sorted({h.availability_zone for h in stack.fleet.hosts.values() if h.availability_zone})]
+        fleet = stack.fleet
+        zones = {host.availability_zone for host in fleet.hosts.values()}
+        zones |= {node.availability_zone for node in fleet.nodes.values()}
+        hosts = [None, *sorted(zone for zone in zones if zone)]
         if resource is not None:
             made = str(identity(stack.fleet.fleet, stack.name, server))
+            nics = _nics(stack, resource, made)
             for zone in hosts:
-                files = drive_files(stack, resource, made, server_nics(stack, resource, made), zone)
+                files = drive_files(stack, resource, made, nics, zone)
                 if drive_digest(files) == digest:
                     return files
         raise Stale(f"the stack files no longer give the config drive that was planned for {server}", "config_drive")
@@ -353,8 +359,16 @@ def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
     return render
 
 
+def _nics(stack: Stack, resource: Resource, made: str) -> tuple[Nic, ...]:
+    spec = resource.spec
+    if isinstance(spec, ServerSpec) and class_of(stack, resource) is not None:
+        return machine_nics(spec)
+    return server_nics(stack, resource, made)
+
+
 def _rules(stack: Stack) -> Rules:
-    return lambda host: provider(stack.fleet.hosts[host].libvirt)
+    hosts = stack.fleet.hosts
+    return lambda host: provider(hosts[host].libvirt) if host in hosts else node_rules()
 
 
 def _planned(

@@ -57,6 +57,7 @@ CODES: Final[dict[str, str]] = {
     "unsupported-extra-spec": "An extra spec of Nova that nothing here carries out: it would silently have no effect.",
     "bad-extra-spec": "Extra specs that contradict each other, the flavor, or what the fleet names.",
     "bad-group": "A server group's keys contradict each other.",
+    "bad-bare-metal": "A bare-metal server says what no node can have, or a virtual one what is about nodes.",
     # the fleet
     "no-fleet": "The stack names no fleet file and none is given on the command line.",
     "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",

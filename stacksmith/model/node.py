@@ -61,3 +61,11 @@ class Node(Spec):
     connect_timeout_seconds: float = Field(10.0, gt=0, description="Time limit to connect to the BMC")
     read_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of each answer; slow BMCs need minutes")
     power_timeout_seconds: float = Field(300.0, gt=0, description="Time limit of a change of power")
+    deploy_timeout_seconds: float = Field(
+        3600.0, gt=0, description="Time limit to write an image to the node and to boot it"
+    )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Time limit to read what can drift."""
+        return self.connect_timeout_seconds + 2 * self.read_timeout_seconds

@@ -21,6 +21,7 @@ LIST_KEYS = {
     "dns": "ip",
     "subnets": "cidr",
     "files": "role",
+    "raid": "name",
 }
 
 
@@ -132,7 +133,7 @@ class Machine:
 
     ``image`` is the checksum of what the root disk was written with, ``boot_iso`` of an ISO that is booted once in
     place of it. ``power_state`` None is left to others. ``bios`` and ``firmware`` hold the declared names alone; what
-    a BMC does not tell is found as None. BMCs keep no ``image``, ``config_drive``, ``name``, ``metadata`` and
+    a BMC does not tell is found as None, or empty. BMCs keep no ``image``, ``config_drive``, ``name``, ``metadata`` and
     ``tags``: found ones are as they were applied.
     """
 
@@ -147,6 +148,7 @@ class Machine:
     secure_boot: bool | None = None
     bios: dict[str, JSON] = field(default_factory=dict)
     firmware: dict[str, str] = field(default_factory=dict)
+    firmware_images: dict[str, str] = field(default_factory=dict)  # URLs that versions are had from
     raid: tuple[RaidVolume, ...] = ()
     indicator_led: str | None = None  # lit | blinking | off
     asset_tag: str | None = None
@@ -233,8 +235,9 @@ class Policy:
     on_destroy: str = "delete"
 
 
-Realised = Server | Volume | Network | Image
+Realised = Server | Machine | Volume | Network | Image
 SHAPES: dict[str, type[Realised]] = {"server": Server, "volume": Volume, "network": Network, "image": Image}
+MACHINE = "machine"  # the shape of a server on a bare-metal node
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,13 +285,16 @@ def _is_scalar(hint: Any) -> bool:
 def _adapter(kind: str) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(SHAPES[kind])
+    return TypeAdapter(Machine if kind == MACHINE else SHAPES[kind])
 
 
 def from_data(kind: str, data: JSON) -> Realised:
-    """The realised object of ``kind`` that ``to_data`` wrote. Unknown fields are ignored, missing ones get defaults.
+    """The realised object of ``kind`` that ``to_data`` wrote; a server is one of both shapes.
+
+    Unknown fields are ignored, missing ones get defaults.
 
     Raises: ValueError when a value has the wrong type.
     """
-    made: Realised = _adapter(kind).validate_python(data)
+    is_machine = kind == "server" and isinstance(data, dict) and "resource_class" in data
+    made: Realised = _adapter(MACHINE if is_machine else kind).validate_python(data)
     return made

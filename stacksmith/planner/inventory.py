@@ -19,6 +19,7 @@ from stacksmith.model.hardware import (
     device_class,
     page_class,
 )
+from stacksmith.model.realised import Machine
 from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
@@ -67,6 +68,8 @@ def guest_amounts(guest: Found | Unmanaged, dedicated: frozenset[int], apart: Co
     CPUs of its own (``dedicated``), large pages, and volumes of types that are ``apart`` are counted at the parts of
     the host.
     """
+    if isinstance(guest, Found) and isinstance(guest.spec, Machine):
+        return {guest.spec.resource_class: 1}
     usage, holds = guest.usage, guest.holds
     pinned = sum(dedicated.issuperset(pin) for pin in holds.pins) if dedicated else 0
     memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)

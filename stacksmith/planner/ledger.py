@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
-from stacksmith.model.realised import Realised, Server, Volume
+from stacksmith.model.realised import Machine, Realised, Server, Volume
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import CLASSES, Request
 from stacksmith.placement.tree.provider import Consumer
@@ -36,6 +36,8 @@ def spec_amounts(spec: Realised | None, apart: Container[str] = ()) -> dict[str,
             "MEMORY_MB": 0 if spec.page_size else spec.ram_mib,
             "DISK_GB": -(-local // GIB),
         }
+    elif isinstance(spec, Machine):
+        amounts = {spec.resource_class: 1}
     elif isinstance(spec, Volume) and spec.volume_type not in apart:
         amounts = {"DISK_GB": -(-spec.size_bytes // GIB)}
     return {name: amount for name, amount in amounts.items() if amount}
@@ -49,12 +51,12 @@ class Ledger:
     """
 
     def __init__(self, stack: str, fleet: Fleet, snapshot: Snapshot, consumers: Iterable[Consumer]) -> None:
-        self.stack, self.snapshot = stack, snapshot
+        self.stack, self.snapshot, self.consumers = stack, snapshot, tuple(consumers)
         self.own: dict[str, Consumer] = {}
         self._dedicated = {name: dedicated_cpus(host) for name, host in fleet.hosts.items()}
         self._apart = {name: host.volume_types_apart for name, host in fleet.hosts.items()}
         self._held: dict[str, dict[str, Consumer]] = defaultdict(dict)  # by host, then uuid
-        for consumer in consumers:
+        for consumer in self.consumers:
             if consumer.owner == stack:
                 self.own[consumer.uuid] = consumer
             for host in consumer.allocations:
@@ -63,7 +65,7 @@ class Ledger:
     def pending(self, leaving: Container[Address] = frozenset()) -> Pending:
         """What is claimed beyond what runs: units by host, class and stack. Of what leaves nothing counts."""
         found: Pending = {}
-        for snap in self.snapshot.hosts:
+        for snap in self.snapshot.places:
             if not self._held.get(snap.host):
                 continue
             here: dict[str, Counter[str]] = defaultdict(Counter)
@@ -210,8 +212,8 @@ def _orphans(ledger: Ledger, wanted: Container[str]) -> Iterator[PlannedClaim]:
     """Claims of this stack for what is nowhere; of a host that was not read nothing is known."""
     if not ledger.own:
         return
-    read = {snap.host for snap in ledger.snapshot.hosts if snap.error is None}
-    there = {found.uuid for snap in ledger.snapshot.hosts for found in snap.found}
+    read = {snap.host for snap in ledger.snapshot.places if snap.error is None}
+    there = {found.uuid for snap in ledger.snapshot.places for found in snap.found}
     for uuid, consumer in ledger.own.items():
         if uuid not in there and uuid not in wanted and read.issuperset(consumer.allocations):
             yield PlannedClaim(uuid, consumer.name)
@@ -225,7 +227,7 @@ def _rooms(ledger: Ledger, states: Iterable[HostState], sight: Sight, covered: s
     for step in makes:
         if step.operation is Operation.DELETE and not step.replaces:
             gone[step.host].add(step.uuid)
-    snaps = {snap.host: snap for snap in ledger.snapshot.hosts}
+    snaps = {snap.host: snap for snap in ledger.snapshot.places}
     for state in states:
         if state.name not in hosts:
             continue

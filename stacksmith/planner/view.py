@@ -41,7 +41,7 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
     """The view of what was read; of what is on several hosts, the one that is recorded."""
     view = View(records={r.address: r for r in records})
     view.unreachable = frozenset(h.host for h in snapshot.unreachable)
-    for host in snapshot.hosts:
+    for host in snapshot.places:
         for found in host.found:
             if found.address in view.found:
                 there = view.found[found.address]

@@ -1,14 +1,44 @@
 """What reaches bare-metal nodes: a session per BMC. The faults are those of every provider (``providers/base.py``)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from stacksmith.address import Address
 from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Transient
 
 TWO_REQUESTS = Aspects()
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """The server that the state store has on a node: BMCs keep no mark.
+
+    ``applied`` is its data as last applied; ``complete`` is False while a run makes it, or when that was killed.
+    """
+
+    address: Address
+    uuid: str
+    applied: JSON
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a node is opened: the password of its BMC's user, the authority's file, who is on it, and what to read.
+
+    ``bios`` and ``firmware`` are the declared names: others are not looked at.
+    """
+
+    password: str = field(repr=False)
+    ca: str | None = None
+    occupant: Occupant | None = None
+    aspects: Aspects = TWO_REQUESTS
+    bios: frozenset[str] = frozenset()
+    firmware: frozenset[str] = frozenset()
 
 
 class Unreachable(Transient):
@@ -71,3 +101,10 @@ class BmcSession(Protocol):
 
     def close(self) -> None:
         """Gives the connections back, and ends the session at the BMC where there is one."""
+
+
+class Deployer(Protocol):
+    """Deploys the nodes of one run; it serves nothing until the first of them."""
+
+    def close(self) -> None:
+        """Ends what it serves; nothing of it stays."""

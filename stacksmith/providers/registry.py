@@ -1,10 +1,12 @@
 """Which provider serves a host: by the scheme of its URI. The only place that names concrete providers."""
 
 from functools import cache
+from pathlib import Path
 
+from stacksmith.model.fleet import Fleet
 from stacksmith.model.node import Node
-from stacksmith.providers.base import ProviderType, Refused
-from stacksmith.providers.bmc import BmcSession
+from stacksmith.providers.base import ProviderRules, ProviderType, Refused, Session
+from stacksmith.providers.bmc import Access, BmcSession, Deployer
 
 
 def provider(uri: str) -> ProviderType:
@@ -28,6 +30,27 @@ def open_bmc(name: str, node: Node, password: str, ca: str | None) -> BmcSession
     from stacksmith.providers.redfish.session import RedfishSession
 
     return RedfishSession(name, node, password, ca)
+
+
+def open_node(name: str, node: Node, access: Access, deployer: Deployer | None) -> Session:
+    """A node as a place for servers. Nothing is asked of its BMC yet; without a ``deployer`` nothing is deployed."""
+    from stacksmith.providers.redfish.place import open_place
+
+    return open_place(name, node, access, deployer)
+
+
+def make_deployer(fleet: Fleet, cache: Path) -> Deployer:
+    """What deploys the nodes of one run; it serves nothing until the first of them. To be closed."""
+    from stacksmith.providers.redfish.deploy import make_deployer
+
+    return make_deployer(fleet, cache)
+
+
+def node_rules() -> ProviderRules:
+    """What changes of a server do to a node."""
+    from stacksmith.providers.redfish.rules import RedfishRules
+
+    return RedfishRules()
 
 
 @cache

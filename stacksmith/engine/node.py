@@ -20,6 +20,7 @@ from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory
 from stacksmith.providers.base import Deadline, ProviderError
 from stacksmith.providers.bmc import BmcSession, Unreachable
 from stacksmith.providers.registry import open_bmc
+from stacksmith.source import Span
 
 AT_ONCE = 64  # BMCs; each takes no more requests at once than its node's `connections`
 T = TypeVar("T")
@@ -29,11 +30,17 @@ INSPECT_REQUESTS = 10  # an inspection may take so many answers' time
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """The nodes of a fleet file; ``folder`` is where its relative paths start."""
+    """The nodes of a fleet file."""
 
     fleet: Fleet
-    folder: Path
+    fleet_path: Path
     environment: Mapping[str, str]
+    state_place: Span | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the fleet file start."""
+        return self.fleet_path.parent
 
     def one(self, name: str) -> Node:
         """The node of this name. Raises: Faults."""
@@ -49,11 +56,11 @@ def nodes(options: Options) -> Nodes:
         loaded = load(options)
         if loaded.stack is None:
             raise Faults(loaded.diagnostics)
-        return Nodes(loaded.stack.fleet, loaded.stack.fleet_path.parent, options.environment)
+        return Nodes(loaded.stack.fleet, loaded.stack.fleet_path, options.environment, loaded.stack.state_place)
     fleet, diagnostics = load_fleet(options.fleet, LoadOptions(environment=options.environment))
     if fleet is None or has_errors(diagnostics):
         raise Faults(diagnostics)
-    return Nodes(fleet, options.fleet.absolute().parent, options.environment)
+    return Nodes(fleet, options.fleet.absolute(), options.environment)
 
 
 def observe(of: Nodes) -> list[NodeSnapshot]:

@@ -207,7 +207,7 @@ def rebuild(options: Options) -> tuple[Record, ...]:
     """Writes the records and claims anew from what is on the hosts, and returns the records. Those of objects on hosts
     that cannot be read stay. Raises: Faults; Locked when a run of the stack is at work."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=False) as store, _alone(store, stack.name, "state rebuild"):
+    with opened(stack, options.environment, read_only=False) as store, alone(store, stack.name, "state rebuild"):
         before = store.records(stack.name)
         with (
             _opener(stack, options, before, read_only=True) as opener,
@@ -233,7 +233,7 @@ def correct_store(options: Options, planned: Planned) -> None:
     if planned.plan.claims.there or any(each.record is not None for each in planned.plan.unchanged):
         with (
             opened(planned.stack, options.environment, read_only=False) as store,
-            _alone(store, planned.stack.name, "apply"),
+            alone(store, planned.stack.name, "apply"),
         ):
             claim_rooms(planned.plan, store)
             _record_lost(planned.plan, store)
@@ -256,18 +256,23 @@ def release(options: Options, owner: str, address: str | None = None) -> int:
     """Drops the claims of any stack of the store, or of one of its resources; how many there were. Hosts and records
     are left alone. Raises: Faults; Locked when a run of that stack is at work."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=False) as store, _alone(store, owner, "state release"):
+    with opened(stack, options.environment, read_only=False) as store, alone(store, owner, "state release"):
         gone = [each for each in store.claims(owner) if address in (None, each.name)]
         give_up(owner, gone, store)
         return len(gone)
 
 
 @contextmanager
-def _alone(store: Store, stack: str, command: str) -> Iterator[None]:
+def alone(store: Store, stack: str, command: str) -> Iterator[None]:
     """Holds a stack's lease, so that no run is at work meanwhile. Raises: Locked when one is."""
     holder = this_process(uuid.uuid4().hex[:12], command)
     with held(store, stack, holder, lambda event: None, lambda cause: None):
         yield
+
+
+def load_whole(options: Options) -> Stack:
+    """The stack. Raises: Faults when there is anything wrong with its files."""
+    return _loaded(options)[0]
 
 
 def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:

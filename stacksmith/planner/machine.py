@@ -119,7 +119,7 @@ def node_states(
 def _state(snap: HostSnapshot, node: Node, claimed: Mapping[str, int], gone: set[str]) -> HostState:
     name = node.resource_class
     is_used = bool(snap.found and snap.host not in gone) or bool(claimed)
-    state, reason = _availability(snap, node, is_used)
+    state, reason, help = _availability(snap, node, is_used)
     return HostState(
         name=snap.host,
         inventories={name: Inventory(1)},
@@ -128,19 +128,24 @@ def _state(snap: HostSnapshot, node: Node, claimed: Mapping[str, int], gone: set
         availability_zone=node.availability_zone,
         state=state,
         state_reason=reason,
+        state_help=help,
         reachable=snap.error is None,
         problem=snap.error or "",
         claimed={name: claimed} if claimed else {},
     )
 
 
-def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, str]:
-    """The state by the fleet file, by the store's note, and by what runs there though nobody knows it."""
-    note = snap.facts.get(NOTE)
-    if node.state != "enabled":
-        return node.state, ""
-    if isinstance(note, dict) and not is_used:
-        return "disabled", f"{note['state']}: {note['reason']}" if note.get("reason") else str(note["state"])
-    if snap.unmanaged and not is_used:
-        return "disabled", snap.unmanaged[0].detail
-    return "enabled", ""
+def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, str, str]:
+    """The state by the fleet file, by the store's note, and by what runs there though nobody knows it; with the reason
+    and what would help."""
+    note, name = snap.facts.get(NOTE), snap.host
+    if node.state != "enabled" or is_used:
+        return node.state, "", ""
+    if isinstance(note, dict):
+        is_kept = note["state"] == "maintenance"
+        help = f"stacksmith node maintenance {name} off" if is_kept else f"stacksmith node release {name}"
+        return "disabled", f"{note['state']}: {note['reason']}" if note.get("reason") else str(note["state"]), help
+    if snap.unmanaged:
+        help = f"stacksmith node adopt {name} SERVER, when it runs what is wanted, or stacksmith node power {name} off"
+        return "disabled", snap.unmanaged[0].detail, help
+    return "enabled", "", ""

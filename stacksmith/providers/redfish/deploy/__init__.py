@@ -1,6 +1,9 @@
 """Stub until the deploy branch is merged."""
-from typing import Any
+
 from dataclasses import dataclass
+from typing import Any
+
+
 @dataclass
 class Job:
     node: str
@@ -14,9 +17,14 @@ class Job:
     overwrite: bool
     boot_mode: Any
     secure_boot: Any
+
+
 class Deployer:
     def deploy(self, bmc: Any, job: Any, progress: Any, reached: Any, stage: str, deadline: Any) -> None:
         reached("written")
+
     def close(self) -> None: ...
+
+
 def make_deployer(fleet: Any, cache: Any) -> Deployer:
     return Deployer()

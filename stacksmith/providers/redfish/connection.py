@@ -68,6 +68,11 @@ class Connection:
         """
         self._ask(path, lambda link, limits: link.post(path, data=body, timeout=limits), deadline)
 
+    def patch(self, path: str, body: JSON, deadline: Deadline, etag: str = "") -> None:
+        """A change of a page, safe to repeat; ``etag`` is the page's, weak, strong or empty. Raises: as ``post``."""
+        tag = None if etag.strip('W/"') == "" else etag
+        self._ask(path, lambda link, limits: link.patch(path, data=body, etag=tag, timeout=limits), deadline)
+
     def close(self) -> None:
         """Closes what is not in use; a request that still waits closes its own when it is done with."""
         try:

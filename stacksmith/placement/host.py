@@ -44,10 +44,11 @@ class HostState:
     """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
 
     ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests, and ``state_reason`` says
-    why it is not, and ``state_help`` what makes it so, where that is not said in the fleet file. ``problem`` says why a
-    host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances …
-    ``parts`` are the providers below the host, whose uuid is its name; ``parts_used`` what is used of them, by uuid
-    and class. ``claimed`` is the part of ``used`` that does not run yet, by class and stack.
+    why it is not, and ``state_help`` what makes it so, where that is not said in the fleet file. ``problem`` says why
+    a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
+    host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances … ``parts`` are the providers below
+    the host, whose uuid is its name; ``parts_used`` what is used of them, by uuid and class. ``claimed`` is the part
+    of ``used`` that does not run yet, by class and stack.
     """
 
     name: str

@@ -30,13 +30,15 @@ Place = Host | Node
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """How the places of a stack are opened: what is recorded tells which server a node has."""
+    """How the places of a stack are opened: what is recorded tells which server a node has. ``every_node``: all of the
+    fleet's nodes are read, whatever the stack has."""
 
     stack: Stack
     records: Sequence[Record]
     environment: Mapping[str, str]
     provider: str | None = None
     deployer: Deployer | None = None
+    every_node: bool = False
 
     def __call__(self, name: str, place: Place, read_only: bool, deadline: Deadline) -> Session:
         """A session. Raises: Transient, Refused, TimedOut."""
@@ -90,7 +92,8 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
     """The fleet's hosts and the stack's nodes, open and read. One that is marked failed is not connected to: what it
     had is unknown. ``notes`` are the store's of its nodes."""
     stack = opener.stack
-    nodes = nodes_of(stack, opener.records) if opener.provider != "memory" else {}
+    nodes = dict(stack.fleet.nodes) if opener.every_node else nodes_of(stack, opener.records)
+    nodes = {} if opener.provider == "memory" else nodes
     places: dict[str, Place] = {**stack.fleet.hosts, **nodes}
     failed = [name for name, place in places.items() if place.state == "failed"]
     alive = {name: place for name, place in places.items() if name not in failed}

@@ -134,10 +134,10 @@ def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
         return Planned(replace(made, provider=options.provider), read.snapshot, stack, diagnostics)
 
 
-def survey(options: Options) -> tuple[Stack, Snapshot]:
+def survey(options: Options, every_node: bool = False) -> tuple[Stack, Snapshot]:
     """The stack and what the hosts of its fleet hold, where no plan is wanted or can be made. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _observed(stack, options) as (_, read):
+    with _observed(stack, options, every_node=every_node) as (_, read):
         return stack, read.snapshot
 
 
@@ -283,13 +283,15 @@ def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
 
 
 @contextmanager
-def _observed(stack: Stack, options: Options, read_only: bool = True) -> Iterator[tuple[tuple[Record, ...], Sessions]]:
+def _observed(
+    stack: Stack, options: Options, read_only: bool = True, every_node: bool = False
+) -> Iterator[tuple[tuple[Record, ...], Sessions]]:
     """What is recorded of the stack, and its places, open and read."""
     with opened(stack, options.environment, read_only=True) as store:
         records, notes = store.records(stack.name), store.nodes()
     with (
         _opener(stack, options, records, read_only) as opener,
-        read_places(opener, notes, read_only) as read,
+        read_places(replace(opener, every_node=every_node), notes, read_only) as read,
     ):
         yield records, read
 

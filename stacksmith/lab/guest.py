@@ -44,7 +44,9 @@ def kernel() -> tuple[str, Path]:
     return release, path
 
 
-def ramdisk(release: str, modules: Mapping[str, str] = MODULES, is_signed: bool = False) -> bytes:
+def ramdisk(
+    release: str, modules: Mapping[str, str] = MODULES, is_signed: bool = False, has_agent: bool = True
+) -> bytes:
     """The guest's whole system: busybox, kernel modules, our scripts, and the guest agent where it is installed.
 
     With secure boot a kernel takes signed modules alone.
@@ -67,7 +69,7 @@ def ramdisk(release: str, modules: Mapping[str, str] = MODULES, is_signed: bool 
     archive.copy(SCRIPTS / "power.sh", "etc/acpi/PWRF/00000080")
     archive.file("etc/passwd", b"root::0:0:root:/:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
-    if AGENT.exists():
+    if has_agent and AGENT.exists():
         archive.copy(AGENT)
         for library in _libraries(AGENT):
             archive.file(str(library).lstrip("/"), library.resolve().read_bytes(), 0o755)

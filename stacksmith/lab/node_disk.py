@@ -10,7 +10,7 @@ from stacksmith.lab.layout import LabError
 NAME, FILE = "lab-node", "node.img"
 SHIM, GRUB = Path("/usr/lib/shim/shimx64.efi.signed"), Path("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
 MASTER_BOOT = (Path("/usr/lib/SYSLINUX/gptmbr.bin"), Path("/usr/lib/syslinux/mbr/gptmbr.bin"))
-START_MIB, PARTITION_MIB = 1, 36
+START_MIB, PARTITION_MIB = 1, 18
 GRUB_CONFIG = f"set timeout=0\nlinux /vmlinuz {guest.COMMAND_LINE}\ninitrd /guest.gz\nboot\n"
 SYSLINUX_CONFIG = (
     "DEFAULT lab\nPROMPT 0\nTIMEOUT 0\nLABEL lab\n"
@@ -53,7 +53,7 @@ def write(path: Path, release: str) -> None:
         LabError: a tool fails.
     """
     partition, ramdisk = path.with_suffix(".esp"), path.with_suffix(".gz")
-    ramdisk.write_bytes(guest.ramdisk(release, guest.NODE_MODULES, is_signed=True))
+    ramdisk.write_bytes(guest.ramdisk(release, guest.NODE_MODULES, is_signed=True, has_agent=False))
     _write_partition(partition, Path(f"/boot/vmlinuz-{release}"), ramdisk)
     with path.open("wb") as file:
         file.truncate((START_MIB + PARTITION_MIB + 1) << 20)
@@ -77,7 +77,7 @@ def _write_partition(path: Path, kernel_file: Path, ramdisk: Path) -> None:
     with path.open("wb") as file:
         file.truncate(PARTITION_MIB << 20)
     size, hidden = str(PARTITION_MIB << 11), str(START_MIB << 11)
-    process.run(["mformat", "-i", str(path), "-c", "8", "-T", size, "-h", "64", "-s", "32", "-H", hidden, "::"])
+    process.run(["mformat", "-i", str(path), "-c", "4", "-T", size, "-h", "64", "-s", "32", "-H", hidden, "::"])
     process.run(["mmd", "-i", str(path), "::EFI", "::EFI/BOOT", "::EFI/debian"])
     files = {
         "EFI/BOOT/BOOTX64.EFI": SHIM,

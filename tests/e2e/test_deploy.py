@@ -9,12 +9,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from stacksmith import lab
 from stacksmith.lab.layout import RACK, layout_of
@@ -23,6 +27,7 @@ from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers.base import Refused
 from stacksmith.providers.redfish.deploy import Cleaning, Deployer, Stage
 from tests.e2e.bmc_parts import Bmc
+from tests.e2e.boot_iso import make_boot_iso
 from tests.e2e.deploying import Facts, in_time
 from tests.e2e.kit import until
 
@@ -56,15 +61,21 @@ class Rig:
         self.bmc = Bmc(directory, lab.up(directory, hosts=1).nodes[index])
         self.facts, self.folder, self.told = facts, folder, Told()
         self.disk = layout_of(directory).home(RACK) / "lib" / "nodes" / f"{facts.node}-disk.img"
-        self._before = 0
+        self.seen = 0
 
-    def deploy(self, step: str, stage: str = "", **more: object) -> None:
-        """A deploy in this process; what it says is noted, its refusal too."""
+    def deploy(self, step: str, stage: str = "", heard: Callable[[str], None] | None = None, **more: object) -> None:
+        """A deploy in this process; what it says is noted, its refusal too, and told to `heard`."""
         words = self.told.words.setdefault(step, [])
+
+        def note(word: str) -> None:
+            words.append(word)
+            if heard:
+                heard(word)
+
         deployer = Deployer(DeploySpec(), Path(self.facts.cache))
         try:
             job = self.facts.job(**more)
-            deployer.deploy(self.facts.session(), job, words.append, words.append, stage, in_time())
+            deployer.deploy(self.facts.session(), job, note, words.append, stage, in_time())
         except Refused as refusal:
             self.told.refusals[step] = refusal
         finally:
@@ -84,18 +95,27 @@ class Rig:
     def note(self, step: str) -> None:
         """The console since the last note, the power, the drive and the mark on the disk."""
         text = self.console()
-        self.told.consoles[step] = text[self._before :]
-        self._before = len(text)
-        self.told.power[step] = self.bmc.get()["PowerState"]
-        self.told.slots[step] = self.bmc.get("/VirtualMedia/Cd")["Inserted"]
+        self.told.consoles[step] = text[self.seen :]
+        self.seen = len(text)
+        self.told.power[step] = self.page()["PowerState"]
+        self.told.slots[step] = self.page("/VirtualMedia/Cd")["Inserted"]
         self.told.marks[step] = mark_of(self.disk)
+
+    def page(self, path: str = "") -> Any:
+        """A page of the BMC, which dies in one of the scenes."""
+        for _ in range(60):
+            try:
+                return self.bmc.get(path)
+            except requests.exceptions.ConnectionError:
+                time.sleep(1)
+        return self.bmc.get(path)
 
     def console(self) -> str:
         return self.bmc.node.console.read_text(errors="replace") if self.bmc.node.console.exists() else ""
 
     def await_system(self, step: str) -> None:
         """Until the deployed system is up; its console is noted."""
-        until(lambda: "STACKSMITH-READY" in self.console()[self._before :], 180, "the deployed system is up")
+        until(lambda: "STACKSMITH-READY" in self.console()[self.seen :], 180, "the deployed system is up")
         self.note(step)
 
 
@@ -124,13 +144,25 @@ def through_deaths(rig: Rig) -> None:
 
 
 def another_owner(rig: Rig) -> None:
-    """The disk is another server's: refused, then allowed, with secure boot and a BMC that dies; then wiped."""
+    """The disk is another server's: refused, then allowed, with secure boot and a BMC that dies."""
     rig.facts = replace(rig.facts, uuid=OTHER, hostname="metal-3")
     rig.deploy("not empty")
-    rig.bmc.patch("/SecureBoot", {"SecureBootEnable": True})
-    rig.deploy("overwritten", overwrite=True)
-    assert rig.bmc.get("/SecureBoot")["SecureBootCurrentBoot"] == "Enabled"
+    assert rig.bmc.patch("/SecureBoot", {"SecureBootEnable": True}) == 204
+    rig.deploy("overwritten", heard=bmc_death(rig), overwrite=True)
+    assert rig.page("/SecureBoot")["SecureBootCurrentBoot"] == "Enabled"
     rig.await_system("secure server")
+
+
+def bmc_death(rig: Rig) -> Callable[[str], None]:
+    """Kills the BMCs while the disk is verified; they are back once it has been noticed."""
+
+    def heard(word: str) -> None:
+        if word.startswith("verify-image"):
+            lab.kill_bmcs(rig.bmc.directory)
+        if "again: cannot reach" in word and lab.node_status(rig.bmc.directory)[0].state is lab.NodeState.NO_BMC:
+            lab.up(rig.bmc.directory, hosts=1)
+
+    return heard
 
 
 def without_a_network(rig: Rig) -> None:
@@ -148,7 +180,7 @@ def without_a_network(rig: Rig) -> None:
 
 
 def wiped(rig: Rig) -> None:
-    """A disk that is named wrong, then all of them; by UEFI."""
+    """All disks; by UEFI."""
     deployer = Deployer(DeploySpec(), Path(rig.facts.cache))
     words = rig.told.words.setdefault("clean", [])
     job = Cleaning(rig.facts.node, rig.facts.redfish, rig.facts.uuid, boot_mode="uefi")
@@ -157,6 +189,19 @@ def wiped(rig: Rig) -> None:
     finally:
         deployer.close()
     rig.note("clean")
+
+
+def live(rig: Rig) -> None:
+    """An ISO that is booted once; its system is asked to shut down."""
+    images = rig.bmc.directory / "images"
+    iso = make_boot_iso(rig.folder, images / "vmlinuz", images / "guest.gz")
+    threading.Thread(target=shut_down_when_up, args=(rig,), daemon=True).start()
+    rig.deploy("boot_iso", iso=iso, boot_mode="uefi")
+
+
+def shut_down_when_up(rig: Rig) -> None:
+    until(lambda: "STACKSMITH-READY" in rig.console()[rig.seen :], 180, "the ISO's system is up")
+    until(lambda: rig.bmc.reset("GracefulShutdown") == 204, 60, "the BMC asks it to shut down")
 
 
 def virsh(rig: Rig, *words: str) -> None:
@@ -192,6 +237,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     def second_run() -> None:
         without_a_network(second)
         wiped(second)
+        live(second)
 
     try:
         with ThreadPoolExecutor(2) as pool:
@@ -287,6 +333,18 @@ def test_clean_leaves_no_signature_and_no_mark(shown: Shown) -> None:
     told = shown.second
     assert "finish: wiped (signatures): sda" in told.words["clean"]
     assert (told.power["clean"], told.slots["clean"], told.marks["clean"]) == ("Off", False, "")
+
+
+def test_bmc_that_dies_in_mid_deploy_is_waited_for(shown: Shown) -> None:
+    words = shown.first.words["overwritten"]
+    lost = [number for number, word in enumerate(words) if "again: cannot reach the BMC of bm1" in word]
+    assert lost and words.index("ready") > lost[-1] > words.index("written")
+
+
+def test_iso_is_booted_once_and_taken_out_when_the_node_switches_itself_off(shown: Shown) -> None:
+    told, step = shown.second, "boot_iso"
+    assert "LABBOOT is booting" in told.consoles[step] and "STACKSMITH-POWEROFF" in told.consoles[step]
+    assert (told.power[step], told.slots[step]) == ("On", False)
 
 
 def test_no_secret_stays_behind(shown: Shown) -> None:

@@ -38,9 +38,14 @@ class Facts:
     hostname: str
     user_data: str
 
+    def described(self) -> Node:
+        return Node(redfish=self.redfish, system=self.system, username="admin", password=SecretRef(file="unused"))
+
     def session(self) -> RedfishSession:
-        node = Node(redfish=self.redfish, system=self.system, username="admin", password=SecretRef(file="unused"))
-        return RedfishSession(self.node, node, Path(self.password).read_text().strip(), self.ca)
+        return RedfishSession(self.node, self.described(), Path(self.password).read_text().strip(), self.ca)
+
+    def deployer(self, settings: DeploySpec | None = None) -> Deployer:
+        return Deployer(settings or DeploySpec(), {self.node: self.described()}, Path(self.cache))
 
     def job(self, **more: Any) -> Job:
         meta = {"uuid": self.uuid, "hostname": self.hostname, "name": self.hostname}
@@ -49,7 +54,7 @@ class Facts:
             "openstack/latest/user_data": f"#!/bin/sh\necho {self.user_data}\n".encode(),
         }
         fields: dict[str, Any] = {"image": Path(self.image), "checksum": self.checksum, "config_drive": drive}
-        return Job(self.node, self.redfish, self.uuid, **(fields | more))
+        return Job(self.node, self.uuid, **(fields | more))
 
 
 def in_time() -> Deadline:
@@ -64,7 +69,7 @@ def main(path: str, stage: str, last: str) -> int:
         if words.partition(":")[0] == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    deployer = Deployer(DeploySpec(), Path(facts.cache))
+    deployer = facts.deployer()
     try:
         deployer.deploy(facts.session(), facts.job(), note, note, stage, in_time())
     finally:

@@ -25,7 +25,7 @@ from stacksmith.lab.layout import RACK, layout_of
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers.base import Refused
-from stacksmith.providers.redfish.deploy import Cleaning, Deployer, Stage
+from stacksmith.providers.redfish.deploy import Cleaning, Stage
 from tests.e2e.bmc_parts import Bmc
 from tests.e2e.boot_iso import make_boot_iso
 from tests.e2e.deploying import Facts, in_time
@@ -63,7 +63,14 @@ class Rig:
         self.disk = layout_of(directory).home(RACK) / "lib" / "nodes" / f"{facts.node}-disk.img"
         self.seen = 0
 
-    def deploy(self, step: str, stage: str = "", heard: Callable[[str], None] | None = None, **more: object) -> None:
+    def deploy(
+        self,
+        step: str,
+        stage: str = "",
+        heard: Callable[[str], None] | None = None,
+        settings: DeploySpec | None = None,
+        **more: object,
+    ) -> None:
         """A deploy in this process; what it says is noted, its refusal too, and told to `heard`."""
         words = self.told.words.setdefault(step, [])
 
@@ -72,7 +79,7 @@ class Rig:
             if heard:
                 heard(word)
 
-        deployer = Deployer(DeploySpec(), Path(self.facts.cache))
+        deployer = self.facts.deployer(settings)
         try:
             job = self.facts.job(**more)
             deployer.deploy(self.facts.session(), job, note, words.append, stage, in_time())
@@ -172,18 +179,18 @@ def without_a_network(rig: Rig) -> None:
     checksum = "sha512:" + hashlib.sha512(qcow2.read_bytes()).hexdigest()
     mac = rig.bmc.get(rig.bmc.get("/EthernetInterfaces")["Members"][0]["@odata.id"])["MACAddress"]
     virsh(rig, "domif-setlink", rig.facts.node, mac, "down", "--config")
+    facts = {"image": qcow2, "checksum": checksum, "format": "qcow2", "boot_mode": "bios"}
     settings = DeploySpec(method="embedded")
-    facts = {"image": qcow2, "checksum": checksum, "format": "qcow2", "settings": settings, "boot_mode": "bios"}
-    rig.deploy("embedded", root_device=RootDeviceHints(serial="disk-bm2", rotational=True), **facts)
+    rig.deploy("embedded", settings=settings, root_device=RootDeviceHints(serial="disk-bm2", rotational=True), **facts)
     rig.await_system("bios server")
     virsh(rig, "domif-setlink", rig.facts.node, mac, "up", "--config")
 
 
 def wiped(rig: Rig) -> None:
     """All disks; by UEFI."""
-    deployer = Deployer(DeploySpec(), Path(rig.facts.cache))
+    deployer = rig.facts.deployer()
     words = rig.told.words.setdefault("clean", [])
-    job = Cleaning(rig.facts.node, rig.facts.redfish, rig.facts.uuid, boot_mode="uefi")
+    job = Cleaning(rig.facts.node, rig.facts.uuid, boot_mode="uefi")
     try:
         deployer.clean(rig.facts.session(), job, words.append, in_time())
     finally:

@@ -96,19 +96,19 @@ def read_back(text: str, *names: str) -> list[str]:
 
 
 def test_job_reaches_the_shell_as_it_is() -> None:
-    job = Job("bm1", "https://bmc", "u'; reboot; '", Path("x"), "sha512:ab", overwrite=True)
-    way = Way("http://[::1]:1/a/b", "t$(id)", "SS1")
+    job = Job("bm1", "u'; reboot; '", Path("x"), "sha512:ab", overwrite=True)
+    way = Way("http", "http://[::1]:1/a/b", "t$(id)", "SS1")
     text = deploy_text(job, Source(Path("x"), "sha256:cd", 5 << 20), b"x" * 600, way)
     names = ("task", "uuid", "url", "token", "method", "algorithm", "sum", "size", "config_mib", "overwrite")
     found = read_back(text, *names)
     assert found[:6] == ["deploy", "u'; reboot; '", "http://[::1]:1/a/b", "t$(id)", "http", "sha256"]
     assert found[6:] == ["cd", str(5 << 20), "1", "yes"]
     assert read_back(text, "identity")[0].startswith("u'; reboot; ' sha512:ab ")
-    assert "t$(id)" not in repr(way) and "config" not in repr(Job("n", "r", "u", config_drive={"a": b"config"}))
+    assert "t$(id)" not in repr(way) and "config" not in repr(Job("n", "u", config_drive={"a": b"config"}))
 
 
 def test_cleaning_reaches_the_shell() -> None:
-    text = clean_text(Cleaning("bm1", "https://bmc", "u", ("/dev/sda", "sdb"), whole=True), Way("u", "t", "SS1"))
+    text = clean_text(Cleaning("bm1", "u", ("/dev/sda", "sdb"), whole=True), Way("embedded", "u", "t", "SS1"))
     assert read_back(text, "task", "names", "wipe") == ["clean", "sda sdb", "all"]
 
 

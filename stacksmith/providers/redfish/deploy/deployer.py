@@ -5,18 +5,19 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from stacksmith.model.deploy import DeploySpec
+from stacksmith.model.node import Node
 from stacksmith.model.node_found import Power
 from stacksmith.providers.archive import Archive
 from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession
 from stacksmith.providers.redfish.deploy import image, iso, job, ramdisk
-from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Source, Stage, Way
+from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Stage, Way
 from stacksmith.providers.redfish.deploy.server import Event, Offer, Server, State
 
 OFF_SECONDS = 60.0  # so long a ramdisk that is done may take to switch its node off
@@ -36,8 +37,8 @@ class Deployer:
     ``cache`` keeps what can be made again and is not secret.
     """
 
-    def __init__(self, settings: DeploySpec, cache: Path) -> None:
-        self._settings, self._cache = settings, cache
+    def __init__(self, settings: DeploySpec, nodes: Mapping[str, Node], cache: Path) -> None:
+        self._settings, self._nodes, self._cache = settings, nodes, cache
         self._server: Server | None = None
         self._lock = threading.Lock()
 
@@ -50,30 +51,15 @@ class Deployer:
         A disk that was finished is not written again. When the ramdisk gives up, the node stays on.
 
         With an ISO, returns when the node has switched itself off (it then boots from its disk), or is still on after
-        ``boot_iso_seconds``: then the ISO stays in, and is served no longer.
+        ``boot_iso_seconds``: then the ISO stays in, and is served no longer. It is never booted a second time.
 
         Raises: Refused with step and detail, TimedOut, Transient when the BMC stays out of reach.
         """
-        run = _Run(bmc, wanted.node, wanted.settings, wanted.boot_mode, progress, deadline)
+        run = self._run(bmc, wanted, progress, deadline)
         if wanted.iso is not None:
-            return self._boot_iso(run, wanted.iso, wanted.redfish)
+            return self._boot_iso(run, wanted.iso, reached, stage)
         if stage not in (Stage.WRITTEN, Stage.READY):
-            with_image = wanted.settings.method == "embedded"
-
-            def pack(offer: Offer, way: Way, source: Source) -> Archive:
-                config = job.drive(wanted)
-                files = {"job": job.deploy_text(wanted, source, config, way).encode()}
-                files["hints"] = job.hints_text(wanted.root_device).encode()
-                if with_image and config:
-                    files["config.iso"] = config
-                else:
-                    offer.image, offer.config = source.path, config
-                return _packed(files)
-
-            source = image.source(wanted, self._cache, progress)
-            self._run_ramdisk(
-                run, wanted.redfish, lambda offer, way: (pack(offer, way, source), source.packed), reached
-            )
+            self._write(run, wanted, reached)
             reached(Stage.WRITTEN)
         if stage != Stage.READY:
             run.put_away()
@@ -84,12 +70,12 @@ class Deployer:
 
     def clean(self, bmc: BmcSession, wanted: Cleaning, progress: Tell, deadline: Deadline) -> None:
         """Wipes disks of the node, which is off afterwards. Safe to repeat. Raises: as ``deploy``."""
-        run = _Run(bmc, wanted.node, wanted.settings, wanted.boot_mode, progress, deadline)
+        run = self._run(bmc, wanted, progress, deadline)
 
-        def pack(offer: Offer, way: Way) -> tuple[Archive, None]:
-            return _packed({"job": job.clean_text(wanted, way).encode(), "hints": b""}), None
+        def pack(offer: Offer, way: Way) -> Archive:
+            return _packed({"job": job.clean_text(wanted, way).encode()})
 
-        self._run_ramdisk(run, wanted.redfish, pack, lambda stage: None)
+        self._run_ramdisk(run, pack, None, lambda stage: None)
         run.put_away()
 
     def close(self) -> None:
@@ -99,22 +85,35 @@ class Deployer:
                 self._server.close()
                 self._server = None
 
+    def _run(self, bmc: BmcSession, wanted: Job | Cleaning, progress: Tell, deadline: Deadline) -> "_Run":
+        node = self._nodes[wanted.node]
+        return _Run(bmc, wanted, (node.redfish, self._settings.for_node(node.deploy)), progress, deadline)
+
+    def _write(self, run: "_Run", wanted: Job, reached: Tell) -> None:
+        source = image.source(wanted, run.settings.method, self._cache, run.progress)
+        config = job.drive(wanted)
+
+        def pack(offer: Offer, way: Way) -> Archive:
+            files = {"job": job.deploy_text(wanted, source, config, way).encode()}
+            files["hints"] = job.hints_text(wanted.root_device).encode()
+            if way.method == "http":
+                offer.image, offer.config = source.path, config
+            elif config:
+                files["config.iso"] = config
+            return _packed(files)
+
+        self._run_ramdisk(run, pack, source.packed, reached)
+
     def _run_ramdisk(
-        self,
-        run: "_Run",
-        redfish: str,
-        pack: Callable[[Offer, Way], tuple[Archive, Path | None]],
-        reached: Tell,
+        self, run: "_Run", pack: Callable[[Offer, Way], Archive], embedded: Path | None, reached: Tell
     ) -> None:
         boot = ramdisk.ensure(self._cache)
         server = self._started()
         offer = server.offer()
         try:
-            way = Way(
-                _url(server, run.settings, redfish) + offer.path, offer.token, f"SS{secrets.token_hex(5).upper()}"
-            )
-            packed, embedded = pack(offer, way)
-            offer.iso = iso.build(boot, way.label, packed, embedded, self._cache)
+            label = f"SS{secrets.token_hex(5).upper()}"
+            way = Way(run.settings.method, run.url(server) + offer.path, offer.token, label)
+            offer.iso = iso.build(boot, way.label, pack(offer, way), embedded, self._cache)
             run.insert(f"{way.url}.iso")
             reached(Stage.MEDIA)
             run.survive("switching on", run.bmc.switch_on)
@@ -123,19 +122,20 @@ class Deployer:
         finally:
             server.withdraw(offer)
 
-    def _boot_iso(self, run: "_Run", path: Path, redfish: str) -> None:
+    def _boot_iso(self, run: "_Run", path: Path, reached: Tell, stage: str) -> None:
+        """Boots it once for a server: a run that was cut off after that waits on, and boots nothing again."""
         server = self._started()
         offer = server.offer()
         try:
-            offer.iso = path.open("rb")
-            run.insert(f"{_url(server, run.settings, redfish)}{offer.path}.iso")
-            run.survive("switching on", run.bmc.switch_on)
-            end = min(run.deadline.at, run.deadline.clock() + run.settings.boot_iso_seconds)
-            while run.deadline.clock() < end:
-                time.sleep(min(POWER_POLL_SECONDS, max(0.0, end - run.deadline.clock())))
-                if run.power() is Power.OFF:
-                    run.put_away()
-                    return run.boot("disk")
+            if stage != Stage.BOOTED:
+                offer.iso = path.open("rb")
+                run.insert(f"{run.url(server)}{offer.path}.iso")
+                reached(Stage.MEDIA)
+                run.survive("switching on", run.bmc.switch_on)
+                reached(Stage.BOOTED)
+            if run.await_off():
+                run.put_away()
+                run.boot("disk")
         except OSError as fault:
             raise Refused(f"cannot boot {run.node} from {path}: {fault.strerror or fault}", "boot_iso") from fault
         finally:
@@ -153,10 +153,24 @@ class _Run:
     """One node on its way: its BMC, which may be out of reach for a while, and what its ramdisk says."""
 
     def __init__(
-        self, bmc: BmcSession, node: str, settings: DeploySpec, mode: str | None, progress: Tell, deadline: Deadline
+        self,
+        bmc: BmcSession,
+        wanted: Job | Cleaning,
+        place: tuple[str, DeploySpec],
+        progress: Tell,
+        deadline: Deadline,
     ) -> None:
-        self.bmc, self.node, self.settings, self.deadline = bmc, node, settings, deadline
-        self._mode, self._progress = mode, progress
+        self.bmc, self.node, self.progress, self.deadline = bmc, wanted.node, progress, deadline
+        self._redfish, self.settings = place
+        self._mode = wanted.boot_mode
+        self._is_secure = isinstance(wanted, Job) and bool(wanted.secure_boot)
+
+    def url(self, server: Server) -> str:
+        """Where BMC and node reach the server. Raises: Refused when that cannot be worked out."""
+        if self.settings.advertise_url:
+            return self.settings.advertise_url
+        host = server.host if server.host not in ("0.0.0.0", "::") else _address_towards(self._redfish)
+        return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
     def insert(self, url: str) -> None:
         """Off, with the ISO in, from which the next boot is."""
@@ -182,7 +196,7 @@ class _Run:
     def survive(self, what: str, call: Callable[[Deadline], T]) -> T:
         """What the call gives, made again while the BMC is out of reach or busy. For what is safe to repeat."""
         if what:
-            self._progress(what)
+            self.progress(what)
         wait, clock = FIRST_WAIT_SECONDS, self.deadline.clock
         end = min(self.deadline.at, clock() + self.settings.bmc_timeout_seconds)
         while True:
@@ -191,18 +205,29 @@ class _Run:
             except (Transient, TimedOut) as fault:
                 if clock() + wait > end:
                     raise
-                self._progress(f"{what or 'reading'}, again: {fault}")
+                self.progress(f"{what or 'reading'}, again: {fault}")
             time.sleep(wait)
             wait = min(wait * 1.5, LONGEST_WAIT_SECONDS)
 
+    def await_off(self) -> bool:
+        """Whether the node switches itself off within ``boot_iso_seconds``."""
+        clock = self.deadline.clock
+        end = min(self.deadline.at, clock() + self.settings.boot_iso_seconds)
+        while clock() < end:
+            time.sleep(min(POWER_POLL_SECONDS, max(0.0, end - clock())))
+            if self.power() is Power.OFF:
+                return True
+        return False
+
     def wait(self, offer: Offer) -> None:
         """Returns when the ramdisk is done. Raises: Refused with its step and detail, TimedOut."""
-        self._progress("waiting for the ramdisk")
+        self.progress("waiting for the ramdisk")
         clock = self.deadline.clock
         began = heard = clock()
-        last, polled = "", began
+        last, polled, is_embedded = "", began, self.settings.method == "embedded"
+        first = float("inf") if is_embedded else self.settings.boot_timeout_seconds  # it may have no network
         while True:
-            limit = self.settings.silence_timeout_seconds if last else self.settings.boot_timeout_seconds
+            limit = self.settings.silence_timeout_seconds if last else first
             try:
                 event = offer.events.get(timeout=0.5)
             except queue.Empty:
@@ -213,10 +238,10 @@ class _Run:
                     return
             elif not self.deadline.seconds or clock() - heard > limit:
                 raise self._silent(last, clock() - heard)
-            if not last and self.settings.method == "embedded" and clock() - polled > POWER_POLL_SECONDS:
+            if not last and is_embedded and clock() - polled > POWER_POLL_SECONDS:
                 polled = clock()
                 if polled - began > LEAST_SECONDS and self.power() is Power.OFF:
-                    self._progress("written, unverified: the node switched itself off without a word")
+                    self.progress("written, unverified: the node switched itself off without a word")
                     return
 
     def _is_over(self, event: Event) -> bool:
@@ -224,17 +249,20 @@ class _Run:
             self._eject_quietly()
             hint = NOT_EMPTY_HINT if event.step in ("root-device", "config-drive") else None
             raise Refused(f"cannot deploy {self.node}: {event.step}: {event.detail}", hint=hint)
-        self._progress(f"{event.step}: {event.detail}")
+        self.progress(f"{event.step}: {event.detail}")
         return event.state is State.DONE
 
     def _silent(self, last: str, seconds: float) -> TimedOut:
         self._eject_quietly()
         if last:
             return TimedOut(f"cannot deploy {self.node}: nothing was heard for {seconds:.0f} s after {last}; it is on")
-        return TimedOut(
-            f"cannot deploy {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on",
-            hint="its network card needs an address by DHCP and a way to deploy.advertise_url, or method: embedded",
-        )
+        hint = "its console tells more; its network card needs an address by DHCP and a way to deploy.advertise_url"
+        if self.settings.method == "http":
+            hint += ", or method: embedded"
+        if self._is_secure:
+            hint += "; with secure boot it must trust Microsoft's UEFI CA, which signed the shim"
+        words = f"cannot deploy {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
+        return TimedOut(words, hint=hint)
 
     def _eject_quietly(self) -> None:
         """The failure that is about to be told is the news, not this one."""
@@ -249,14 +277,6 @@ def _packed(files: dict[str, bytes]) -> Archive:
     for name, data in files.items():
         packed.file(name, data, 0o600)
     return packed
-
-
-def _url(server: Server, settings: DeploySpec, redfish: str) -> str:
-    """Where BMC and node reach the server. Raises: Refused when that cannot be worked out."""
-    if settings.advertise_url:
-        return settings.advertise_url
-    host = server.host if server.host not in ("0.0.0.0", "::") else _address_towards(redfish)
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
 def _address_towards(url: str) -> str:

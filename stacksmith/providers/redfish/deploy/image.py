@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from stacksmith.model.deploy import Method
 from stacksmith.providers.base import Refused
 from stacksmith.providers.redfish.deploy.job import Job, Source
 
@@ -18,14 +19,14 @@ KEPT_IMAGES = 4
 ALGORITHMS = ("sha256", "sha512")
 
 
-def source(job: Job, cache: Path, progress: Callable[[str], None]) -> Source:
+def source(job: Job, method: Method, cache: Path, progress: Callable[[str], None]) -> Source:
     """The raw bytes of a job's image. Raises: Refused."""
     if job.image is None or job.checksum.partition(":")[0] not in ALGORITHMS:
         raise Refused(f"cannot deploy {job.node}: an image with a sha256 or sha512 checksum is needed", "image")
     found = Source(job.image, job.checksum, job.image.stat().st_size)
     if job.format != "raw":
         found = _converted(job, cache, progress)
-    if job.settings.method == "embedded":
+    if method == "embedded":
         return Source(found.path, found.checksum, found.size, _packed(found, cache, progress))
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from stacksmith.model.deploy import DeploySpec
+from stacksmith.model.deploy import Method
 from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers import configdrive
 
@@ -30,12 +30,11 @@ class Job:
     """An image to write, or with ``iso`` an ISO to boot once. ``checksum`` is that of ``image`` as it is.
 
     ``uuid`` is the server's: it is on the disk, with the checksum and a digest of the config drive, while the disk is
-    written and once it is finished. ``overwrite`` allows a disk that holds anything else. ``redfish`` is the BMC's
-    address, from which the one it can reach us at is worked out.
+    written and once it is finished. ``overwrite`` allows a disk that holds anything else. ``boot_mode`` and
+    ``secure_boot`` are what the node is set to.
     """
 
     node: str
-    redfish: str
     uuid: str
     image: Path | None = None
     checksum: str = ""
@@ -45,7 +44,7 @@ class Job:
     root_device: RootDeviceHints = field(default_factory=RootDeviceHints)
     overwrite: bool = False
     boot_mode: str | None = None
-    settings: DeploySpec = field(default_factory=DeploySpec)
+    secure_boot: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +52,10 @@ class Cleaning:
     """Disks to wipe, all when none is named: their signatures, or with ``whole`` every byte."""
 
     node: str
-    redfish: str
     uuid: str
     disks: tuple[str, ...] = ()
     whole: bool = False
     boot_mode: str | None = None
-    settings: DeploySpec = field(default_factory=DeploySpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the node reaches us, and what the label of its media is."""
+    """How the node gets its image (http or embedded) and reaches us, and what the label of its media is."""
 
+    method: Method
     url: str
     token: str = field(repr=False)
     label: str
@@ -93,7 +91,6 @@ def deploy_text(job: Job, source: Source, config: bytes, way: Way) -> str:
         {
             "task": "deploy",
             **_common(job, way),
-            "method": job.settings.method,
             "identity": f"{job.uuid} {job.checksum} {config_sum}",
             "algorithm": algorithm,
             "sum": digest,
@@ -109,8 +106,7 @@ def clean_text(job: Cleaning, way: Way) -> str:
     """The job as shell assignments; it needs no network when the fleet's images do not."""
     wipe = "all" if job.whole else "signatures"
     names = " ".join(name.removeprefix("/dev/") for name in job.disks)
-    method = job.settings.method
-    return _text({"task": "clean", **_common(job, way), "method": method, "names": names, "wipe": wipe})
+    return _text({"task": "clean", **_common(job, way), "names": names, "wipe": wipe})
 
 
 def hints_text(hints: RootDeviceHints) -> str:
@@ -120,7 +116,14 @@ def hints_text(hints: RootDeviceHints) -> str:
 
 
 def _common(job: Job | Cleaning, way: Way) -> dict[str, object]:
-    return {"uuid": job.uuid, "url": way.url, "token": way.token, "media": way.label, "farewells": FAREWELLS}
+    return {
+        "uuid": job.uuid,
+        "method": way.method,
+        "url": way.url,
+        "token": way.token,
+        "media": way.label,
+        "farewells": FAREWELLS,
+    }
 
 
 def _text(values: Mapping[str, object]) -> str:

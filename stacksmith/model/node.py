@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stacksmith.model.deploy import NodeDeploySpec
 from stacksmith.model.spec import GiB, Spec
 
 Trait = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,254}$")]
@@ -54,6 +55,7 @@ class Node(Spec):
     traits: list[Trait] = Field(default_factory=list, description="Traits flavors may require, as CUSTOM_NVME")
     availability_zone: str | None = Field(None, description="Zone the node is in; servers may ask for it")
     root_device: RootDeviceHints = Field(default_factory=RootDeviceHints, description="Which disk gets the image")
+    deploy: NodeDeploySpec | None = Field(None, description="What differs from the deploy section of the fleet")
     state: Literal["enabled", "disabled", "failed"] = Field(
         "enabled", description="All but enabled take no new server; a failed node is not connected to"
     )

@@ -68,9 +68,10 @@ class Connection:
         """
         self._ask(path, lambda link, limits: link.post(path, data=body, timeout=limits), deadline)
 
-    def patch(self, path: str, body: JSON, deadline: Deadline, etag: str = "") -> None:
-        """A change of a page, safe to repeat; ``etag`` is the page's, weak, strong or empty. Raises: as ``post``."""
-        tag = None if etag.strip('W/"') == "" else etag
+    def patch(self, path: str, body: JSON, deadline: Deadline) -> None:
+        """A change of a page, with its entity tag where it has one; safe to repeat. Raises: as ``post``."""
+        etag = str(self.get(path, deadline).get("@odata.etag") or "")
+        tag = etag if etag.strip('W/"') else None
         self._ask(path, lambda link, limits: link.patch(path, data=body, etag=tag, timeout=limits), deadline)
 
     def close(self) -> None:

@@ -1,30 +1,18 @@
-"""Stub until the deploy branch is merged."""
+"""An image on a node's disk by Redfish alone: no DHCP options, TFTP or control plane.
 
-from dataclasses import dataclass
-from typing import Any
+`deployer` is the sequence and what to call; `job` is what is wanted; `ramdisk` and `iso` make what the node boots;
+`server` is what the node talks to while the run lasts; `guest/` runs on the node.
+"""
 
+from pathlib import Path
 
-@dataclass
-class Job:
-    node: str
-    uuid: str
-    image: Any
-    checksum: str
-    format: str
-    iso: Any
-    config_drive: Any
-    root_device: Any
-    overwrite: bool
-    boot_mode: Any
-    secure_boot: Any
+from stacksmith.model.fleet import Fleet
+from stacksmith.providers.redfish.deploy.deployer import Deployer
+from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Stage
+
+__all__ = ["Cleaning", "Deployer", "Job", "Stage", "make_deployer"]
 
 
-class Deployer:
-    def deploy(self, bmc: Any, job: Any, progress: Any, reached: Any, stage: str, deadline: Any) -> None:
-        reached("written")
-
-    def close(self) -> None: ...
-
-
-def make_deployer(fleet: Any, cache: Any) -> Deployer:
-    return Deployer()
+def make_deployer(fleet: Fleet, cache: Path) -> Deployer:
+    """A deployer for the nodes of a fleet; ``cache`` keeps what can be made again and is not secret."""
+    return Deployer(fleet.deploy, fleet.nodes, cache)

@@ -93,9 +93,9 @@ def _write_override(
         bodies.append({key: value for key, value in wanted.items() if key != MODE})
     refusal: Refused | None = None
     for boot in bodies:
-        etag = str(_page(connection, place, deadline).get("@odata.etag") or "")
         try:
-            return _patiently(lambda: connection.patch(place, {"Boot": boot}, deadline, etag), deadline)  # noqa: B023
+            _patiently(lambda: connection.patch(place, {"Boot": boot}, deadline), deadline)  # noqa: B023
+            return
         except Refused as no:
             refusal = refusal or no
     assert refusal is not None
@@ -177,7 +177,7 @@ def _send_insert(connection: Connection, page: Page, path: str, body: Mapping[st
         if action:
             connection.post(action, dict(body), deadline)
         else:
-            connection.patch(path, {**body, "Inserted": True}, deadline, str(page.get("@odata.etag", "")))
+            connection.patch(path, {**body, "Inserted": True}, deadline)
     except Unreachable:
         raise
     except (Transient, TimedOut):
@@ -205,7 +205,7 @@ def _eject(connection: Connection, path: str, deadline: Deadline) -> None:
                     connection.post(action, {}, deadline)
                 else:
                     body = {"Image": None, "Inserted": False}
-                    connection.patch(path, body, deadline, str(page.get("@odata.etag", "")))
+                    connection.patch(path, body, deadline)
                 asked_at = deadline.clock()
             except Unreachable:
                 raise

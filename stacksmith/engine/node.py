@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.engine.inspection import inspections
 from stacksmith.engine.retry import retried
 from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.engine.session import Options, load
@@ -69,9 +70,9 @@ def observe(of: Nodes) -> list[NodeSnapshot]:
     return [NodeSnapshot(name, found, why) for name, found, why in read]
 
 
-def inspect_all(of: Nodes) -> list[NodeInspection]:
+def inspect_all(of: Nodes, *, refresh: bool = False) -> list[NodeInspection]:
     """What every node consists of; one that fails has an error. In order of name."""
-    read = _each(of, lambda name: inspect(of, name))
+    read = _each(of, lambda name: inspect(of, name, refresh=refresh))
     return [NodeInspection(name, found, why) for name, found, why in read]
 
 
@@ -96,10 +97,17 @@ def observe_one(of: Nodes, name: str) -> NodeFound:
     return _asked(of, name, lambda bmc, until: bmc.observe(until), seconds)
 
 
-def inspect(of: Nodes, name: str) -> NodeInventory:
-    """What the node consists of. Raises: Faults."""
+def inspect(of: Nodes, name: str, *, refresh: bool = False) -> NodeInventory:
+    """What the node consists of, as it was kept unless ``refresh``; its settings as they are. Raises: Faults."""
     seconds = _answers(of.one(name), INSPECT_REQUESTS)
-    return _asked(of, name, lambda bmc, until: bmc.inspect(until), seconds)
+    kept = inspections(of.environment)
+
+    def remembered(found: NodeFound) -> NodeInventory | None:
+        return None if refresh else kept.find(found)
+
+    inventory = _asked(of, name, lambda bmc, until: bmc.inspect(until, remembered), seconds)
+    kept.keep(inventory)
+    return inventory
 
 
 def switch(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> None:

@@ -47,6 +47,10 @@ class Node(Spec):
     )
     username: str = Field(min_length=1, description="User of the BMC")
     password: SecretRef = Field(description="Where the password is: never the password itself")
+    auth: Literal["basic", "session", "auto"] = Field(
+        "basic",
+        description="How to sign in: basic, one session for each run, or auto: a session where basic is refused",
+    )
     verify: bool = Field(True, description="Check the BMC's certificate")
     ca: str | None = Field(None, min_length=1, description="File of the authority that signed it, from the fleet file")
     resource_class: str = Field(

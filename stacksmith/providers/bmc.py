@@ -1,6 +1,6 @@
 """What reaches bare-metal nodes: a session per BMC. The faults are those of every provider (``providers/base.py``)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from stacksmith.address import Address
 from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Transient
+from stacksmith.providers.base import Deadline, Refused, Transient
 
 TWO_REQUESTS = Aspects()
 
@@ -49,6 +49,18 @@ class NotNow(Transient):
     """The BMC refuses for the state that it or its machine is in: it is busy, or just switching."""
 
 
+class NextBoot(Refused):
+    """A part waits for the next boot, and the BMC takes the rest only after it: boot, and ask again."""
+
+
+def _nothing(found: NodeFound) -> NodeInventory | None:
+    """Remembers nothing."""
+    return None
+
+
+Remembered = Callable[[NodeFound], NodeInventory | None]
+
+
 class BmcSession(Protocol):
     """An open BMC. Its methods may be called from several threads at once; none is sent twice by itself.
 
@@ -59,8 +71,9 @@ class BmcSession(Protocol):
     def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
         """What can drift, in two requests and those of ``aspects``."""
 
-    def inspect(self, deadline: Deadline) -> NodeInventory:
-        """What the node consists of, in as many requests as it has parts. Raises: as ``observe``."""
+    def inspect(self, deadline: Deadline, remembered: Remembered = _nothing) -> NodeInventory:
+        """What the node consists of, in as many requests as it has parts; in two when ``remembered`` has it of a node
+        with this UUID, serial number and BIOS version. Raises: as ``observe``."""
 
     def switch_on(self, deadline: Deadline) -> None:
         """Returns once the node is on. Safe to repeat. Raises: Refused, TimedOut, Unreachable."""
@@ -82,13 +95,17 @@ class BmcSession(Protocol):
         """Has the attributes wait for the next boot: they are pending, or in force, when this returns."""
 
     def set_boot(self, mode: str | None, secure_boot: bool | None, deadline: Deadline) -> None:
-        """Sets boot mode (uefi or bios) and secure boot for the next boot; None leaves one as it is."""
+        """Sets boot mode (uefi or bios) and secure boot for the next boot; None leaves one as it is.
+
+        Raises: NextBoot when the BMC takes one of the two at a time: the boot mode waits then, secure boot is unset.
+        """
 
     def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
         """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice."""
 
-    def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> None:
-        """Updates what ``firmware`` calls ``name`` from ``url``, until it shows ``version`` or waits for a boot."""
+    def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
+        """Updates what ``firmware`` calls ``name`` from ``url``; False: the BMC has it, and the node must be booted
+        before ``version`` is shown. Safe to repeat: a version that is shown is not asked for."""
 
     def insert_media(self, url: str, deadline: Deadline) -> None:
         """Has the ISO at ``url`` in the node's virtual drive, after whatever was in it is out."""

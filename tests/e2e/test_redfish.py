@@ -40,9 +40,12 @@ def bmc(directory: Path) -> Iterator[Bmc]:
 
 
 @pytest.fixture
-def call(directory: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+def call(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Call]:
     """Runs `stacksmith node …` on the lab's fleet, with other values for the first node; (status, stdout, stderr)."""
     copy = directory / "copy.yaml"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def called(*words: str, **changed: Any) -> tuple[int, str, str]:
         fleet = yaml.safe_load((directory / "fleet.yaml").read_text())
@@ -111,8 +114,28 @@ def test_inspect_takes_six_requests_where_collections_come_whole(directory: Path
     one_by_one = call("inspect", "bm1", "--format", "json")
     bmc.behave("expand")
     before = len(asked(directory))
-    assert call("inspect", "bm1", "--format", "json") == one_by_one
+    assert call("inspect", "bm1", "--refresh", "--format", "json") == one_by_one
     assert len(asked(directory)) - before == 6
+
+
+def test_inspect_again_takes_two_requests_and_shows_the_same(
+    directory: Path, tmp_path: Path, bmc: Bmc, call: Call
+) -> None:
+    first = call("inspect", "bm1", "--format", "json")
+    bmc.patch("", {"AssetTag": "R9"})
+    before = len(asked(directory))
+    status, out, _ = call("inspect", "bm1", "--format", "json")
+    assert len(asked(directory)) - before == 2
+    old, new = (json.loads(text)["nodes"][0]["inventory"] for text in (first[1], out))
+    assert (status, new["found"].pop("asset_tag")) == (0, "R9")  # settings are as they are now
+    assert {**old, "found": {**old["found"], "asset_tag": None}} == {
+        **new,
+        "found": {**new["found"], "asset_tag": None},
+    }
+    (kept,) = (tmp_path / "cache" / "stacksmith" / "nodes").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert bmc.password not in kept.read_text() and "ProcTurboMode" not in kept.read_text()
+    bmc.patch("", {"AssetTag": ""})
 
 
 def test_inspect_of_all_tells_of_those_that_cannot_be_read(bmc: Bmc, call: Call) -> None:
@@ -125,7 +148,7 @@ def test_inspect_of_all_tells_of_those_that_cannot_be_read(bmc: Bmc, call: Call)
 def test_reading_outlasts_a_bad_line(bmc: Bmc, call: Call, profile: str) -> None:
     bmc.behave(profile)
     for _ in range(2):
-        status, out, err = call("inspect", "bm1")
+        status, out, err = call("inspect", "bm1", "--refresh")
         assert (status, err) == (0, "") and "disk sda" in out
 
 

@@ -75,9 +75,12 @@ def show(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
 def inspect(
     call: Call,
     name: Annotated[str | None, typer.Argument(help="A node of the fleet; without, every node", metavar="NODE")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Read everything anew, also what is kept")] = False,
     format: _Format = Format.TEXT,
 ) -> int:
     """Show what nodes consist of: processors, memory, disks, network cards, firmware.
+
+    It is kept in the cache folder, and read anew when a node's UUID, serial number or BIOS version is another one.
 
     Exit status: 0, 1 error, 4 some nodes could not be read.
     """
@@ -87,7 +90,10 @@ def inspect(
     from stacksmith.views.node import inspections_data, inspections_text
 
     nodes = node.nodes(call.options())
-    found = [NodeInspection(name, node.inspect(nodes, name))] if name else node.inspect_all(nodes)
+    if name:
+        found = [NodeInspection(name, node.inspect(nodes, name, refresh=refresh))]
+    else:
+        found = node.inspect_all(nodes, refresh=refresh)
     is_text = format is Format.TEXT
     call.screen.answer(inspections_text(found, call.screen.paint) if is_text else json_text(inspections_data(found)))
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK

@@ -44,6 +44,17 @@ class Behaviour:
     odd_data: bool = False
     licensed: bool = True
     expands: bool = False  # takes $expand, and says so
+    etag_required: bool = False  # of every PATCH
+    basic_refused: bool = False  # sessions alone are taken
+    apply_time_unknown: bool = False  # of a BIOS change
+    no_registry: bool = False  # of BIOS attributes
+    location_indicator: bool = False  # in place of IndicatorLED
+    answers_lost: bool = False  # writes are carried out, and not answered
+    write_seconds: float = 0.0  # how long after a write was carried out its answer comes
+    raid_drives: int = 0  # of a RAID controller; 0: there is none
+    raid_seconds: float = 0.0  # how long the task of a volume takes; 0: it is no task
+    update_seconds: float = 0.0  # how long an update takes
+    firmware_at_once: bool = False  # else the BIOS is updated at the next boot
 
 
 PROFILES: Mapping[str, Mapping[str, object]] = {
@@ -75,10 +86,19 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "odd-data": {"odd_data": True},  # 20
     "no-licence": {"licensed": False},  # 21
     "expand": {"expands": True},
+    "etag-required": {"etag_required": True},  # 7
+    "basic-refused": {"basic_refused": True},  # 17
+    "no-apply-time": {"apply_time_unknown": True},  # 15
+    "no-registry": {"no_registry": True},
+    "location-indicator": {"location_indicator": True},
+    "raid": {"raid_drives": 4, "raid_seconds": 0.3},
+    "firmware-at-once": {"firmware_at_once": True},
     # faults
     "slow": {"latency": 0.5, "jitter": 0.5, "at_once": 2},
     "drops": {"drop_every": 3},
     "fails": {"fail_every": 3},
+    "answers-lost": {"answers_lost": True},
+    "slow-writes": {"write_seconds": 3.0},
     "short-sessions": {"session_seconds": 1.0},
 }
 FIELDS = frozenset(field.name for field in dataclasses.fields(Behaviour))

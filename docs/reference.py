@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from stacksmith.cli.app import app
+from stacksmith.cli.app import program
 from stacksmith.model.codes import CODES
 from stacksmith.model.deploy import DeploySpec, NodeDeploySpec
 from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, VolumeType
@@ -120,7 +120,7 @@ def commands(command: Any, path: str) -> Iterator[str]:
 
 def reference() -> str:
     parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), "## Commands\n"]
-    parts += commands(typer.main.get_command(app), "stacksmith")
+    parts += commands(typer.main.get_command(program()), "stacksmith")
     parts += ["## Exit status\n", *(f"- **{name}**: {text}" for name, text in EXITS.items()), "", "## Errors\n"]
     parts += ["| code | what it says |\n|---|---|", *(f"| `{code}` | {text} |" for code, text in sorted(CODES.items()))]
     return "\n".join(parts) + "\n"

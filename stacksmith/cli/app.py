@@ -3,8 +3,8 @@
 import gc
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -31,32 +31,26 @@ from stacksmith.cli.command import (
 from stacksmith.cli.fault import report
 from stacksmith.cli.status import Status
 
-app = typer.Typer(
-    name="stacksmith",
-    help="Declarative servers on libvirt and Redfish, in OpenStack's words, with no control plane.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-app.command("validate")(takes_stack(validate.command))
-app.command("plan")(takes_stack(plan.command))
-app.command("apply")(takes_stack(apply.command))
-app.command("destroy")(takes_stack(destroy.command))
-app.command("rebalance")(takes_stack(rebalance.command))
-app.command("drift")(takes_stack(drift.command))
-app.command("show")(takes_stack(show.command))
-app.command("graph")(takes_stack(graph.command))
-app.command("hosts")(takes_stack(hosts.command))
-app.add_typer(node.app, name="node")
-app.command("capacity")(takes_stack(capacity.command))
-app.add_typer(placement.app, name="placement")
-app.command("output")(takes_stack(output.command))
-app.add_typer(state.app, name="state")
-app.command("schema")(schema.command)
-app.add_typer(lab.app, name="lab")
-app.command("version")(version.command)
+_COMMANDS: Mapping[str, Callable[..., Any] | typer.Typer] = {
+    "validate": validate.command,
+    "plan": plan.command,
+    "apply": apply.command,
+    "destroy": destroy.command,
+    "rebalance": rebalance.command,
+    "drift": drift.command,
+    "show": show.command,
+    "graph": graph.command,
+    "hosts": hosts.command,
+    "node": node.app,
+    "capacity": capacity.command,
+    "placement": placement.app,
+    "output": output.command,
+    "state": state.app,
+    "schema": schema.command,
+    "lab": lab.app,
+    "version": version.command,
+}
+_WITHOUT_STACK = frozenset({"schema", "version"})
 
 
 def _version(wanted: bool) -> None:
@@ -73,7 +67,27 @@ def _before(
     """Declarative servers on libvirt and Redfish, in OpenStack's words, with no control plane."""
 
 
-app.callback()(takes_options(_before))
+def program(only: str | None = None) -> typer.Typer:
+    """The program with all of its commands, or with one: to make them all takes longer than to load a stack."""
+    app = typer.Typer(
+        name="stacksmith",
+        help="Declarative servers on libvirt and Redfish, in OpenStack's words, with no control plane.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(takes_options(_before))
+    for name, command in _COMMANDS.items():
+        if only not in {None, name}:
+            continue
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        elif name in _WITHOUT_STACK:
+            app.command(name)(command)
+        else:
+            app.command(name)(takes_stack(command))
+    return app
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -81,8 +95,9 @@ def run(arguments: Sequence[str]) -> int:
     # What a plan is made of lives to the end: looking for garbage in it is most of the time of a large one.
     gc.freeze()
     gc.set_threshold(2_000_000, 20, 100)
+    called = arguments[0] if arguments and arguments[0] in _COMMANDS else None
     try:
-        return int(app(list(arguments), prog_name="stacksmith", standalone_mode=False) or Status.OK)
+        return int(program(called)(list(arguments), prog_name="stacksmith", standalone_mode=False) or Status.OK)
     except BrokenPipeError:
         # The reader has gone; what is left in the buffer must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -41,7 +41,8 @@ def _check_loss(step: Step, found: Found) -> None:
     """A plan that takes more than it says was not made by this program. Raises: Refused."""
     if found.mark is not None and found.mark.policy.protect:
         raise Refused(f"{found.name} is protected", hint="apply protect: false first")
-    least = Impact.DATA_LOSS if step.address.kind == "volume" else Impact.NONE
+    is_begun = step.address.host is not None and found.partial  # a copy that a move did not complete
+    least = Impact.DATA_LOSS if step.address.kind == "volume" and not is_begun else Impact.NONE
     if step.address.kind == "server" and not found.partial:
         least = Impact.REPLACE
     if step.impact < least:

@@ -9,13 +9,15 @@ from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.report import Outcome, Report
 from stacksmith.model.stack import Stack
 from stacksmith.placement import Claim, Consumer, Provider, Reason, Refused, claim_faults
+from stacksmith.placement.tree.reason import OverCapacity
 from stacksmith.planner.claim import Allocations, PlannedClaim, Room
+from stacksmith.planner.layout import provider_name
 from stacksmith.planner.ledger import CLAIMED_KINDS, Ledger, Sight, make_claims
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.state.claim import Check
 from stacksmith.state.store import Store
 
-_MAKES = (Operation.CREATE, Operation.UPDATE)
+_MAKES = (Operation.CREATE, Operation.UPDATE, Operation.MIGRATE)
 
 
 def claim_rooms(plan: Plan, store: Store) -> Mapping[str, Consumer]:
@@ -77,7 +79,7 @@ def _back(step: Step, before: Mapping[str, Consumer], is_kept: bool) -> PlannedC
     """What a step that was not started leaves: nothing for what is not there, else what was held before.
     ``is_kept``: the other half of the replacement was not started either."""
     held, name = before.get(step.uuid), str(step.address)
-    is_there = step.operation is Operation.UPDATE or step.partial or (step.replaces and is_kept)
+    is_there = step.operation is not Operation.CREATE or step.partial or (step.replaces and is_kept)
     return PlannedClaim(step.uuid, name, held.allocations if is_there and held is not None else {})
 
 
@@ -100,24 +102,23 @@ def _unasked(*_: object) -> Iterable[Reason]:
 
 def _check(rooms: Sequence[Room]) -> Check:
     """Whether the claims fit beside what the store has now and what ran unclaimed when the plan was made."""
-    providers = {room.host: Provider(room.host, room.host, None, room.inventories) for room in rooms}
+    providers = {r.provider: Provider(r.provider, provider_name(r.provider), None, r.inventories) for r in rooms}
 
     def check(
         claims: Sequence[Claim], held: Mapping[str, Consumer], used: Mapping[str, Mapping[str, int]]
     ) -> Iterable[Reason]:
         taken: dict[str, Counter[str]] = defaultdict(Counter)
-        for host, amounts in used.items():
-            taken[host].update(amounts)
+        for provider, amounts in used.items():
+            taken[provider].update(amounts)
         for room in rooms:
-            taken[room.host].update(room.unclaimed)
-            taken[room.host].subtract(room.leaving)
+            taken[room.provider].update(room.unclaimed)
+            taken[room.provider].subtract(room.leaving)
         return claim_faults(providers, claims, held, taken)
 
     return check
 
 
 def _lost(plan: Plan, reasons: Sequence[Reason], consumers: Iterable[Consumer]) -> Diagnostic:
-    hosts = {room.host for room in plan.claims.rooms}
     names = [each.name for each in plan.claims.wanted]
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return Diagnostic(
@@ -127,16 +128,18 @@ def _lost(plan: Plan, reasons: Sequence[Reason], consumers: Iterable[Consumer]) 
         hint="plan again; nothing was changed",
         notes=(
             *((str(reason), None) for reason in reasons),
-            *((text, None) for text in _holders(plan, hosts, consumers)),
+            *((text, None) for text in _holders(plan.stack, reasons, consumers)),
         ),
     )
 
 
-def _holders(plan: Plan, hosts: set[str], consumers: Iterable[Consumer]) -> Iterator[str]:
-    """What other stacks hold of the hosts that the plan needs."""
+def _holders(stack: str, reasons: Iterable[Reason], consumers: Iterable[Consumer]) -> Iterator[str]:
+    """What other stacks hold of the providers that are short."""
+    short = {reason.provider for reason in reasons if isinstance(reason, OverCapacity)}
     held: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for consumer in consumers:
-        for host in hosts.intersection(consumer.allocations) if consumer.owner != plan.stack else ():
-            held[host, consumer.owner].update(consumer.allocations[host])
-    for (host, owner), amounts in sorted(held.items()):
-        yield f"{host}: stack {owner} holds {', '.join(f'{name} {n}' for name, n in sorted(amounts.items()))}"
+        for uuid, amounts in consumer.allocations.items() if consumer.owner != stack else ():
+            if (name := provider_name(uuid)) in short:
+                held[name, consumer.owner].update(amounts)
+    for (name, owner), total in sorted(held.items()):
+        yield f"{name}: stack {owner} holds {', '.join(f'{each} {n}' for each, n in sorted(total.items()))}"

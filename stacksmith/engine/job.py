@@ -14,7 +14,8 @@ from stacksmith.engine.interrupt import Stop
 from stacksmith.events import Event
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Outcome, StepResult
-from stacksmith.planner.claim import Allocations, Room
+from stacksmith.planner.claim import Allocations
+from stacksmith.planner.layout import Layout
 from stacksmith.planner.plan import Plan, Step
 from stacksmith.providers.base import (
     Contents,
@@ -75,9 +76,9 @@ class Site:
         return {claim.uuid: claim.allocations for claim in self.plan.claims.wanted}
 
     @cached_property
-    def rooms(self) -> Mapping[str, Room]:
-        """The hosts of the claims, by name."""
-        return {room.host: room for room in self.plan.claims.rooms}
+    def layouts(self) -> Mapping[str, Layout]:
+        """What is counted where, by host."""
+        return {layout.host: layout for layout in self.plan.claims.layouts}
 
 
 class Job:

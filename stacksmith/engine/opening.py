@@ -19,6 +19,7 @@ from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.machine import NOTE, machine
 from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.sharing import seen_once
 from stacksmith.providers.base import Deadline, Refused, Session
 from stacksmith.providers.bmc import Access, Deployer, Occupant
 from stacksmith.providers.registry import open_node, provider
@@ -105,7 +106,7 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
             tuple(snap for snap in read if snap.host not in nodes),
             tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes),
         )
-        yield Sessions(snapshot, sessions.sessions)
+        yield Sessions(seen_once(stack.fleet, snapshot, opener.records), sessions.sessions)
 
 
 def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:

@@ -31,12 +31,14 @@ from stacksmith.model.report import Report
 from stacksmith.model.stack import Loaded, Resource, Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.build import server_nics
 from stacksmith.planner.drive import drive_digest, drive_files
 from stacksmith.planner.machine import machine_nics
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Plan
-from stacksmith.planner.rebalance import Scene, drain, keep_rules
+from stacksmith.planner.rebalance import rebalance as make_rebalance
+from stacksmith.planner.scene import Scene
 from stacksmith.providers.base import Contents, Session, Stale
 from stacksmith.providers.registry import make_deployer, node_rules, provider
 from stacksmith.state.lease import Patience, held
@@ -123,14 +125,14 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
         yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 
-def rebalance(options: Options, hosts: frozenset[str]) -> Planned:
-    """The fewest migrations that empty ``hosts``; with none, that end what violates rules. Raises: Faults."""
+def rebalance(options: Options, aim: Aim = Aim()) -> Planned:  # noqa: B008
+    """The fewest migrations that reach the aim; without one, that end what violates rules. Raises: Faults."""
     stack, diagnostics = _loaded(options)
     with _observed(stack, options) as (records, read):
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         scene = Scene(stack, read.snapshot, records, _rules(stack), consumers)
-        made = drain(scene, hosts) if hosts else keep_rules(scene)
+        made = make_rebalance(scene, aim)
         return Planned(replace(made, provider=options.provider), read.snapshot, stack, diagnostics)
 
 

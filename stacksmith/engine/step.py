@@ -17,7 +17,7 @@ from stacksmith.model.realised import to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome, StepResult
 from stacksmith.planner.claim import Allocations
-from stacksmith.planner.inventory import guest_amounts
+from stacksmith.planner.layout import taken
 from stacksmith.planner.ledger import CLAIMED_KINDS
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import (
@@ -120,7 +120,7 @@ class _Action:
         except Exception as fault:
             return self._ended_badly(driver, fault, was_there)
         if self.step.operation is Operation.DELETE:
-            stays = self.step.replaces or (self.step.address.kind == "server" and self.step.address.host)
+            stays = self.step.replaces or (self.step.address.kind in CLAIMED_KINDS and self.step.address.host)
             kept = self.site.claimed.get(self.step.uuid) if stays else None
             return _ended_well(self.job, self.site, self.entry, remove=self.step.address, holds=kept)
         return _ended_well(self.job, self.site, self.entry, self._record(), holds=self._holds())
@@ -198,11 +198,10 @@ class _Action:
 
     def _holds(self) -> Allocations | None:
         """What the object that was made or changed takes of its host, where that is not what was claimed for it."""
-        room = self.site.rooms.get(self.step.host)
-        if room is None or self.found is None or self.step.address.kind not in CLAIMED_KINDS:
+        layout = self.site.layouts.get(self.step.host)
+        if layout is None or self.found is None or self.step.address.kind not in CLAIMED_KINDS:
             return None
-        amounts = guest_amounts(self.found, frozenset(room.dedicated), room.apart)
-        holds = {self.step.host: amounts} if amounts else {}
+        holds = taken(self.found, layout)
         return None if holds == self.site.claimed.get(self.step.uuid) else holds
 
     def _ended_badly(self, driver: Driver, fault: Exception, was_there: bool) -> StepResult | None:

@@ -19,6 +19,7 @@ SHARED = {
 }
 NAMESPACE = uuid.UUID("6f8b1c0e-3a52-5c0b-9d53-9a1f0c7c2a11")
 MAXIMUM = 200
+LARGE_PAGES = "/run/hugepages"
 LAST_LINES = 5
 
 
@@ -117,9 +118,23 @@ def launch(layout: Layout, name: str, subnet: str, guard: int) -> "subprocess.Po
             [str(home / "hosts"), "/etc/hosts"],
             [str(home / "machine-id"), "/etc/machine-id"],
         ],
-        "inside": [locks, *switch.ip(inside), *wire.commands(layout), daemon.VIRTLOGD, daemon.LIBVIRTD],
+        "inside": [
+            locks,
+            *large_pages(layout),
+            *switch.ip(inside),
+            *wire.commands(layout),
+            daemon.VIRTLOGD,
+            daemon.LIBVIRTD,
+        ],
     }
     return process.launch(spec, home / "init.json", process.inside(pid), guard)
+
+
+def large_pages(layout: Layout) -> list[list[str]]:
+    """Commands that mount what guests in large pages live in, before libvirtd looks for it; only root may mount it."""
+    if layout.uid != 0 or "hugetlbfs" not in Path("/proc/filesystems").read_text(encoding="ascii"):
+        return []
+    return [["mkdir", LARGE_PAGES], ["mount", "-t", "hugetlbfs", "hugetlbfs", LARGE_PAGES]]
 
 
 def mac_of(layout: Layout, name: str) -> str:

@@ -75,7 +75,7 @@ CODES: Final[dict[str, str]] = {
     "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",
     "missing-extra": "What the stack asks for needs a package that is not installed; the hint has the pip command.",
     "not-possible": "The provider of the chosen host cannot make what is asked.",
-    "circular-steps": "Steps wait for each other: servers exchange their volumes in one apply.",
+    "circular-steps": "Steps wait for each other: servers exchange their volumes, or full hosts, in one apply.",
     "plan-file": "A saved plan is damaged, or of another version.",
     "stale-plan": "The stack files or variables are not those that a saved plan was made with.",
     "claim-lost": "The room that a plan needs on a host was taken since; the numbers say by whom.",

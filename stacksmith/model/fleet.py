@@ -21,6 +21,11 @@ class VolumeType(Spec):
 
     pool: str = Field("stacksmith", description="Name of the libvirt storage pool")
     path: str = Field("/var/lib/libvirt/stacksmith", description="Directory of the pool on the host")
+    shared: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
+        description="Name of the storage, where other hosts see the same one: its room is counted once for all",
+    )
 
 
 def _cpu_set(text: str) -> str:
@@ -107,6 +112,17 @@ class Host(Spec):
         """The volume types whose pool is another than that of the default one."""
         default = self.volume_types.get(self.default_volume_type)
         return tuple(name for name, each in self.volume_types.items() if default and each.pool != default.pool)
+
+    @model_validator(mode="after")
+    def _shares_what_is_apart(self) -> Self:
+        """A host's own disks, and images, are its own: their files are removed by what runs on it."""
+        shared = [(name, each.shared) for name, each in self.volume_types.items() if each.shared]
+        for name, storage in shared:
+            if name not in self.volume_types_apart:
+                raise ValueError(f"volume type {name} is in the pool of the host's own disks, which cannot be shared")
+            if [each for _, each in shared].count(storage) > 1:
+                raise ValueError(f"shared storage {storage} is that of several volume types of one host")
+        return self
 
     @model_validator(mode="after")
     def _shares_no_dedicated_cpu(self) -> Self:

@@ -8,6 +8,8 @@ from stacksmith.model.hardware import NO_HARDWARE, NOTHING_HELD, Hardware, Holdi
 from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.types import JSON
 
+MOVING = "moving"  # a fact of a volume: its server brought it here, and what it left is not removed yet
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:

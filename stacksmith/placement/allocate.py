@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
-from stacksmith.placement.arrange import Failure, Outcome, arrange
-from stacksmith.placement.explain import Complaint, company, complain, verdicts
+from stacksmith.placement.arrange import Outcome, arrange
+from stacksmith.placement.clash import Clashes, instead
+from stacksmith.placement.clash import told as clash_words
+from stacksmith.placement.explain import Complaint, Complaints, company, verdicts
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit, bundle
-from stacksmith.placement.verdict import Optimum, Placement
+from stacksmith.placement.verdict import Clash, Optimum, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def allocate(
     _introduce(requests, sites, kept)
     placements = [Placement(address, host, (), kept=True) for address, host in kept.items()]
     placements += _tell_placed(outcome, sites, explain)
-    placements += _tell_failed(outcome.failures, sites)
+    placements += _tell_failed(outcome, hosts, sites)
     return Allocation(tuple(sorted(placements, key=lambda p: p.address.order)), outcome.optimum)
 
 
@@ -91,16 +93,24 @@ def _tell_placed(outcome: Outcome, sites: Sequence[Site], explain: bool) -> Iter
             yield replace(placement, parts=choice.mappings, allocations=choice.allocations)
 
 
-def _tell_failed(failures: Sequence[Failure], sites: Sequence[Site]) -> Iterator[Placement]:
+def _tell_failed(outcome: Outcome, hosts: Sequence[HostState], sites: Sequence[Site]) -> Iterator[Placement]:
     """Says why the rest found no host, with everything else in its place; equal units share the words."""
-    known: dict[object, Complaint] = {}
-    for failure in failures:
+    if not outcome.failures:
+        return
+    units = [*(unit for unit, _ in outcome.placed), *(failure.unit for failure in outcome.failures)]
+    complaints = Complaints(hosts, sites, frozenset(mark for unit in units for mark, _ in unit.joins))
+    clashes, left = Clashes(hosts), [failure.unit for failure in outcome.failures if failure.proof]
+    known: dict[object, tuple[Unit, Complaint, Clash | None]] = {}
+    for failure in outcome.failures:
         unit = failure.unit
         key = (unit.key, unit.joins)
         if key not in known:
-            known[key] = complain(unit, sites)
-        told = known[key]
-        proof = f"; {failure.proof}" if failure.proof else ""
-        cause = f"{failure.claim}: {told.summary}{company(unit)}{proof}"
-        for request in unit.requests:
-            yield Placement(request.address, None, told.verdicts, cause=cause, hint=told.hint)
+            clash = clashes.of(unit, [each for each, _ in outcome.placed], left) if failure.proof else None
+            known[key] = (unit, complaints.of(unit), clash)
+        first, told, clash = known[key]
+        clash = clash and instead(clash, first.address, unit.address)
+        more = [failure.proof, clash_words(clash) if clash is not None else ""]
+        cause = f"{failure.claim}: {'; '.join(filter(None, [told.summary + company(unit), *more]))}"
+        why = Placement(unit.address, None, told.verdicts, cause=cause, hint=told.hint, conflict=told.conflict,
+                        relaxations=told.relaxations, clash=clash)  # fmt: skip
+        yield from (replace(why, address=request.address) for request in unit.requests)

@@ -1,13 +1,13 @@
 """Finds an arrangement for a batch: greedy passes first, a search when they leave something over, then the solver."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.host import HostState
-from stacksmith.placement.joint.solve import Joint, optimise, rescue
+from stacksmith.placement.joint.solve import Joint, most, optimise, rescue
 from stacksmith.placement.joint.solver import installed
 from stacksmith.placement.normalised import normalised
 from stacksmith.placement.proof import Shortage
@@ -20,8 +20,12 @@ from stacksmith.placement.weigher import Alignment, Weigher, make_weigher, most_
 
 NO_HOST = "no valid host"
 FORCED = "chosen so that all find room"
+CROWDED = "chosen so that as many as can find room"
 JOINTLY = "chosen together with all others"
 SOLVED = "the solver proved that no arrangement of the {} requests exists"
+MOST = "the solver proved that no more of the {} requests find room"
+MOST_ASKED = 32  # units for which room is made by arranging all anew, and how large a batch times its hosts may be
+MOST_PAIRS = 20_000
 RESCUE_SECONDS = 20.0  # of the solver when greedy passes and the search fail; it stops at its nodes long before
 
 
@@ -51,7 +55,8 @@ class Outcome:
 def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal) -> Outcome:
     """Places the units on hosts, which are in order of name.
 
-    What no host takes even without the rest of the batch fails by itself and does not hinder the others.
+    What no host takes even without the rest of the batch fails by itself and does not hinder the others. Of what cannot
+    all be placed as many are as is found out.
     """
     strategy = goal.strategy
     sites, eligible = open_sites(hosts), Eligible(hosts)
@@ -60,26 +65,98 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal) -> Ou
     hopeless = tuple(Failure(unit) for unit in units if unit.address not in alone)
     if strategy is Strategy.OPTIMAL and possible:
         return _jointly(possible, hopeless, hosts, eligible, goal.time_limit_seconds)
+    outcome = _settled(possible, hosts, eligible, strategy)
+    if any(failure.proof for failure in outcome.failures):
+        outcome = _as_many(outcome, possible, hosts, eligible, _limits(strategy))
+    return replace(outcome, failures=(*hopeless, *outcome.failures))
+
+
+def _as_many(
+    outcome: Outcome, units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, claim: str
+) -> Outcome:
+    """The outcome of units that cannot all be placed, with as many of them placed as can be shown to find room."""
+    joint = most(units, hosts, eligible, RESCUE_SECONDS) if installed() else Joint()
+    proof = MOST.format(_number(units)) if joint.impossible else ""
+    found = joint.arrangement
+    if found is not None and len(found.placed) > len(outcome.placed):
+        there = {unit.address for unit, _ in found.placed}
+        shortage = Shortage(units, open_sites(hosts), eligible)
+        left = [unit for unit in units if unit.address not in there]
+        failures = [Failure(unit, proof=shortage.cause(unit) or proof) for unit in left]
+        failures = [each if each.proof else Failure(each.unit, claim) for each in failures]
+        outcome = replace(outcome, placed=found.placed, failures=tuple(failures), forced=CROWDED)
+    elif proof:
+        failures = [each if each.proof else Failure(each.unit, proof=proof) for each in outcome.failures]
+        outcome = replace(outcome, failures=tuple(failures))
+    return outcome if proof else _topped(_one_more(outcome, hosts, eligible), hosts, eligible)
+
+
+def _one_more(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
+    """The outcome with each unit placed that finds room when the placed ones are arranged anew, a few tried so."""
+    placed, failures, refused = outcome.placed, [], set[object]()
+    for failure in outcome.failures:
+        unit, key = failure.unit, (failure.unit.key, failure.unit.joins)
+        units = [*(each for each, _ in placed), unit]
+        found = None
+        if key not in refused and len(refused) < MOST_ASKED and len(units) * len(hosts) <= MOST_PAIRS:
+            found = _arrangement(units, hosts, eligible)
+        if found is None:
+            refused.add(key)
+            failures.append(failure)
+        else:
+            placed = found.placed
+    moved = placed is not outcome.placed
+    return replace(outcome, placed=placed, failures=tuple(failures), forced=CROWDED if moved else outcome.forced)
+
+
+def _topped(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
+    """The outcome with each unit placed that some host takes as the others are placed now."""
+    sites, placed, refused = open_sites(hosts), list(outcome.placed), set[object]()
+    failures: list[Failure] = []
+    for unit, there in placed:
+        sites[there].add(unit)
+    for failure in outcome.failures:
+        unit, key = failure.unit, (failure.unit.key, failure.unit.joins)
+        options = () if key in refused else eligible.hosts(unit)
+        index = next((i for i in options if sites[i].takes(unit)), None)
+        if index is None:
+            refused.add(key)
+            failures.append(failure)
+        else:
+            sites[index].add(unit)
+            placed.append((unit, index))
+    return replace(outcome, placed=tuple(placed), failures=tuple(failures))
+
+
+def _settled(
+    units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, strategy: Strategy | SchedulerSpec
+) -> Outcome:
+    """The units by greedy passes, and where these leave some over without proof, by the search and the solver."""
+    sites = open_sites(hosts)
     tried: list[tuple[Arrangement, Weigher]] = []
     first = preferred(strategy, hosts, sites)
-    for order, weigher in _passes(possible, sites, eligible, first):
+    for order, weigher in _passes(units, sites, eligible, first):
         found = attempt(order, hosts, eligible, weigher)
         if not found.left:
-            return Outcome(found.placed, hopeless, weigher, FORCED if tried else "")
+            return Outcome(found.placed, (), weigher, FORCED if tried else "")
         tried.append((found, weigher))
     best, weigher = min(tried, key=lambda t: len(t[0].left))
-    shortage = Shortage(possible, sites, eligible)
+    shortage = Shortage(units, sites, eligible)
     failures = [Failure(unit, proof=shortage.cause(unit)) for unit in best.left]
     if not any(failure.proof for failure in failures):
-        answer = _repair(possible, hosts, eligible)
+        answer = _repair(units, hosts, eligible)
         if answer.arrangement is not None:
-            return Outcome(answer.arrangement.placed, hopeless, tried[0][1], FORCED)
+            return Outcome(answer.arrangement.placed, (), tried[0][1], FORCED)
         failures = [Failure(unit, proof=answer.proof) for unit in best.left]
+    failures = [each if each.proof else Failure(each.unit, _limits(strategy)) for each in failures]
+    return Outcome(best.placed, tuple(failures), weigher, CROWDED if weigher is not tried[0][1] else "")
+
+
+def _limits(strategy: Strategy | SchedulerSpec) -> str:
+    """What is claimed where nothing is proven."""
     way = "by weights" if isinstance(strategy, SchedulerSpec) else strategy
     limits = f"{way}, then biggest first by alignment, a search{', the solver' if installed() else ''}"
-    claim = f"no arrangement found within the search limit ({limits})"
-    failures = [failure if failure.proof else Failure(failure.unit, claim) for failure in failures]
-    return Outcome(best.placed, (*hopeless, *failures), weigher, FORCED if weigher is not tried[0][1] else "")
+    return f"no arrangement found within the search limit ({limits})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +181,34 @@ def _repair(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligibl
     return _Repair(joint.arrangement, SOLVED.format(_number(units)) if joint.impossible else "")
 
 
+def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> bool | None:
+    """Whether the units can all be placed; None when that was neither shown nor disproved."""
+    sites = open_sites(hosts)
+    if not all(any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit)) for unit in units):
+        return False
+    shortage = Shortage(units, sites, eligible)
+    if any(shortage.cause(unit) for unit in units):
+        return False
+    if _greedy(units, hosts, eligible) is not None:
+        return True
+    answer = _repair(units, hosts, eligible)
+    return True if answer.arrangement is not None else False if answer.proof else None
+
+
+def _arrangement(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:
+    return _greedy(units, hosts, eligible) or _repair(units, hosts, eligible).arrangement
+
+
+def _greedy(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:
+    """The first greedy pass by fullest hosts or alignment that leaves nothing over."""
+    sites = open_sites(hosts)
+    for order, weigher in _passes(units, sites, eligible, make_weigher(Strategy.PACK, sites)):
+        found = attempt(order, hosts, eligible, weigher)
+        if not found.left:
+            return found
+    return None
+
+
 def _number(units: Sequence[Unit]) -> int:
     return sum(len(unit.requests) for unit in units)
 
@@ -124,7 +229,7 @@ def _jointly(
     proof = SOLVED.format(_number(units)) if joint.impossible else ""
     claim = NO_HOST if joint.impossible else f"no arrangement found within the time limit of {seconds:g} s"
     failures = [Failure(unit, claim, shortage.cause(unit) or proof) for unit in best.left]
-    return Outcome(best.placed, (*hopeless, *failures), weigher, FORCED if weigher is not tried[0][1] else "")
+    return Outcome(best.placed, (*hopeless, *failures), weigher, CROWDED if weigher is not tried[0][1] else "")
 
 
 def preferred(strategy: Strategy | SchedulerSpec, hosts: Sequence[HostState], sites: Sequence[Site]) -> Weigher:

@@ -42,8 +42,7 @@ class Eligible:
         names = unit.named_hosts
         return range(len(self._sites)) if names is None else sorted(self._index[n] for n in names if n in self._index)
 
-    @staticmethod
-    def _fits(unit: Unit, site: Site) -> bool:
+    def _fits(self, unit: Unit, site: Site) -> bool:
         return site.has_room(unit) and next(unfit(unit, site.host), None) is None
 
 
@@ -151,7 +150,8 @@ class Ranking:
         if key in self.open:
             before, seen = self.open[key]
             changed = set(self.log[seen:])
-            takes = [site for site in before if site.index not in changed or site.takes(unit)]
+            is_same = not unit.has_parts  # parts may be shared with a host that changed
+            takes = [site for site in before if (is_same and site.index not in changed) or site.takes(unit)]
         else:
             takes = [site for i in self.eligible.hosts(unit) if (site := self.sites[i]).takes(unit)]
         self.open[key] = (takes, len(self.log))

@@ -10,7 +10,7 @@ from stacksmith.placement.filter import refusals, unfit
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import Rule
 from stacksmith.placement.request import Request
-from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit, bundle
 
 
@@ -59,7 +59,8 @@ def capacity(request: Request, hosts: Sequence[HostState]) -> Capacity:
     Exact for what asks for nothing of the parts of a host, and for parts as exact as ``place``.
     """
     unit = bundle([request], (), {})[0]
-    return Capacity(tuple(_room(unit, site) for site in open_sites(sorted(hosts, key=lambda host: host.name))))
+    ordered = sorted(hosts, key=lambda host: host.name)
+    return Capacity(tuple(_room(unit, Site(index, host)) for index, host in enumerate(ordered)))
 
 
 def _room(unit: Unit, site: Site) -> Room:

@@ -1,59 +1,19 @@
-"""Says why: a verdict per host, the cause of a failure, and the smallest change that would help."""
+"""Says why: a verdict per host, and for a unit that no host takes what conflicts and what would help."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, isinf
+from dataclasses import dataclass, replace
+from math import isinf
 
+from stacksmith.placement.conflict import find_conflict, told
 from stacksmith.placement.filter import refusals
-from stacksmith.placement.host import INSTANCES
-from stacksmith.placement.refusal import Refusal, Rule
-from stacksmith.placement.site import Site
+from stacksmith.placement.host import INSTANCES, HostState
+from stacksmith.placement.refusal import Refusal
+from stacksmith.placement.relax import helps, relaxations
+from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit
-from stacksmith.placement.verdict import Verdict
+from stacksmith.placement.verdict import Beside, Conflict, Relaxation, Verdict
 from stacksmith.placement.weigher import DIGITS, Weigher
 from stacksmith.placement.wording import number
-
-# How one host, and several, are counted in a cause.
-_COUNTED = {
-    Rule.REACH: ("is not reachable", "are not reachable"),
-    Rule.STATE: ("is {}", "are {}"),
-    Rule.PIN: ("is not {}", "are not {}"),
-    Rule.BESIDE: ("is not where {} is", "are not where {} is"),
-    Rule.ZONE: ("is not in availability zone {}", "are not in availability zone {}"),
-    Rule.TRAIT: ("lacks trait {}", "lack trait {}"),
-    Rule.FORBIDDEN: ("has forbidden trait {}", "have forbidden trait {}"),
-    Rule.AGGREGATE: ("is not in aggregate {}", "are not in aggregate {}"),
-    Rule.FILTER: ("fails {}", "fail {}"),
-    Rule.AFFINITY: ("is not where group {} is", "are not where group {} is"),
-    Rule.UNIT: ("does not take that amount of {}", "do not take that amount of {}"),
-    Rule.MISSING: ("has no {}", "have no {}"),
-    Rule.ANTI_AFFINITY: ("has as many members of {} as it may", "have as many members of {} as they may"),
-    Rule.SHORT: ("lacks {}", "lack {}"),
-    Rule.PARTS: ("lacks room in its parts", "lack room in their parts"),
-    Rule.NO_PARTS: ("has no such parts", "have no such parts"),
-}
-
-# What would help when a host refuses for this alone, the smallest change first.
-_HELP = {
-    Rule.STATE: "set the state of {host} to enabled",
-    Rule.SHORT: "free {amounts} on {host}, or ask for that much less",
-    Rule.PARTS: "{host} is nearest: {reason}",
-    Rule.ZONE: "let it go to another availability zone: {host} has room",
-    Rule.ANTI_AFFINITY: "add a host, or raise max_server_per_host of {subject}: {host} has room",
-    Rule.AGGREGATE: "add {host} to aggregate {subject}",
-    Rule.FILTER: "{host} is nearest: {reason}",
-    Rule.TRAIT: "give {host} the trait {subject}",
-    Rule.FORBIDDEN: "let it go to a host with the trait {subject}: {host} has room",
-    Rule.PIN: "drop the pin to {subject}: {host} has room",
-    Rule.UNIT: "ask {host} for another amount: {reason}",
-    Rule.MISSING: "offer {subject} on {host}",
-    Rule.AFFINITY: "take it out of group {subject}: {host} has room",
-    Rule.BESIDE: "move {subject} to {host}, which has room",
-    Rule.NO_PARTS: "{host} has none of it: {reason}",
-    Rule.REACH: "make {host} reachable: what it has free is not known",
-}
-_RANK = {rule: rank for rank, rule in enumerate(_HELP)}
 
 
 def verdicts(
@@ -102,60 +62,30 @@ def company(unit: Unit) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Why no host takes a unit: its verdicts, the hosts counted by their first reason, and what would help."""
+    """Why no host takes a unit: its verdicts, what of it conflicts, in words too, and what would help."""
 
     verdicts: tuple[Verdict, ...]
+    conflict: Conflict
+    relaxations: tuple[Relaxation, ...]
     summary: str
     hint: str
 
 
-def complain(unit: Unit, sites: Sequence[Site]) -> Complaint:
-    """The complaint of a unit that every one of these hosts refuses as things stand."""
-    answers = [(site, list(refusals(unit, site))) for site in sites]
-    return Complaint(tuple(_refused(site, answer) for site, answer in answers), _summary(answers), _hint(answers))
+class Complaints:
+    """Complaints of the units of a batch that every host refuses with the rest in its place.
 
+    ``hosts`` are as before the batch, ``sites`` with it; ``marks`` are what the batch brings.
+    """
 
-def _summary(answers: Sequence[tuple[Site, list[Refusal]]]) -> str:
-    """``3 hosts: 2 lack MEMORY_MB, 1 is disabled``."""
-    if not answers:
-        return "the fleet has no hosts"
-    counts = Counter(_first(answer) for _, answer in answers)
-    parts = sorted(counts.items(), key=lambda item: (-item[1], _RANK[item[0][0]], item[0][1]))
-    counted = [f"{n} {_COUNTED[rule][n > 1].format(subject)}" for (rule, subject), n in parts]
-    return f"{len(answers)} host{'s' if len(answers) > 1 else ''}: {', '.join(counted)}"
+    def __init__(self, hosts: Sequence[HostState], sites: Sequence[Site], marks: frozenset[str]) -> None:
+        empty = [replace(host, used={}, groups={}, parts_used={}, claimed={}) for host in hosts]
+        self._hosts, self._sites, self._marks = hosts, sites, marks
+        self._before = ((Beside.NOTHING, open_sites(empty)), (Beside.RUNNING, open_sites(hosts)))
 
-
-def _first(found: Sequence[Refusal]) -> tuple[Rule, str]:
-    rule = found[0].rule
-    if rule in (Rule.SHORT, Rule.MISSING, Rule.TRAIT):
-        return rule, " and ".join(refusal.subject for refusal in found if refusal.rule is rule)
-    return rule, found[0].subject
-
-
-def _hint(answers: Sequence[tuple[Site, list[Refusal]]]) -> str:
-    """The smallest single change that makes a host take the unit, or how near the nearest host is."""
-    if not answers:
-        return "add a host to the fleet"
-    site, answer = min(answers, key=lambda item: (_effort(item[1], item[0]), item[0].index))
-    name = site.host.name
-    if len({refusal.rule for refusal in answer}) > 1 or (len(answer) > 1 and answer[0].rule is Rule.FILTER):
-        return f"{name} is nearest: {'; '.join(refusal.reason for refusal in answer)}"
-    subjects = " and ".join(refusal.subject for refusal in answer)
-    if _too_big(answer, site):
-        return f"even empty {name} has too little {subjects}: ask for less, or add a larger host"
-    amounts = " and ".join(f"{refusal.subject} {ceil(refusal.short)}" for refusal in answer)
-    first = answer[0]
-    if first.help and len(answer) == 1:
-        return first.help
-    return _HELP[first.rule].format(host=name, amounts=amounts, subject=subjects, reason=first.reason)
-
-
-def _effort(answer: Sequence[Refusal], site: Site) -> tuple[int, bool, int, float]:
-    """How much must change: how many rules, whether it can be, which, and the share of the capacity that lacks."""
-    lack = sum(refusal.short / max(1.0, site.capacity[refusal.subject]) for refusal in answer if refusal.short)
-    return len({refusal.rule for refusal in answer}), _too_big(answer, site), _RANK[answer[0].rule], lack
-
-
-def _too_big(answer: Sequence[Refusal], site: Site) -> bool:
-    """True when taking everything off the host would not make room."""
-    return any(refusal.short > site.used.get(refusal.subject, 0) for refusal in answer if refusal.short)
+    def of(self, unit: Unit) -> Complaint:
+        """The complaint of one unit."""
+        answers = [(site, list(refusals(unit, site))) for site in self._sites]
+        conflict = find_conflict(unit, (*self._before, (Beside.BATCH, self._sites)), self._marks)
+        found = relaxations(unit, answers)
+        table = tuple(_refused(site, answer) for site, answer in answers)
+        return Complaint(table, conflict, found, told(conflict, self._hosts), helps(found))

@@ -113,7 +113,8 @@ def _crowded(unit: Unit, site: Site) -> Iterator[Refusal]:
 
 def _clash(words: str, here: str) -> Refusal:
     told = f"different_host: {words} is here ({here})" if here else f"different_host: {words} would be here too"
-    return Refusal(Rule.FILTER, "DifferentHostFilter", told, help=f"drop the hint, or make room apart from {words}")
+    help = f"drop the hint, or make room apart from {words}"
+    return Refusal(Rule.FILTER, "DifferentHostFilter", told, help=help, about=words)
 
 
 def _alone(unit: Unit, site: Site) -> Iterator[Refusal]:
@@ -127,7 +128,8 @@ def _astray(hint: Hint) -> Refusal:
     if not hint.hosts and not hint.mark:
         where = "on no host"
     help = f"drop the hint, or make room where {hint.words} is"
-    return Refusal(Rule.FILTER, "SameHostFilter", f"same_host: {hint.words} is {where}", help=help)
+    told = f"same_host: {hint.words} is {where}"
+    return Refusal(Rule.FILTER, "SameHostFilter", told, help=help, about=hint.words)
 
 
 def _who(rule: Apart, here: int, site: Site) -> str:

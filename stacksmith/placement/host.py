@@ -47,8 +47,9 @@ class HostState:
     why it is not, and ``state_help`` what makes it so, where that is not said in the fleet file. ``problem`` says why
     a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
     host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances … ``parts`` are the providers below
-    the host, whose uuid is its name; ``parts_used`` what is used of them, by uuid and class. ``claimed`` is the part
-    of ``used`` that does not run yet, by class and stack.
+    the host, whose uuid is its name, and those without a parent that it shares with other hosts (in an aggregate of
+    theirs); ``parts_used`` what is used of them, by uuid and class. ``claimed`` is the part of ``used`` that does not
+    run yet, by class and stack; ``parts_claimed`` that of ``parts_used``.
     """
 
     name: str
@@ -68,3 +69,4 @@ class HostState:
     parts: tuple["Provider", ...] = ()
     parts_used: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     claimed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    parts_claimed: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)

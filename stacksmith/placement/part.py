@@ -1,6 +1,7 @@
 """The providers below one host while a batch is being placed: who of the batch has which of them."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
@@ -9,8 +10,12 @@ from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.provider import Provider
-from stacksmith.placement.tree.request import ResourceGroup
+from stacksmith.placement.tree.request import CandidateRequest, ResourceGroup
 from stacksmith.placement.unit import Unit
+from stacksmith.placement.wording import claims_of
+
+if TYPE_CHECKING:
+    from stacksmith.placement.site import Common
 
 # The search for room among those already here is cut short after so many choices, or for more of them.
 MOST_TRIES = 2_000
@@ -22,13 +27,19 @@ Choices = dict[Address, Candidate]
 class Parts:
     """The tree of one host. What it grants to a unit may move to other parts of the host to make room for a later one.
 
+    Of providers that it shares with other hosts, parts without a parent, what is used is ``common`` to all of them.
     ``gave_up``: a refusal was not proven, the search for room was cut short.
     """
 
-    def __init__(self, host: HostState) -> None:
-        top = Provider(host.name, host.name, None, host.inventories, host.traits, host.aggregates)
-        self._forest = Forest((top, *host.parts), {uuid: dict(used) for uuid, used in host.parts_used.items()})
-        self._root = host.name
+    def __init__(self, host: HostState, common: "Common") -> None:
+        shared = [part for part in host.parts if part.parent is None]
+        aggregates = host.aggregates.union(*(part.aggregates for part in shared))
+        top = Provider(host.name, host.name, None, host.inventories, host.traits, aggregates)
+        used = {uuid: dict(amounts) for uuid, amounts in host.parts_used.items()}
+        used |= {part.uuid: common.used.setdefault(part.uuid, used.get(part.uuid, {})) for part in shared}
+        self._forest = Forest((top, *host.parts), used)
+        self._common, self._shares, self._seen = common, bool(shared), common.changes
+        self._root, self._claimed = host.name, host.parts_claimed
         self._asking: dict[Address, Request] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
         self.choices: Choices = {}
@@ -76,11 +87,25 @@ class Parts:
             assert request.parts is not None
             if next(at_root(self._forest, request.parts, self._root), None) is None:
                 found = why_not(self._forest, request.parts, self._root)
-                return "; ".join(dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found))
+                told = dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found)
+                return "; ".join((*told, *self._pending(request.parts, tuple(told))))
         return "its parts have no room for all that must be here together"
+
+    def _pending(self, asked: CandidateRequest, told: Sequence[str]) -> Iterator[str]:
+        """What of the parts that were told is claimed and does not run yet."""
+        classes = {name for group in asked.groups.values() for name in group.resources}
+        for uuid, claimed in sorted(self._claimed.items()):
+            part = self._forest.providers.get(uuid)
+            if part is None or not any(f"{part.name}: " in text for text in told):
+                continue
+            for name in sorted(classes & claimed.keys()):
+                yield f"{name} used on {part.name}{claims_of(claimed[name])}"
 
     def _answer(self, unit: Unit) -> Choices | None:
         """What everybody here would have with the unit: all as before if that works, else all anew."""
+        if self._seen != self._common.changes and self._shares:
+            self._known.clear()
+        self._seen = self._common.changes
         key = tuple((address, request.parts.key) for address, request in _asking(unit).items() if request.parts)
         if key not in self._known:
             self._known[key] = self._solve(list(_asking(unit).values()))
@@ -141,6 +166,7 @@ class Parts:
         self._count(self.choices, -1)
         self._count(choices, 1)
         self.choices = choices
+        self._common.changes += self._shares
         self._known.clear()
 
 

@@ -32,7 +32,8 @@ class Rule(StrEnum):
 class Refusal:
     """One reason. ``subject`` is the class, trait, group, filter or name it is about; ``short``: the units that lack.
 
-    ``help`` says what would make the host take the request, where the rule alone does not tell.
+    ``about`` tells refusals of one filter apart that are of different hints. ``help`` says what would make the host
+    take the request, where the rule alone does not tell.
     """
 
     rule: Rule
@@ -40,6 +41,7 @@ class Refusal:
     reason: str
     short: float = 0.0
     help: str = ""
+    about: str = ""
 
 
 class Condition(Protocol):

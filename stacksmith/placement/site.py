@@ -1,6 +1,7 @@
 """A host while a batch is being placed: what is used and who is there so far."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
@@ -11,6 +12,17 @@ if TYPE_CHECKING:
     from stacksmith.placement.part import Parts
 
 
+@dataclass(slots=True)
+class Common:
+    """What is used of providers that several hosts share, by uuid and class, while a batch is being placed.
+
+    ``changes`` counts how often units were put on one of them or taken off.
+    """
+
+    used: dict[str, dict[str, int]] = field(default_factory=dict)
+    changes: int = 0
+
+
 class Site:
     """One host that units are put on and taken off again.
 
@@ -18,9 +30,9 @@ class Site:
     depend on the unit, until the next change.
     """
 
-    __slots__ = ("_parts", "capacity", "guests", "host", "index", "members", "raw", "used", "weight")
+    __slots__ = ("_common", "_parts", "capacity", "guests", "host", "index", "members", "raw", "used", "weight")
 
-    def __init__(self, index: int, host: HostState) -> None:
+    def __init__(self, index: int, host: HostState, common: Common | None = None) -> None:
         self.index = index
         self.host = host
         self.capacity = {name: inventory.capacity for name, inventory in host.inventories.items()}
@@ -30,6 +42,7 @@ class Site:
         self.weight: float | None = None
         self.raw: tuple[float, ...] | None = None
         self._parts: Parts | None = None
+        self._common = common
 
     @property
     def parts(self) -> "Parts":
@@ -37,7 +50,7 @@ class Site:
         if self._parts is None:
             from stacksmith.placement.part import Parts
 
-            self._parts = Parts(self.host)
+            self._parts = Parts(self.host, self._common or Common())
         return self._parts
 
     @property
@@ -102,4 +115,5 @@ class Site:
 
 def open_sites(hosts: Sequence[HostState]) -> list[Site]:
     """The sites of hosts that are already in order of name."""
-    return [Site(index, host) for index, host in enumerate(hosts)]
+    common = Common()
+    return [Site(index, host, common) for index, host in enumerate(hosts)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from stacksmith.address import Address
 
@@ -19,12 +20,94 @@ class Verdict:
     score: float | None = None
 
 
+class Beside(StrEnum):
+    """What a server does not fit beside: not even empty hosts take it, or not those that run what they run now, or
+    only the rest of its batch is in the way.
+    """
+
+    NOTHING = "nothing"
+    RUNNING = "what runs"
+    BATCH = "the batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One thing that a server asks of its host.
+
+    ``rule``: trait, forbidden trait, availability zone, aggregate, filter, pin, beside, affinity, anti-affinity, amount
+    or parts. ``subject`` is the trait, zone, filter, group or class, ``about`` what else tells it from its like.
+    """
+
+    rule: str
+    subject: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A constraint of a conflict in words, ``has trait CUSTOM_SSD``, and the hosts that meet it by itself, by name."""
+
+    constraint: Constraint
+    words: str
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Constraints that no usable host meets together; any host that is enabled and reachable is usable.
+
+    Without any of them some usable host meets the rest; no smaller set conflicts if ``smallest`` is set, which only
+    a limit on the work unsets. With no usable host there are no terms.
+    """
+
+    beside: Beside
+    usable: int
+    terms: tuple[Term, ...]
+    smallest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What would make a host meet a constraint, or the server do without it, in words that name the host."""
+
+    constraint: Constraint
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """Changes after which the host takes the server beside all else that is placed; no fewer of them are enough there.
+
+    ``like`` more hosts need changes of the same constraints, none of them less.
+    """
+
+    host: str
+    changes: tuple[Change, ...]
+    like: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Servers of a batch that cannot all be placed, for these constraints, whatever the arrangement.
+
+    An address stands for all that must go to one host with it.
+    All but any one of them can, and no constraint can be left out, if ``irreducible`` is set, which only a limit on
+    the work unsets.
+    """
+
+    addresses: tuple[Address, ...]
+    constraints: tuple[Constraint, ...]
+    irreducible: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a server goes. ``host`` is None when nowhere: then ``cause`` says why and ``hint`` what would help.
 
     ``kept`` is set for one that already runs and stays. ``parts``: the providers below the host that each group of
-    its request got, by group, and ``allocations`` what it takes of them, by uuid and class.
+    its request got, by group, and ``allocations`` what it takes of them, by uuid and class. Of one that found no host,
+    ``conflict`` is the smallest set of its constraints that no host meets, ``relaxations`` are what would make it fit,
+    the smallest first, and ``clash`` is who of its batch cannot be placed together, as far as that is known.
     """
 
     address: Address
@@ -35,6 +118,9 @@ class Placement:
     hint: str | None = None
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allocations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    conflict: Conflict | None = None
+    relaxations: tuple[Relaxation, ...] = ()
+    clash: Clash | None = None
 
 
 @dataclass(frozen=True, slots=True)

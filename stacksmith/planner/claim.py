@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stacksmith.placement.host import Inventory
+from stacksmith.planner.layout import Layout
 
-# Units by provider (a host by its name), then by resource class; no zeros.
+# Units by provider (its uuid, which is the name of a host), then by resource class; no zeros.
 Amounts = Mapping[str, int]
 Allocations = Mapping[str, Amounts]
 
@@ -21,26 +22,24 @@ class PlannedClaim:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A host as the plan saw it.
+    """A provider as the plan saw it: a host, or what is below one.
 
     ``unclaimed`` is used by what runs there without a claim, ``leaving`` is claimed by what the plan deletes.
-    ``dedicated``: the CPUs that are given whole, which VCPU does not count; ``apart``: the volume types that DISK_GB
-    does not count.
     """
 
-    host: str
+    provider: str
     inventories: Mapping[str, Inventory]
     unclaimed: Amounts = field(default_factory=dict)
     leaving: Amounts = field(default_factory=dict)
-    dedicated: tuple[int, ...] = ()
-    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What an apply writes before its first step: ``there`` without asking, for it is so on the hosts whatever the
-    store has; then ``wanted``, what the steps need, all of it or nothing. ``rooms`` of the hosts of the steps."""
+    store has; then ``wanted``, what the steps need, all of it or nothing. ``rooms`` are what that is checked against,
+    ``layouts`` those of the hosts of the steps."""
 
     there: tuple[PlannedClaim, ...] = ()
     wanted: tuple[PlannedClaim, ...] = ()
     rooms: tuple[Room, ...] = ()
+    layouts: tuple[Layout, ...] = ()

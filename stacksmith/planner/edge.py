@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from stacksmith.address import Address
 from stacksmith.model.found import Found
@@ -17,11 +18,14 @@ def connect(
     steps: Sequence[Step],
     found: Mapping[Address, Found],
     records: Mapping[Address, Record],
+    waits: Mapping[str, Iterable[str]] = MappingProxyType({}),
 ) -> list[Step]:
     """The steps with ``requires`` set.
 
     Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
-    replacement follow each other; a new server waits for the servers whose room on its host it takes.
+    replacement follow each other; a new server waits for the servers whose room on its host it takes; a volume that
+    moves waits for its server, which brings the data along. ``waits`` are
+    migrations, by id, with those whose room they take.
     """
     makes = {s.address: s.id for s in steps if s.operation in _MAKES}
     removes = {s.address: s for s in steps if s.operation is Operation.DELETE}
@@ -29,12 +33,16 @@ def connect(
     for step in removes.values():
         if step.address.kind == "server" and not step.replaces:
             leavers[step.host].append(step.id)
+    carriers = {a: s.id for s in steps if s.operation is Operation.MIGRATE for a in s.depends_on if a.kind == "volume"}
     users = _users(steps, found, records)
     gives = _gives(steps, found)
     connected = []
     for step in steps:
         if step.operation in _MAKES:
-            needs = [makes[a] for a in step.depends_on if a in makes]
+            # A volume that moves goes with its server, not before it.
+            needs = [makes[a] for a in step.depends_on if a in makes and (a not in carriers or carriers[a] != step.id)]
+            if step.operation is Operation.MIGRATE and step.address in carriers:
+                needs.append(carriers[step.address])
             if isinstance(step.wanted, Server):
                 # A volume that changes hands is let go before it is taken.
                 taken = [a for a in step.depends_on if a.kind == "volume"]
@@ -45,6 +53,7 @@ def connect(
                 needs += leavers[step.host]
         else:
             needs = [i for i in users.get(step.address, ()) if i != step.id]
+        needs += waits.get(step.id, ())
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))
     return connected
 

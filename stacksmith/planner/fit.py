@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from stacksmith.model.realised import Volume, from_data
 from stacksmith.placement.host import HostState
 from stacksmith.placement.wording import claims_of
-from stacksmith.planner.inventory import pool_name
+from stacksmith.planner.inventory import type_trait
 from stacksmith.planner.ledger import spec_amounts
 from stacksmith.planner.plan import Operation, Step
 
@@ -37,9 +37,8 @@ def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[s
 def _provider(step: Step, states: Mapping[str, HostState]) -> str:
     """The host, or the storage below it that has the volume's type apart."""
     if isinstance(step.wanted, Volume) and step.host in states:
-        pool = pool_name(step.host, step.wanted.volume_type)
-        if any(part.uuid == pool for part in states[step.host].parts):
-            return pool
+        trait = type_trait(step.wanted.volume_type)
+        return next((part.uuid for part in states[step.host].parts if trait in part.traits), step.host)
     return step.host
 
 
@@ -57,6 +56,7 @@ def _short(host: HostState, provider: str, name: str, more: int) -> str:
         return ""
     used = (host.used if provider == host.name else host.parts_used.get(provider, {})).get(name, 0)
     over = used + more - inventory.capacity
-    claimed = claims_of(host.claimed.get(name, {})) if provider == host.name else ""
+    owners = host.claimed if provider == host.name else host.parts_claimed.get(provider, {})
+    claimed = claims_of(owners.get(name, {}))
     told = f"{name} {over:g} short (used {used} of {inventory.capacity:g}{claimed}, {more} more wanted)"
     return told if over > 0 else ""

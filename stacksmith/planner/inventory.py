@@ -7,29 +7,36 @@ from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.model.aggregate import metadata_of
-from stacksmith.model.fleet import Fleet, Host, PciSpec
-from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
-from stacksmith.model.hardware import (
-    NOTHING_HELD,
-    Cell,
-    CellUse,
-    Holding,
-    PciDevice,
-    cpu_numbers,
-    device_class,
-    page_class,
-)
-from stacksmith.model.realised import Machine
+from stacksmith.model.fleet import Fleet, Host
+from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
+from stacksmith.model.hardware import NOTHING_HELD, Cell, Holding, cpu_numbers, page_class
 from stacksmith.placement.filters import instances
-from stacksmith.placement.host import INSTANCES, HostState, Inventory
+from stacksmith.placement.host import INSTANCES, UNLIMITED, HostState, Inventory
+from stacksmith.placement.tree.name import SHARES
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.planner.asking import capabilities
+from stacksmith.planner.layout import (
+    CELL_MEMORY,
+    THREADS,
+    Taken,
+    cell_uuid,
+    cpu_of,
+    dedicated_cpus,
+    device_uuid,
+    host_of,
+    layout_of,
+    offered,
+    pci_class,
+    pool_uuid,
+    provider_name,
+    shared_uuid,
+    taken,
+)
 
-# Units that are claimed and do not run yet: by host, class and stack.
+# Units that are claimed and do not run yet: by uuid of the provider, class and stack.
 Pending = dict[str, dict[str, dict[str, int]]]
 
 CELL = "HW_NUMA_ROOT"  # the trait of a provider that is a NUMA cell
-THREADS, CELL_MEMORY = "NUMA_THREAD", "NUMA_MEMORY_MB"
 # Classes of a cell that share the ratio of what they are a part of, unless they have their own.
 _WHOLE = {THREADS: "VCPU", CELL_MEMORY: "MEMORY_MB"}
 
@@ -52,40 +59,52 @@ def host_states(
     for snap in snapshot.hosts:
         stays = replace(snap, found=tuple(f for f in snap.found if (f.host, f.address) not in gone))
         states.append(_state(fleet, stays, dict(members.get(snap.host, {})), anew))
-    return [_with_claims(state, (pending or {}).get(state.name, {})) for state in states]
+    by_host: dict[str, Pending] = defaultdict(dict)
+    for uuid, claimed in (pending or {}).items():
+        by_host[host_of(uuid)][uuid] = claimed
+    claimed_on = [_with_claims(fleet, s, by_host[s.name]) if s.name in by_host else s for s in states]
+    return with_shared(fleet, snapshot, claimed_on, pending or {})
 
 
-def _with_claims(state: HostState, claimed: Mapping[str, Mapping[str, int]]) -> HostState:
-    if not claimed:
-        return state
-    used = {name: state.used.get(name, 0) + sum(claimed.get(name, {}).values()) for name in {**state.used, **claimed}}
-    return replace(state, used=used, claimed=claimed)
+def with_shared(fleet: Fleet, snapshot: Snapshot, states: list[HostState], pending: Pending) -> list[HostState]:
+    """The states with the storages that hosts share: one room for all, of which is used what all use together.
 
-
-def guest_amounts(guest: Found | Unmanaged, dedicated: frozenset[int], apart: Collection[str] = ()) -> dict[str, int]:
-    """What one object takes of the host itself, as ``host_states`` counts it; zeros are left out.
-
-    CPUs of its own (``dedicated``), large pages, and volumes of types that are ``apart`` are counted at the parts of
-    the host.
+    Each host has the provider with the trait of its own volume type. Reserved and ratio are the fleet's defaults.
     """
-    if isinstance(guest, Found) and isinstance(guest.spec, Machine):
-        return {guest.spec.resource_class: 1}
-    usage, holds = guest.usage, guest.holds
-    pinned = sum(dedicated.issuperset(pin) for pin in holds.pins) if dedicated else 0
-    memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)
-    amounts = {"VCPU": usage.vcpus - pinned, "MEMORY_MB": memory, "DISK_GB": usage.disk_gib}
-    amounts["DISK_GB"] -= sum(gib for name, gib in holds.disks if name in apart)
-    return {name: amount for name, amount in amounts.items() if amount > 0}
+    users = sharing(fleet)
+    if not users:
+        return states
+    pools = {(snap.host, p.volume_type): p.total_gib for snap in snapshot.hosts for p in snap.hardware.pools}
+    made = {state.name: state for state in states}
+    for storage, types in users.items():
+        uuid = shared_uuid(storage)
+        totals = [total for each in types.items() if (total := pools.get(each, UNLIMITED)) != UNLIMITED]
+        inventory = _Offer(fleet, None).inventory("DISK_GB", min(totals, default=UNLIMITED))
+        runs = sum(state.parts_used.get(uuid, {}).get("DISK_GB", 0) for state in states)
+        claimed = pending.get(uuid, {})
+        used = _with({"DISK_GB": runs}, claimed)
+        for name in types.keys() & made.keys():
+            traits = frozenset({SHARES, type_trait(types[name])})
+            part = Provider(uuid, uuid, None, {"DISK_GB": inventory}, traits, frozenset({uuid}))
+            made[name] = replace(
+                made[name],
+                parts=(*made[name].parts, part),
+                parts_used={**made[name].parts_used, uuid: used},
+                parts_claimed={**made[name].parts_claimed, uuid: claimed},
+            )
+    return list(made.values())
 
 
-def cell_name(host: str, cell: int) -> str:
-    """The name, and uuid, of the provider of a NUMA cell."""
-    return f"{host}_numa{cell}"
+def _with_claims(fleet: Fleet, state: HostState, own: Pending) -> HostState:
+    claimed = own.pop(state.name, {})
+    used = _with(state.used, claimed)
+    parts = {uuid: _with(state.parts_used.get(uuid, {}), amounts) for uuid, amounts in own.items()}
+    parts |= _together(fleet, state.name, used)
+    return replace(state, used=used, claimed=claimed, parts_used={**state.parts_used, **parts}, parts_claimed=own)
 
 
-def pool_name(host: str, volume_type: str) -> str:
-    """The name, and uuid, of the provider of a volume type's storage."""
-    return f"{host}_pool_{volume_type}"
+def _with(used: Mapping[str, int], claimed: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {name: used.get(name, 0) + sum(claimed.get(name, {}).values()) for name in {**used, **claimed}}
 
 
 def type_trait(volume_type: str) -> str:
@@ -98,19 +117,14 @@ def types_apart(fleet: Fleet) -> frozenset[str]:
     return frozenset(name for host in fleet.hosts.values() for name in host.volume_types_apart)
 
 
-def device_name(host: str, address: str) -> str:
-    """The name, and uuid, of the provider of a PCI device."""
-    return f"{host}_{address}"
-
-
-def pci_class(spec: PciSpec, device: PciDevice) -> str:
-    """The resource class of a device: as the fleet file says, or made from its ids as Nova makes it."""
-    return spec.resource_class or device_class(device.vendor_id, device.product_id)
-
-
-def dedicated_cpus(host: Host) -> frozenset[int]:
-    """The CPUs that are given whole."""
-    return frozenset(cpu_numbers(host.cpu_dedicated_set) if host.cpu_dedicated_set else ())
+def sharing(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """The storages that are shared, by name: the volume type by which each host has them."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, host in sorted(fleet.hosts.items()):
+        for volume_type, each in host.volume_types.items():
+            if each.shared is not None:
+                found[each.shared][name] = volume_type
+    return dict(sorted(found.items()))
 
 
 def shared_cpus(host: Host, cpus: Iterable[int]) -> list[int]:
@@ -153,7 +167,9 @@ def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Colle
         "MEMORY_MB": snap.capacity.memory_mib,
         "DISK_GB": snap.capacity.disk_gib,
     }
-    inventories, used = {name: offer.inventory(name, total, pages) for name, total in totals.items()}, _used(host, snap)
+    inventories = {name: offer.inventory(name, total, pages) for name, total in totals.items()}
+    parts_used = _all_taken(host, snap, anew)
+    used = dict.fromkeys(totals, 0) | parts_used.pop(snap.host, {})
     counted = instances(fleet.scheduler, metadata)
     if counted is not None:
         inventories[INSTANCES], used[INSTANCES] = counted, sum(map(_is_server, guests(snap)))
@@ -172,18 +188,21 @@ def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Colle
         reachable=snap.error is None,
         problem=snap.error or "",
         parts=(*_parts(host, snap, offer), *_pools(fleet, snap, offer)),
-        parts_used=_parts_used(host, snap, holdings(snap, anew)) | _pools_used(fleet, snap, used["DISK_GB"]),
+        parts_used=parts_used | _together(fleet, snap.host, used),
     )
 
 
-def _used(host: Host, snap: HostSnapshot) -> dict[str, int]:
-    """What is used of the host as a whole: no VCPU for a CPU of one's own, no MEMORY_MB for large pages."""
-    flat = sum((guest.usage for guest in guests(snap)), Resources())
-    held, dedicated = holdings(snap), dedicated_cpus(host)
-    pinned = sum(dedicated.issuperset(pin) for holding in held for pin in holding.pins)
-    large = sum(holding.large_pages_mib for holding in held)
-    apart = sum(gib for holding in held for name, gib in holding.disks if name in host.volume_types_apart)
-    return {"VCPU": flat.vcpus - pinned, "MEMORY_MB": flat.memory_mib - large, "DISK_GB": flat.disk_gib - apart}
+def _all_taken(host: Host, snap: HostSnapshot, anew: Collection[Address]) -> Taken:
+    """Units in use by provider and class; of servers in ``anew`` only what they take of the host itself."""
+    layout = layout_of(host, snap)
+    total: dict[str, Counter[str]] = {}
+    for guest in guests(snap):
+        amounts = taken(guest, layout)
+        if isinstance(guest, Found) and guest.address in anew:
+            amounts = {uuid: each for uuid, each in amounts.items() if uuid == snap.host}
+        for uuid, each in amounts.items():
+            total.setdefault(uuid, Counter()).update(each)
+    return {uuid: dict(amounts) for uuid, amounts in total.items() if cpu_of(uuid) is None}
 
 
 def _shared(host: Host, snap: HostSnapshot) -> int:
@@ -195,14 +214,14 @@ def _shared(host: Host, snap: HostSnapshot) -> int:
 
 @dataclass(slots=True)
 class _Offer:
-    """The reserved amounts and the ratios of a host."""
+    """The reserved amounts and the ratios of a host; those of the fleet for None."""
 
     reserved: Mapping[str, int]
     ratios: Mapping[str, float]
 
-    def __init__(self, fleet: Fleet, host: Host) -> None:
-        self.reserved = fleet.defaults.reserved | host.reserved
-        self.ratios = fleet.defaults.allocation_ratios | host.allocation_ratios
+    def __init__(self, fleet: Fleet, host: Host | None) -> None:
+        self.reserved = fleet.defaults.reserved | (host.reserved if host else {})
+        self.ratios = fleet.defaults.allocation_ratios | (host.allocation_ratios if host else {})
 
     def inventory(self, name: str, total: int, pages: int = 0) -> Inventory:
         """The inventory of a class; ``pages`` is memory in large pages, which MEMORY_MB does not give."""
@@ -215,33 +234,33 @@ def _parts(host: Host, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
     """The providers below the host: its cells, and the devices it offers, each under its cell."""
     for cell in snap.hardware.cells:
         totals = {name: total for name, total in _cell_totals(host, cell).items() if total > 0}
-        name = cell_name(snap.host, cell.id)
         inventories = {c: offer.inventory(c, total) for c, total in totals.items()}
-        yield Provider(name, name, snap.host, inventories, frozenset({CELL}))
+        yield _part(cell_uuid(snap.host, cell.id), snap.host, inventories, frozenset({CELL}))
     known = {cell.id for cell in snap.hardware.cells}
-    for device, spec in _offered(host, snap):
-        name = device_name(snap.host, device.address)
-        parent = cell_name(snap.host, device.cell) if device.cell in known and device.cell is not None else snap.host
-        yield Provider(name, name, parent, {pci_class(spec, device): Inventory(1)}, frozenset(spec.traits))
+    for device, spec in offered(host, snap):
+        parent = cell_uuid(snap.host, device.cell) if device.cell in known and device.cell is not None else snap.host
+        inventories = {pci_class(spec, device): Inventory(1)}
+        yield _part(device_uuid(snap.host, device.address), parent, inventories, frozenset(spec.traits))
+
+
+def _part(uuid: str, parent: str, inventories: Mapping[str, Inventory], traits: frozenset[str]) -> Provider:
+    return Provider(uuid, provider_name(uuid), parent, inventories, traits)
 
 
 def _pools(fleet: Fleet, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
     """The storage of each volume type that is apart somewhere; here it may be with the host's own disks."""
     totals = {pool.volume_type: pool.total_gib for pool in snap.hardware.pools}
-    for name in sorted(types_apart(fleet) & fleet.hosts[snap.host].volume_types.keys()):
+    here = fleet.hosts[snap.host].volume_types
+    for name in sorted(name for name in types_apart(fleet) & here.keys() if here[name].shared is None):
         inventory = offer.inventory("DISK_GB", totals.get(name, snap.capacity.disk_gib))
-        uuid = pool_name(snap.host, name)
-        yield Provider(uuid, uuid, snap.host, {"DISK_GB": inventory}, frozenset({type_trait(name)}))
+        yield _part(pool_uuid(snap.host, name), snap.host, {"DISK_GB": inventory}, frozenset({type_trait(name)}))
 
 
-def _pools_used(fleet: Fleet, snap: HostSnapshot, own_gib: int) -> dict[str, dict[str, int]]:
-    """What is used of them: by volumes of the type, or by all that is with the host's own disks."""
-    host, held = fleet.hosts[snap.host], Counter[str]()
-    for holding in holdings(snap):
-        held.update(dict(holding.disks))
-    names = sorted(types_apart(fleet) & host.volume_types.keys())
-    used = {name: held[name] if name in host.volume_types_apart else own_gib for name in names}
-    return {pool_name(snap.host, name): {"DISK_GB": gib} for name, gib in used.items() if gib}
+def _together(fleet: Fleet, name: str, used: Mapping[str, int]) -> Taken:
+    """What is used of volume types that are apart somewhere and here with the host's own disks."""
+    host = fleet.hosts[name]
+    own = types_apart(fleet) & host.volume_types.keys() - set(host.volume_types_apart)
+    return {pool_uuid(name, each): {"DISK_GB": used["DISK_GB"]} for each in sorted(own) if used.get("DISK_GB")}
 
 
 def _cell_totals(host: Host, cell: Cell) -> dict[str, int]:
@@ -249,39 +268,3 @@ def _cell_totals(host: Host, cell: Cell) -> dict[str, int]:
     ordinary = cell.memory_mib - sum(size * count for size, count in cell.pages) // 1024
     dedicated = len(dedicated_cpus(host).intersection(cell.cpus))
     return {THREADS: len(shared_cpus(host, cell.cpus)), "PCPU": dedicated, CELL_MEMORY: ordinary} | pages
-
-
-def _offered(host: Host, snap: HostSnapshot) -> Iterator[tuple[PciDevice, PciSpec]]:
-    """Each device with the first entry of the fleet file that is about it."""
-    for device in snap.hardware.devices:
-        spec = next((spec for spec in host.pci if spec.offers(device)), None)
-        if spec is not None:
-            yield device, spec
-
-
-def _parts_used(host: Host, snap: HostSnapshot, holds: Iterable[Holding]) -> dict[str, dict[str, int]]:
-    """Units in use by provider and class: what guests are bound to. What floats is counted at the host alone."""
-    holds = list(holds)
-    used: dict[str, Counter[str]] = defaultdict(Counter)
-    dedicated = dedicated_cpus(host)
-    for holding in holds:
-        is_pinned = any(dedicated.issuperset(pin) for pin in holding.pins)
-        for use in holding.cells:
-            cell = min((c.id for c in snap.hardware.cells), default=0) if use.cell is None else use.cell
-            used[cell_name(snap.host, cell)].update(_cell_amounts(use, is_pinned))
-    for cpu in taken_cpus(holds, dedicated):
-        for cell_with in (c for c in snap.hardware.cells if cpu in c.cpus):
-            used[cell_name(snap.host, cell_with.id)]["PCPU"] += 1
-    held = {address for holding in holds for address in holding.devices}
-    for device, spec in _offered(host, snap):
-        if device.address in held:
-            used[device_name(snap.host, device.address)][pci_class(spec, device)] += 1
-    return {name: {c: n for c, n in amounts.items() if n} for name, amounts in used.items()}
-
-
-def _cell_amounts(use: CellUse, is_pinned: bool) -> dict[str, int]:
-    """What a guest takes of a cell, but for the CPUs that are its own."""
-    threads = 0 if is_pinned or use.cell is None else use.vcpus
-    if use.page_size_kib:
-        return {THREADS: threads, page_class(use.page_size_kib): -(-use.memory_mib * 1024 // use.page_size_kib)}
-    return {THREADS: threads, CELL_MEMORY: use.memory_mib}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.change import Change, Impact
-from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.found import MOVING, Found, Snapshot
 from stacksmith.model.realised import Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
@@ -23,12 +23,21 @@ from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, place_machines
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
+from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderRules
 
 Rules = Callable[[str], ProviderRules]
+
+
+class Unplaced(Faults):
+    """No plan, for some servers found no host: ``placements`` are those of the whole batch."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], placements: tuple[Placement, ...]) -> None:
+        super().__init__(diagnostics)
+        self.placements = placements
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to.
+    may not go to, ``to`` the only ones that some of them may be on.
     """
 
     targets: tuple[str, ...] = ()
@@ -45,6 +54,7 @@ class PlanOptions:
     destroy: bool = False
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
+    to: Mapping[Address, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -69,8 +79,8 @@ def make_plan(
 ) -> Plan:
     """The plan that turns what was found into what the stack wants; ``consumers`` are the claims of all stacks.
 
-    Raises: Faults with one diagnostic per server that has no valid host, each with a verdict for every host, and one
-    for each thing that a provider cannot make.
+    Raises: Unplaced with one diagnostic per server that has no valid host, each with a verdict for every host; Faults
+    with one for each thing that a provider cannot make.
     """
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
@@ -87,7 +97,7 @@ def make_plan(
     states += node_states(stack, snapshot, consumers, leaving)
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
-    connected = connect(plan.steps, view.found, view.records)
+    connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
@@ -116,8 +126,11 @@ def _wanted(
     drafted = draft(stack, _devices(view))
     blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    moving = {a: fixed.pop(a) for a in sorted(options.moving) if a in fixed}
+    moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
+    carried = {volume for volume, server in drafted.users().items() if server in moving}
+    fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
+    leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, {*drafted.layouts, *drafted.volumes}, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
     new = {a: r for a, r in drafted.machines.items() if a not in fixed}
@@ -130,7 +143,7 @@ def _wanted(
         plan.refusals.append((f"{Operation.CREATE} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Faults([_no_valid_host(stack, p) for p in failed])
+        raise Unplaced([_no_valid_host(stack, p) for p in failed], scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
@@ -218,11 +231,8 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
-    if found.host != wanted.host and address in options.moving:
-        plan.steps.append(migrate(wanted, found))
-        if changes:
-            causes = ", ".join(c.path for c in changes)
-            plan.refusals.append((f"{Operation.MIGRATE} {address}", f"it would change with its host: {causes}"))
+    if _migrates(wanted, found, options):
+        _plan_migrate(wanted, found, changes, view, plan)
         return
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
@@ -245,10 +255,35 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
 
 
+def _migrates(wanted: Wanted, found: Found, options: PlanOptions) -> bool:
+    """True for a server that is to move, a volume of one, and a volume whose move has not ended."""
+    if wanted.address.kind == "volume":
+        return found.host != wanted.host or MOVING in found.facts
+    return found.host != wanted.host and wanted.address in options.moving
+
+
+def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view: View, plan: _Draft) -> None:
+    """The step that moves it, or that ends a move: from where a copy was left, else from where it was recorded."""
+    if found.host != wanted.host:
+        step = migrate(wanted, found)
+    else:
+        left = next((f for f in view.leftovers if f.address == wanted.address and not f.partial), None)
+        record = view.records.get(wanted.address)
+        step = migrate(wanted, left or found, "" if left is not None or record is None else record.host)
+    plan.steps.append(step)
+    if changes:
+        causes = ", ".join(c.path for c in changes)
+        plan.refusals.append((step.id, f"it would change with its host: {causes}"))
+    if found.host != wanted.host and MOVING in found.facts:
+        plan.refusals.append((step.id, f"its move to {found.host} has not ended: apply that first"))
+
+
 def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:
     """Deletes of parts whose object is whole elsewhere; a migrate to their host sees to them itself."""
+    ends = {(s.address, s.source) for s in plan.steps if s.operation is Operation.MIGRATE}
     for found in view.leftovers:
-        if found.address in wanted and wanted[found.address].host == found.host:
+        is_target = found.address in wanted and wanted[found.address].host == found.host
+        if is_target or (found.address, found.host) in ends:
             continue
         address = replace(found.address, host=found.host)
         reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"

@@ -17,16 +17,13 @@ from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy, Res
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.inventory import (
     CELL,
-    CELL_MEMORY,
-    THREADS,
-    cell_name,
-    dedicated_cpus,
-    device_name,
+    Pending,
     holdings,
     shared_cpus,
     taken_cpus,
     type_trait,
 )
+from stacksmith.planner.layout import CELL_MEMORY, THREADS, cell_uuid, cpu_of, dedicated_cpus, device_uuid, host_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +119,12 @@ def allot(
     fleet: Fleet,
     snapshot: Snapshot,
     gone: Collection[Address],
+    pending: Pending,
 ) -> dict[Address, Parts]:
     """The parts of every server that placement chose some for.
 
     Whole CPUs are given in order of their numbers, to servers in order of address; those of servers in ``gone`` (that
-    leave, or get their parts anew) count as free.
+    leave, or get their parts anew) count as free, and those that are claimed (``pending``) do not.
     """
     by_host = {snap.host: snap for snap in snapshot.hosts}
     given: dict[Address, Parts] = {}
@@ -137,6 +135,7 @@ def allot(
         snap, host = by_host[placement.host], fleet.hosts[placement.host]
         if snap.host not in taken:
             taken[snap.host] = set(taken_cpus(holdings(snap, gone), dedicated_cpus(host)))
+            taken[snap.host] |= {cpu for u in pending if host_of(u) == snap.host and (cpu := cpu_of(u)) is not None}
         at = _Host(snap, host, taken[snap.host])
         given[placement.address] = at.parts(wanted[placement.address], placement)
     return given
@@ -151,8 +150,8 @@ class _Host:
     taken: set[int]
 
     def parts(self, wanted: Demand, placement: Placement) -> Parts:
-        cells = {cell_name(self.snap.host, cell.id): cell for cell in self.snap.hardware.cells}
-        devices = {device_name(self.snap.host, device.address): device for device in self.snap.hardware.devices}
+        cells = {cell_uuid(self.snap.host, cell.id): cell for cell in self.snap.hardware.cells}
+        devices = {device_uuid(self.snap.host, device.address): device for device in self.snap.hardware.devices}
         chosen = [cells[placement.parts[_cell_group(place)][0]] for place in range(len(wanted.cells))]
         return Parts(
             tuple(

@@ -11,6 +11,7 @@ from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.placement.verdict import Optimum, Placement
+from stacksmith.planner.aim import Outcome
 from stacksmith.planner.claim import Claims
 from stacksmith.providers.base import WaitFor
 
@@ -89,7 +90,7 @@ class Plan:
     steps are in topological order, ties by address. ``unreachable`` are (host, error): their resources are unknown
     and no step touches them. ``refusals`` are (step id, cause): deletes of protected objects, shrunk volumes,
     conflicts: the plan can be shown but not applied. ``provider`` is the one that was asked for instead of the hosts'
-    own. ``outputs`` are as they will be.
+    own. ``outputs`` are as they will be. ``outcome`` is there in the plan of a rebalance.
     """
 
     fleet: str
@@ -109,6 +110,7 @@ class Plan:
     fleet_path: str = ""
     provider: str | None = None
     claims: Claims = field(default_factory=Claims)
+    outcome: Outcome | None = None
     format_version: str = FORMAT_VERSION
 
     @property

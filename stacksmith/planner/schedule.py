@@ -14,7 +14,7 @@ from stacksmith.model.realised import Volume
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.allocate import allocate
 from stacksmith.placement.filters import instances
-from stacksmith.placement.host import INSTANCES
+from stacksmith.placement.host import INSTANCES, HostState
 from stacksmith.placement.joint.solver import installed
 from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.verdict import Optimum, Placement
@@ -31,7 +31,7 @@ EXPLAINED = 200  # verdict tables are kept for this many new servers; failures a
 
 @dataclass(slots=True)
 class Schedule:
-    """Hosts of servers and volumes, and why."""
+    """Hosts of servers and volumes, and why. ``states`` are the hosts with what stays on them."""
 
     hosts: dict[Address, str]
     placements: tuple[Placement, ...] = ()
@@ -40,6 +40,15 @@ class Schedule:
     parts: dict[Address, Parts] = field(default_factory=dict)
     requests: dict[Address, Request] = field(default_factory=dict)
     demands: dict[Address, Demand] = field(default_factory=dict)
+    states: Sequence[HostState] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any."""
+
+    host: str
+    to: str | None = None
 
 
 def schedule(
@@ -48,13 +57,13 @@ def schedule(
     draft: Draft,
     fixed: Mapping[Address, str],
     leaving: Sequence[Found],
-    moving: Mapping[Address, str],
+    moving: Mapping[Address, Moving],
 ) -> Schedule:
     """Hosts for everything in ``draft``; ``fixed`` is what already exists (or is recorded) and stays.
 
     ``leaving`` are servers and volumes that this plan deletes or moves: their room counts as free. ``moving`` are
-    servers that may leave the host they are on, but not its zone, which their guests were told. What the ledger's
-    stacks have claimed and do not use yet counts as used.
+    servers that may leave the host they are on. What the ledger's stacks have claimed and do not use yet counts as
+    used.
     """
     result, snapshot = Schedule(dict(fixed)), ledger.snapshot
     users, wanted = draft.users(), demands(stack)
@@ -63,12 +72,13 @@ def schedule(
     anew = sorted(a for a, parts in known.items() if parts is None)
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [with_hints(r, hints) for r in server_requests(asking, draft, fixed, users, result)]
-    requests = [_in_zone(stack, request, moving.get(request.address)) for request in requests]
+    requests = [to_move(stack, request, moving.get(request.address)) for request in requests]
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    pending = ledger.pending({f.address for f in leaving})
+    pending = ledger.pending({f.address for f in leaving}, frozenset(anew))
     states = host_states(stack.fleet, snapshot, leaving, group_members(asking, fixed, hints), anew, pending)
+    result.states = states
     allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
     result.placements, result.optimum = allocation.placements, allocation.optimum
     result.requests = {r.address: r for r in requests if r.address not in fixed}
@@ -76,7 +86,8 @@ def schedule(
         if placement.host is not None:
             result.hosts[placement.address] = placement.host
     result.parts = {address: parts for address, parts in known.items() if parts is not None}
-    result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, {*anew, *(f.address for f in leaving)})
+    gone = {*anew, *(f.address for f in leaving)}
+    result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, gone, pending)
     for volume, server in users.items():
         if server in result.hosts and volume in draft.volumes:
             result.hosts.setdefault(volume, result.hosts[server])
@@ -92,10 +103,15 @@ def _known_parts(
     return {a: kept_parts(wanted[a], found.get(a)) for a in wanted.keys() & fixed.keys() if fixed[a] in read}
 
 
-def _in_zone(stack: Stack, request: Request, host: str | None) -> Request:
-    if host is None or request.availability_zone is not None:
+def to_move(stack: Stack, request: Request, moving: Moving | None) -> Request:
+    """The request of a server that may leave its host, but not its zone, which its guest was told."""
+    if moving is None:
         return request
-    return replace(request, availability_zone=stack.fleet.hosts[host].availability_zone)
+    if moving.to is not None:
+        request = replace(request, with_hosts=(moving.to,), beside="the place chosen for it")
+    if request.availability_zone is not None:
+        return request
+    return replace(request, availability_zone=stack.fleet.hosts[moving.host].availability_zone)
 
 
 def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:

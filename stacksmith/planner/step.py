@@ -56,19 +56,26 @@ def update(wanted: Wanted, found: Found, changes: tuple[Change, ...], impact: Im
     )
 
 
-def migrate(wanted: Wanted, found: Found) -> Step:
-    """A step that moves a server with its local disks to another host."""
-    assert isinstance(found.spec, Server)
-    manner = "cold" if found.spec.power_state == "stopped" else "live"
+def migrate(wanted: Wanted, found: Found, source: str = "") -> Step:
+    """A step that moves a server with its local disks to another host, or that ends the move of a volume with its
+    server: the server's step brings the data along. ``source`` is where that came from, if ``found`` is there already.
+    """
+    source = source or found.host
+    reason = f"it goes with its server from {source} to {wanted.host}"
+    if isinstance(found.spec, Server):
+        manner = "cold" if found.spec.power_state == "stopped" else "live"
+        has_volumes = any(disk.source == "volume" for disk in found.spec.disks)
+        disks = "its local disks and volumes" if has_volumes else "its local disks"
+        reason = f"{manner} migration from {source} to {wanted.host}, with {disks}"
     return replace(
-        create(wanted, found, f"{manner} migration from {found.host} to {wanted.host}, with its local disks"),
+        create(wanted, found, reason),
         id=f"{Operation.MIGRATE} {wanted.address}",
         operation=Operation.MIGRATE,
         before=to_data(found.spec),
-        impact=Impact.MIGRATE,
+        impact=Impact.MIGRATE if isinstance(found.spec, Server) else Impact.NONE,
         partial=False,
         wait_for=None,
-        source=found.host,
+        source=source,
     )
 
 
@@ -105,7 +112,8 @@ def delete(address: Address, host: str, found: Found, policy: Policy, reason: st
 def _loss(address: Address, found: Found) -> Impact:
     """What a delete takes with it."""
     if address.kind == "volume":
-        return Impact.DATA_LOSS
+        is_begun = address.host is not None and found.partial  # of a move: the volume is elsewhere, whole
+        return Impact.NONE if is_begun else Impact.DATA_LOSS
     if address.kind != "server" or found.partial:
         return Impact.NONE
     local = isinstance(found.spec, Server) and any(d.source in ("image", "blank") for d in found.spec.disks)

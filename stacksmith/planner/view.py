@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stacksmith.address import Address
-from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.found import MOVING, Found, Snapshot
 from stacksmith.model.realised import Policy
 from stacksmith.model.record import Record
 
@@ -41,8 +41,11 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
     """The view of what was read; of what is on several hosts, the one that is recorded."""
     view = View(records={r.address: r for r in records})
     view.unreachable = frozenset(h.host for h in snapshot.unreachable)
+    everything = [found for host in snapshot.places for found in host.found]
+    left = _left_by_moves(everything)
+    view.leftovers += left
     for host in snapshot.places:
-        for found in host.found:
+        for found in (f for f in host.found if f not in left):
             if found.address in view.found:
                 there = view.found[found.address]
                 if there.partial != found.partial:  # what a move by hand, or a killed one, left
@@ -55,3 +58,14 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
                     continue
             view.found[found.address] = found
     return view
+
+
+def _left_by_moves(everything: Sequence[Found]) -> list[Found]:
+    """The copies of volumes that their servers left when they took them to another host.
+
+    A volume that arrived there says so, and has the server with it.
+    """
+    arrived = {f.address: f.host for f in everything if MOVING in f.facts and not f.partial}
+    if not arrived:
+        return []
+    return [f for f in everything if f.host != arrived.get(f.address, f.host) and not f.partial]

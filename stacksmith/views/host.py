@@ -1,13 +1,14 @@
 """The hosts of a fleet with what they have, what is used and what is free: a table, JSON, and numbers for gauges."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import HostSnapshot, Resources, Snapshot
 from stacksmith.model.types import JSON
 from stacksmith.placement.host import UNLIMITED, HostState
 from stacksmith.placement.wording import number
+from stacksmith.planner.inventory import guests
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
 from stacksmith.views.words import clean, rounded
@@ -80,6 +81,33 @@ def _free(state: HostState, name: str) -> float | None:
     return None if inventory.total == UNLIMITED else max(0.0, inventory.capacity - state.used.get(name, 0))
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A storage that hosts share: GiB, None where its size is not known yet."""
+
+    name: str
+    hosts: tuple[str, ...]
+    used: int
+    total: int | None
+    free: float | None
+
+
+def storages_of(states: Sequence[HostState]) -> list[Storage]:
+    """The storages that hosts share, by name, as placement sees them: claims counted, each once."""
+    users: dict[str, list[HostState]] = {}
+    for state in states:
+        for part in state.parts:
+            if part.parent is None:
+                users.setdefault(part.uuid, []).append(state)
+    found = []
+    for uuid, hosts in sorted(users.items()):
+        inventory = next(part.inventories["DISK_GB"] for part in hosts[0].parts if part.uuid == uuid)
+        used, is_known = hosts[0].parts_used[uuid].get("DISK_GB", 0), inventory.total != UNLIMITED
+        total, free = (inventory.total, max(0.0, inventory.capacity - used)) if is_known else (None, None)
+        found.append(Storage(uuid, tuple(host.name for host in hosts), used, total, free))
+    return found
+
+
 def host_rows(fleet: Fleet, snapshot: Snapshot) -> list[HostRow]:
     """A row per host of the snapshot, in its order."""
     return [_row(fleet, each) for each in snapshot.hosts]
@@ -89,13 +117,16 @@ def _row(fleet: Fleet, each: HostSnapshot) -> HostRow:
     host = fleet.hosts.get(each.host)
     given = fleet.defaults.allocation_ratios | (host.allocation_ratios if host else {})
     kept = fleet.defaults.reserved | (host.reserved if host else {})
-    usages = [*(item.usage for item in each.found), *(item.usage for item in each.unmanaged)]
+    items = guests(each)
+    apart = set(host.volume_types_apart if host else ())
+    elsewhere = sum(gib for item in items for name, gib in item.holds.disks if name in apart)
+    used = sum((item.usage for item in items), Resources())
     return HostRow(
         each.host,
         host.state if host else "unknown",
         (host.availability_zone if host else None) or "",
         each.capacity,
-        sum(usages, Resources()),
+        replace(used, disk_gib=used.disk_gib - elsewhere),
         (given.get("VCPU", 1.0), given.get("MEMORY_MB", 1.0), given.get("DISK_GB", 1.0)),
         (kept.get("VCPU", 0), kept.get("MEMORY_MB", 0), kept.get("DISK_GB", 0)),
         sum(item.address.kind == "server" for item in each.found),
@@ -105,13 +136,16 @@ def _row(fleet: Fleet, each: HostSnapshot) -> HostRow:
     )
 
 
-def hosts_text(rows: Sequence[HostRow], free: Free, paint: Paint = PLAIN) -> str:
+def hosts_text(rows: Sequence[HostRow], free: Free, paint: Paint = PLAIN, storages: Sequence[Storage] = ()) -> str:
     """The table of ``stacksmith hosts``, used of total with the ratio that may be placed, and what is free in all."""
     header = ("HOST", "STATE", "ZONE", "SERVERS", "OTHERS", "VCPU", "MEMORY", "DISK", "RATIO", "ERROR")
     lines = [*table(header, [_cells(row) for row in rows], paint), "", f"Free: {_amounts(free.total)}."]
     if free.no_flavor & free.amounts.keys():
         share = f"{free.fragmentation:.0%} of the free memory"
         lines.append(f"Of it on hosts that take no server of any flavor: {_amounts(free.stranded)} ({share}).")
+    for each in storages:
+        total = "?" if each.total is None else rounded(each.total * 2**30)
+        lines.append(f"{each.name} of {', '.join(each.hosts)}: {rounded(each.used * 2**30)}/{total} of disk used.")
     return "\n".join(lines) + "\n"
 
 
@@ -139,16 +173,21 @@ def _cells(row: HostRow) -> Sequence[str]:
     )
 
 
-def hosts_data(rows: Sequence[HostRow], free: Free) -> JSON:
+def hosts_data(rows: Sequence[HostRow], free: Free, storages: Sequence[Storage] = ()) -> JSON:
     """``{hosts: [{host, state, …, inventories: {VCPU: {total, reserved, allocation_ratio, used, free}}}], free: {…}}``.
 
     free is null for hosts that take no new server; stranded is what is free on hosts that take none of any flavor.
+    shared are storages that hosts share, in GiB.
     """
     return {
         "hosts": [_data(row, free) for row in rows],
         "free": dict(free.total),
         "stranded": dict(free.stranded),
         "fragmentation": round(free.fragmentation, 4),
+        "shared": [
+            {"name": each.name, "hosts": list(each.hosts), "used": each.used, "total": each.total, "free": each.free}
+            for each in storages
+        ],
     }
 
 

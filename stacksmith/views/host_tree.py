@@ -1,11 +1,13 @@
 """The provider trees of hosts: what every part has of each resource class, and what is used of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from stacksmith.model.types import JSON
 from stacksmith.placement.host import UNLIMITED, HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.placement.wording import number
+from stacksmith.planner.layout import provider_name
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
 
@@ -13,13 +15,20 @@ _HEADER = ("PROVIDER", "CLASS", "TOTAL", "RESERVED", "RATIO", "USED", "FREE", "E
 
 
 def tree_text(states: Sequence[HostState], paint: Paint = PLAIN) -> str:
-    """The table of ``stacksmith hosts --tree``: a line for each class of each provider, parts below their whole."""
+    """The table of ``stacksmith hosts --tree``: a line for each class of each provider, parts below their whole.
+
+    Storages that hosts share come last, each once.
+    """
     rows = [row for state in states for row in _rows(state)]
+    rows += [row for part, used, _ in _shared(states) for row in _lines(0, part, used)]
     return "\n".join(table(_HEADER, rows, paint)) + "\n"
 
 
 def tree_data(states: Sequence[HostState]) -> JSON:
-    """``{hosts: [{host, state, error, providers: [{name, parent, traits, inventories}]}]}``."""
+    """``{hosts: [{host, state, error, providers: [{name, parent, traits, inventories}]}], shared: [provider, hosts]}``.
+
+    A shared provider has the traits that any of its hosts gives it.
+    """
     return {
         "hosts": [
             {
@@ -29,13 +38,14 @@ def tree_data(states: Sequence[HostState]) -> JSON:
                 "providers": [_data(provider, used) for _, provider, used in _walk(state)] if state.reachable else [],
             }
             for state in states
-        ]
+        ],
+        "shared": [{**_data(part, used), "hosts": list(hosts)} for part, used, hosts in _shared(states)],
     }
 
 
 def _walk(state: HostState) -> Iterator[tuple[int, Provider, Mapping[str, int]]]:
     """(depth, provider, what is used of it), parents first."""
-    aggregates = state.aggregates
+    aggregates = state.aggregates.union(*(part.aggregates for part in state.parts if part.parent is None))
     yield 0, Provider(state.name, state.name, None, state.inventories, state.traits, aggregates), state.used
     depths = {state.name: 0}
     waiting = [part for part in state.parts if part.parent == state.name][::-1]
@@ -51,10 +61,26 @@ def _rows(state: HostState) -> Iterator[Sequence[str]]:
         yield (state.name, "", "", "", "", "", "", state.problem or "not reachable")
         return
     for depth, provider, used in _walk(state):
-        name = "· " * depth + provider.name
-        for resource_class, inventory in provider.inventories.items() or (("", Inventory(0)),):
-            yield (name, *_cells(resource_class, inventory, used.get(resource_class, 0)), "")
-            name = ""
+        yield from _lines(depth, provider, used)
+
+
+def _lines(depth: int, provider: Provider, used: Mapping[str, int]) -> Iterator[Sequence[str]]:
+    name = "· " * depth + provider.name
+    for resource_class, inventory in provider.inventories.items() or (("", Inventory(0)),):
+        yield (name, *_cells(resource_class, inventory, used.get(resource_class, 0)), "")
+        name = ""
+
+
+def _shared(states: Sequence[HostState]) -> Iterator[tuple[Provider, Mapping[str, int], Sequence[str]]]:
+    """(provider, what is used of it, its hosts) of each storage that hosts share."""
+    users: dict[str, list[tuple[HostState, Provider]]] = {}
+    for state in states:
+        for part in state.parts:
+            if part.parent is None:
+                users.setdefault(part.uuid, []).append((state, part))
+    for uuid, found in sorted(users.items()):
+        traits = frozenset[str]().union(*(part.traits for _, part in found))
+        yield replace(found[0][1], traits=traits), found[0][0].parts_used[uuid], [state.name for state, _ in found]
 
 
 def _cells(resource_class: str, inventory: Inventory, used: int) -> Sequence[str]:
@@ -74,7 +100,7 @@ def _cells(resource_class: str, inventory: Inventory, used: int) -> Sequence[str
 def _data(provider: Provider, used: Mapping[str, int]) -> JSON:
     return {
         "name": provider.name,
-        "parent": provider.parent,
+        "parent": provider_name(provider.parent) if provider.parent is not None else None,
         "traits": sorted(provider.traits),
         "aggregates": sorted(provider.aggregates),
         "inventories": {

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from stacksmith.model.change import Status
 from stacksmith.model.found import Unmanaged
 from stacksmith.placement.verdict import Optimum, Placement
+from stacksmith.planner.aim import Evenness
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.views.paint import PLAIN, Paint
-from stacksmith.views.words import counted, line
+from stacksmith.views.words import counted, line, percent
 
 LISTED = 10  # objects named before the rest is only counted
 
@@ -50,6 +51,48 @@ def optimum_words(optimum: Optimum) -> str:
         text += f" or misses at least {optimum.missed_at_least}"
     stopped = optimum.stopped_after
     return text if stopped is None else f"{text}; stopped at its time limit of {stopped:g} s"
+
+
+def outcome(plan: Plan) -> Iterator[str]:
+    """What a rebalance comes to: how evenly hosts are used before and after, and what of its aim is not reached."""
+    made = plan.outcome
+    if made is None:
+        return
+    if made.before is not None and made.after is not None:
+        moves = _server_moves(plan)
+        yield f"Evenness: {made.before.resource_class}, the scarcest class{_evenness(made.before)}"
+        if moves:
+            yield f"  after {counted(moves, 'migration')}{_evenness(made.after)}"
+        if made.after.spread <= made.tolerance:
+            yield f"  even: within the tolerance of {percent(made.tolerance)}"
+    for left in made.left:
+        yield f"Not reached: {line(left)}"
+
+
+def _evenness(each: Evenness) -> str:
+    if not each.shares:
+        return ": no host counts"
+    (most, share), (least, low) = each.shares[0], each.shares[-1]
+    zone = f" in {each.zone}" if each.zone else ""
+    between = f"between {percent(low)} ({least}) and {percent(share)} ({most})"
+    return f"{zone}: {between}, a spread of {percent(each.spread)}"
+
+
+def fewest(plan: Plan) -> str:
+    """How many migrations, and whether fewer would do."""
+    count = _server_moves(plan)
+    if plan.outcome is None or not count:
+        return ""
+    if plan.outcome.is_fewest:
+        proof = "fewer do not do it" if not plan.outcome.left else "each is needed"
+    else:
+        proof = "no fewer were found" if not plan.outcome.left else "nothing nearer was found"
+    return f"{counted(count, 'migration')}; {proof}."
+
+
+def _server_moves(plan: Plan) -> int:
+    """Migrations of guests: volumes go with them."""
+    return sum(s.operation is Operation.MIGRATE and s.address.kind == "server" for s in plan.steps)
 
 
 def unplaced(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:

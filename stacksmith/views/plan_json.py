@@ -9,7 +9,8 @@ from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Unmanaged
 from stacksmith.model.types import JSON
-from stacksmith.placement.verdict import Optimum, Placement
+from stacksmith.placement.verdict import Clash, Conflict, Constraint, Optimum, Placement, Relaxation
+from stacksmith.planner.aim import Evenness, Outcome
 from stacksmith.planner.plan import Deviation, Plan, Step
 from stacksmith.views import block, path
 from stacksmith.views.action import Action, ResourceAction, resource_actions
@@ -96,7 +97,38 @@ def placement_data(placement: Placement) -> JSON:
         "verdicts": [
             {"host": v.host, "fits": v.fits, "reason": v.reason, "score": v.score} for v in placement.verdicts
         ],
+        "conflict": None if placement.conflict is None else _conflict(placement.conflict),
+        "relaxations": [_relaxation(each) for each in placement.relaxations],
+        "clash": None if placement.clash is None else _clash(placement.clash),
     }
+
+
+def _conflict(conflict: Conflict) -> JSON:
+    return {
+        "beside": conflict.beside.value,
+        "usable_hosts": conflict.usable,
+        "smallest": conflict.smallest,
+        "constraints": [
+            {**_constraint(t.constraint), "words": t.words, "met_by": list(t.hosts)} for t in conflict.terms
+        ],
+    }
+
+
+def _relaxation(relaxation: Relaxation) -> JSON:
+    changes: list[JSON] = [{**_constraint(c.constraint), "words": c.words} for c in relaxation.changes]
+    return {"host": relaxation.host, "hosts_alike": relaxation.like, "changes": changes}
+
+
+def _clash(clash: Clash) -> JSON:
+    return {
+        "addresses": [str(address) for address in clash.addresses],
+        "constraints": [_constraint(each) for each in clash.constraints],
+        "irreducible": clash.irreducible,
+    }
+
+
+def _constraint(constraint: Constraint) -> dict[str, JSON]:
+    return {"rule": constraint.rule, "subject": constraint.subject, "about": constraint.about}
 
 
 def optimum_data(optimum: Optimum) -> JSON:
@@ -109,6 +141,24 @@ def optimum_data(optimum: Optimum) -> JSON:
         "proven": optimum.proven,
         "stopped_after_seconds": optimum.stopped_after,
     }
+
+
+def outcome_data(outcome: Outcome) -> JSON:
+    """What a rebalance comes to."""
+    return {
+        "is_fewest": outcome.is_fewest,
+        "not_reached": list(outcome.left),
+        "tolerance": outcome.tolerance,
+        "before": _evenness(outcome.before),
+        "after": _evenness(outcome.after),
+    }
+
+
+def _evenness(each: Evenness | None) -> JSON:
+    if each is None:
+        return None
+    shares: JSON = dict(each.shares)
+    return {"resource_class": each.resource_class, "zone": each.zone, "shares": shares, "spread": each.spread}
 
 
 def _head(address: Address) -> dict[str, JSON]:
@@ -198,6 +248,7 @@ def _own(plan: Plan) -> JSON:
         "deviations": [deviation_data(each) for each in plan.deviations],
         "placements": [placement_data(each) for each in plan.placements],
         "optimum": None if plan.optimum is None else optimum_data(plan.optimum),
+        **({} if plan.outcome is None else {"outcome": outcome_data(plan.outcome)}),
         "refusals": [{"step": step, "cause": cause} for step, cause in plan.refusals],
         "unmanaged": [unmanaged_data(each) for each in plan.unmanaged],
         "unreachable": [{"host": host, "error": error} for host, error in plan.unreachable],

@@ -47,6 +47,7 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
         notice.refusals(plan, paint),
         notice.unmanaged(plan, paint),
         notice.optimum(plan),
+        notice.outcome(plan),
         _summary(plan, paint),
         _impact(actions, paint, plan.destroy),
     ]

@@ -91,6 +91,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def percent(share: float) -> str:
+    """A share to one decimal: ``12.5 %``, ``50 %``."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
 def duration(seconds: float) -> str:
     """``3s``, ``1m20s``, ``1h5m0s``."""
     total = int(seconds)

@@ -262,9 +262,26 @@ def test_placement_gives_a_verdict_for_every_host(cli: Cli) -> None:
     assert {"hv1", "hv2"} <= set(result.out.split())
     nowhere = cli("placement", "explain", "--var", "ram=99999999")
     assert nowhere.status == 1
-    assert "error[no-valid-host]" in nowhere.err
-    assert all(f"note: {host}: " in nowhere.err for host in ("hv1", "hv2"))
+    assert nowhere.out.startswith("server.web[0] nowhere: no valid host: even if all were empty, none of 2 hosts has")
+    assert {"hv1", "hv2", "HOST", "hint:"} <= set(nowhere.out.split())
     assert cli("placement", "explain", "server.nope").status == 1
+    assert "error[no-valid-host]" in cli("placement", "explain", "server.nope", "--var", "ram=99999999").err
+
+
+def test_placement_of_a_server_without_a_host_is_told_to_programs(cli: Cli) -> None:
+    told = json.loads(cli("placement", "explain", "server.web[0]", "--var", "ram=99999999", "--format", "json").out)[0]
+    asked = {"rule": "amount", "subject": "MEMORY_MB", "about": ""}
+    words = {"words": "has MEMORY_MB 99999999", "met_by": []}
+    assert told["conflict"] == {
+        "beside": "nothing",
+        "usable_hosts": 2,
+        "smallest": True,
+        "constraints": [{**asked, **words}],
+    }
+    (least,) = told["relaxations"]
+    assert (least["host"], least["hosts_alike"]) == ("hv1", 1)
+    assert [{k: v for k, v in change.items() if k != "words"} for change in least["changes"]] == [asked]
+    assert (told["host"], told["clash"]) == (None, None)
 
 
 def test_output_is_for_people_scripts_and_programs(applied: Cli) -> None:

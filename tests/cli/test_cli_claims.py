@@ -125,7 +125,7 @@ def test_claims_of_another_stack_count_before_its_servers_run_and_the_verdict_sa
     told = "MEMORY_MB 512 short (used 1536 of 1536, of it 1024 claimed by stack shop, not running yet)"
     assert told in result.err
     listed = cli("state", "claims", "--stack", "blog")
-    assert "shop   server.web[0]  hv1   DISK_GB 1, MEMORY_MB 512, VCPU 1" in listed.out
+    assert "shop   server.web[0]  hv1       DISK_GB 1, MEMORY_MB 512, VCPU 1" in listed.out
     data = json.loads(cli("state", "claims", "--json", "--stack", "blog").out)
     assert [each["allocations"] for each in data if each["address"] == "server.web[0]"] == [{"hv1": ROOM}]
     assert cli("capacity", "blog").out.startswith("small: 1 more")

@@ -12,6 +12,7 @@ from typing import Any
 from stacksmith.engine import session
 from stacksmith.engine import store as store_of_stack
 from stacksmith.model.change import Impact
+from stacksmith.planner.aim import Aim
 
 
 class Killer:
@@ -39,7 +40,7 @@ class Killer:
 
 def main(at: int, stack: Path, fleet: Path, *drained: str) -> int:
     options = session.Options(stack=stack, fleet=fleet)
-    made = session.rebalance(options, frozenset(drained)).plan if drained else session.plan(options).plan
+    made = session.rebalance(options, Aim(frozenset(drained))).plan if drained else session.plan(options).plan
     if at:
         real = store_of_stack.open_store
         store_of_stack.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]

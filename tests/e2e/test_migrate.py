@@ -14,6 +14,7 @@ from stacksmith.address import Address
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Report
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.plan import Operation
 from tests.e2e.kit import Site, until
 
@@ -65,7 +66,7 @@ def own_files(site: Site, host: str) -> list[str]:
 
 
 def empty(site: Site, host: str) -> Report:
-    made = session.rebalance(site.options(), frozenset({host})).plan
+    made = session.rebalance(site.options(), Aim(frozenset({host}))).plan
     assert [s.address for s in made.steps if s.operation is Operation.MIGRATE] == [WEB]
     return session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
 
@@ -116,7 +117,7 @@ def test_migration_that_fails_leaves_the_server_running_where_it_was(make_site: 
     site = make_site()
     source = make(site, "running")
     until(lambda: uptimes(site), 120, "the guest runs")
-    made = session.rebalance(site.options(), frozenset({source})).plan
+    made = session.rebalance(site.options(), Aim(frozenset({source}))).plan
     step = next(s for s in made.steps if s.operation is Operation.MIGRATE)
     # A stranger's guest of the same name makes the destination refuse.
     xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
@@ -161,7 +162,7 @@ def test_killed_anywhere_then_run_again_there_is_one_copy(make_site: Callable[[]
         hosts = [h for h in ("hv1", "hv2", "hv3") if f"{site.name}-web" in site.virsh(h, "list", "--name").split()]
         running = [h for h in hosts if "running" in site.virsh(h, "domstate", f"{site.name}-web")]
         assert len(running) == (state == "running"), (at, hosts)
-        made = session.rebalance(site.options(), frozenset({source})).plan
+        made = session.rebalance(site.options(), Aim(frozenset({source}))).plan
         what = session.ApplyOptions(allowed=Impact.MIGRATE)
         report = session.apply(site.options(), made, site.events.append, what)
         assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])

@@ -1,7 +1,7 @@
 """Servers bound to the parts of real hosts: what libvirt and QEMU make of it, and how the next plan counts it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import yaml
 from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
+from stacksmith.model.hardware import cpu_numbers
 from stacksmith.model.realised import Server
 from stacksmith.planner.inventory import host_states
 from tests.e2e.kit import Site
@@ -21,7 +22,7 @@ flavors:
   cell: {vcpus: 2, ram: 96, extra_specs: {"hw:numa_nodes": "1"}}
   own: {vcpus: 1, ram: 96, extra_specs: {"hw:cpu_policy": dedicated}}
   card: {vcpus: 1, ram: 32, extra_specs: {"pci_passthrough:alias": "any:1"}}
-  huge: {vcpus: 1, ram: 32, extra_specs: {"hw:mem_page_size": 2MB}}
+  huge: {vcpus: 1, ram: 96, extra_specs: {"hw:mem_page_size": 2MB}}
   plain: {vcpus: 1, ram: 96}
 servers:
 """
@@ -50,6 +51,47 @@ def _last_cpu() -> int:
     return int(re.split("[-,]", text.strip())[-1])
 
 
+def _process(guest: str) -> Path:
+    """The folder in /proc of the QEMU of a guest, as the machine sees it."""
+    (found,) = [
+        entry
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and f"guest={guest},".encode() in _bytes(entry / "cmdline")
+    ]
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
+def _vcpu_cpus(guest: str) -> list[set[int]]:
+    """The CPUs on which the kernel lets each thread of a vCPU run."""
+    found = []
+    for task in sorted((_process(guest) / "task").iterdir()):
+        if (task / "comm").read_text().startswith("CPU "):
+            (line,) = [x for x in (task / "status").read_text().splitlines() if x.startswith("Cpus_allowed_list:")]
+            found.append(set(cpu_numbers(line.split()[1])))
+    return found
+
+
+@pytest.fixture
+def large_pages() -> Iterator[int]:
+    """Pages of 2 MiB that are reserved for a test; given back when its guests are gone."""
+    count, path = 64, Path("/proc/sys/vm/nr_hugepages")
+    before = int(path.read_text())
+    path.write_text(str(before + count))
+    try:
+        got = int(path.read_text()) - before
+        assert got == count, f"the kernel gave {got} of {count} large pages: its memory is in use, or in pieces"
+        yield count
+    finally:
+        path.write_text(str(int(path.read_text()) - count))
+
+
 def _write(site: Site, servers: str) -> None:
     site.folder.mkdir(parents=True, exist_ok=True)
     (site.folder / "stack.yaml").write_text(f"stack: {site.name}\n{FLAVORS}{servers}")
@@ -71,7 +113,10 @@ def test_bound_guests_run_where_they_were_put_and_are_counted_there(site: Site) 
     assert str(cpu) not in site.virsh("hv1", "vcpupin", f"{site.name}-a").split()[3:]
     assert "numa_nodeset   : 0" in site.virsh("hv1", "numatune", f"{site.name}-a")
     assert "<cell id='0' cpus='0-1' memory='98304'" in site.virsh("hv1", "dumpxml", f"{site.name}-a")
-    assert _used(site)["hv1_numa0"] == {"NUMA_THREAD": 2, "NUMA_MEMORY_MB": 192, "PCPU": 1}
+    assert _used(site)["hv1/numa0"] == {"NUMA_THREAD": 2, "NUMA_MEMORY_MB": 192, "PCPU": 1}
+    shared = {each for each in range(cpu + 1) if each != cpu}
+    assert _vcpu_cpus(f"{site.name}-b") == [{cpu}]
+    assert all(cpus <= shared for cpus in _vcpu_cpus(f"{site.name}-a"))
 
 
 def test_cpu_that_an_unmanaged_guest_has_is_not_given_again(site: Site) -> None:
@@ -80,7 +125,7 @@ def test_cpu_that_an_unmanaged_guest_has_is_not_given_again(site: Site) -> None:
     _write(site, "  b: {flavor: own, image: lab}\n")
     site.virsh("hv1", "define", str(path))
     try:
-        assert _used(site)["hv1_numa0"] == {"NUMA_MEMORY_MB": 40, "PCPU": 1}
+        assert _used(site)["hv1/numa0"] == {"NUMA_MEMORY_MB": 40, "PCPU": 1}
         with pytest.raises(Faults) as faults:
             site.plan()
     finally:
@@ -93,12 +138,29 @@ def test_large_pages_that_the_host_has_not_are_told_with_numbers(site: Site) -> 
     _write(site, "  h: {flavor: huge, image: lab}\n")
     cells = session.survey(site.options())[1].hosts[0].hardware.cells
     free = sum(count for cell in cells for size, count in cell.pages if size == 2048)
-    if free >= 16:
+    if free >= 48:
         assert [step.host for step in site.plan().steps if step.address.kind == "server"] == ["hv1"]
         return
     with pytest.raises(Faults) as faults:
         site.plan()
     assert "CUSTOM_HUGEPAGES_2M" in str(faults.value.diagnostics[0].notes)
+
+
+def test_guest_in_large_pages_runs_in_them_and_is_counted_there(large_pages: int, site: Site) -> None:
+    _write(site, f"  h: {{flavor: huge, image: lab, {WAIT}}}\n")
+    site.apply()
+    assert not site.plan().steps
+    live = site.virsh("hv1", "dumpxml", f"{site.name}-h")
+    assert "<hugepages>" in live and "<page size='2048' unit='KiB'/>" in live
+    smaps = (_process(f"{site.name}-h") / "smaps").read_text()
+    in_large = [int(kib) for kib in re.findall(r"^(?:Private|Shared)_Hugetlb: +([0-9]+) kB", smaps, re.MULTILINE)]
+    assert sum(in_large) == 96 * 1024
+    assert _used(site)["hv1/numa0"]["CUSTOM_HUGEPAGES_2M"] == 48
+    assert large_pages == 64
+    _write(site, f"  h: {{flavor: huge, image: lab, {WAIT}}}\n  i: {{flavor: huge, image: lab}}\n")
+    with pytest.raises(Faults) as faults:
+        site.plan()
+    assert "CUSTOM_HUGEPAGES_2M 32 short (used 48 of 64, 48 asked)" in str(faults.value.diagnostics[0].notes)
 
 
 def test_device_is_in_the_definition_and_given_once(site: Site) -> None:

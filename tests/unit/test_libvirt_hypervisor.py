@@ -25,7 +25,7 @@ CAPABILITIES = """
 
 
 def test_hypervisor_of_capabilities_has_cpu_and_every_guest() -> None:
-    assert hypervisor(CAPABILITIES, "QEMU", 8_002_002, "hv1.example") == Hypervisor(
+    assert hypervisor(CAPABILITIES, ("QEMU", 8_002_002, "hv1.example")) == Hypervisor(
         "QEMU",
         8_002_002,
         "hv1.example",
@@ -42,4 +42,4 @@ def test_hypervisor_of_capabilities_has_cpu_and_every_guest() -> None:
 
 def test_hypervisor_of_sparse_capabilities_has_what_is_there() -> None:
     sparse = "<capabilities><host><cpu><arch>aarch64</arch></cpu></host></capabilities>"
-    assert hypervisor(sparse, "QEMU", 1, "h").cpu == {"arch": "aarch64", "features": []}
+    assert hypervisor(sparse, ("QEMU", 1, "h")).cpu == {"arch": "aarch64", "features": []}

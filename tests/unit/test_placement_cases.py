@@ -32,6 +32,7 @@ from stacksmith.placement import (
 )
 from stacksmith.placement.filters import Asked, conditions
 from stacksmith.placement.normalised import image_marks
+from stacksmith.planner.layout import provider_name
 from stacksmith.providers.memory.provider import forget
 from stacksmith.views.notice import optimum_words
 
@@ -122,5 +123,5 @@ def told(placement: Placement) -> str:
     for v in placement.verdicts:
         score = "" if v.score is None else f" [{v.score:.3f}]"
         lines.append(f"  {'+' if v.fits else '-'} {v.host}: {v.reason}{score}")
-    lines += [f"  {group} is {', '.join(uuids)}" for group, uuids in placement.parts.items()]
+    lines += [f"  {group} is {', '.join(map(provider_name, uuids))}" for group, uuids in placement.parts.items()]
     return "\n".join(lines)

@@ -8,7 +8,19 @@ import pytest
 
 from bench.skewed import skewed
 from stacksmith.address import Address
-from stacksmith.placement import UNLIMITED, Goal, Group, HostState, Inventory, Request, Strategy, allocate, place
+from stacksmith.placement import (
+    UNLIMITED,
+    Goal,
+    Group,
+    HostState,
+    Inventory,
+    Provider,
+    Request,
+    Strategy,
+    allocate,
+    load_request,
+    place,
+)
 from stacksmith.placement.stay import stays
 
 
@@ -79,7 +91,7 @@ def test_place_large_batch_without_proof_claims_no_arrangement(without_solver: N
     failed = [p for p in place(requests, hosts, {}) if p.host is None]
     assert [p.cause for p in failed] == [
         "no arrangement found within the search limit (spread, then biggest first by alignment, a search): "
-        "40 hosts: 40 lack MEMORY_MB"
+        "beside the rest of this batch, none of 40 hosts has MEMORY_MB 2 free"
     ]
     assert failed[0].hint == "free MEMORY_MB 1 on hv00, or ask for that much less"
 
@@ -87,8 +99,27 @@ def test_place_large_batch_without_proof_claims_no_arrangement(without_solver: N
 def test_place_large_batch_with_the_solver_proves_that_there_is_none() -> None:
     hosts = [host(f"hv{i:02}", 99, 5) for i in range(40)]
     failed = [p for p in place([server("a", i, 1, 2) for i in range(81)], hosts, {}) if p.host is None]
-    proof = "the solver proved that no arrangement of the 81 requests exists"
-    assert [p.cause for p in failed] == [f"no valid host: 40 hosts: 40 lack MEMORY_MB; {proof}"]
+    assert [p.cause.split("; ") for p in failed] == [
+        [
+            "no valid host: beside the rest of this batch, none of 40 hosts has MEMORY_MB 2 free",
+            "the solver proved that no arrangement of the 81 requests exists",
+            "server.a[0], server.a[1], server.a[2] and 78 more conflict over MEMORY_MB: all but any one of them fit",
+        ]
+    ]
+
+
+def test_place_large_batch_short_of_parts_says_that_no_arrangement_was_found() -> None:
+    """The solver knows nothing of parts: what it deals is asked of the hosts, and refused."""
+    gpu = load_request({"groups": {"_gpu": {"resources": {"CUSTOM_GPU": 1}}}})
+    hosts = [
+        replace(
+            host(f"hv{i:02}", 99, 99),
+            parts=(Provider(f"gpu{i}", f"gpu{i}", f"hv{i:02}", {"CUSTOM_GPU": Inventory(1)}),),
+        )
+        for i in range(66)
+    ]
+    failed = [p for p in place([replace(server("a", i), parts=gpu) for i in range(67)], hosts, {}) if p.host is None]
+    assert [p.cause.partition(" (")[0] for p in failed] == ["no arrangement found within the search limit"]
 
 
 def test_place_optimal_without_its_solver_raises_import_error(without_solver: None) -> None:

@@ -37,7 +37,7 @@ def test_cells_and_devices_are_providers_below_the_host() -> None:
     assert {name: part.parent for name, part in seen.items()} == {
         "hv1_numa0": "hv1",
         "hv1_numa1": "hv1",
-        "hv1_0000:81:00.0": "hv1_numa1",
+        "hv1_0000:81:00.0": "hv1/numa1",
         "hv1_0000:01:00.0": "hv1",
     }
     assert {name: i.total for name, i in seen["hv1_numa0"].inventories.items()} == {
@@ -89,24 +89,24 @@ def test_guest_that_floats_is_counted_at_the_host_alone() -> None:
 def test_guest_that_is_bound_is_counted_at_its_cell_too() -> None:
     here = state(guest(Holding((CellUse(1, 2, 1024),), ((4, 5, 6, 7), (4, 5, 6, 7)))))
     assert here.used == {"VCPU": 2, "MEMORY_MB": 1024, "DISK_GB": 0}
-    assert here.parts_used == {"hv1_numa1": {"NUMA_THREAD": 2, "NUMA_MEMORY_MB": 1024}}
+    assert here.parts_used == {"hv1/numa1": {"NUMA_THREAD": 2, "NUMA_MEMORY_MB": 1024}}
 
 
 def test_guest_in_large_pages_holds_pages_and_no_other_memory() -> None:
     here = state(guest(Holding((CellUse(0, 2, 1024, 2048),))), guest(Holding((CellUse(None, 2, 1024, 2048),))))
     assert here.used["MEMORY_MB"] == 0
-    assert here.parts_used == {"hv1_numa0": {"NUMA_THREAD": 2, "CUSTOM_HUGEPAGES_2M": 1024}}
+    assert here.parts_used == {"hv1/numa0": {"NUMA_THREAD": 2, "CUSTOM_HUGEPAGES_2M": 1024}}
 
 
 def test_guest_on_dedicated_cpus_holds_them_and_no_vcpu() -> None:
     here = state(guest(Holding((CellUse(1, 2, 1024),), ((6,), (7,)))), guest(Holding()), cpu_dedicated_set="6-7")
     assert here.used["VCPU"] == 2
-    assert here.parts_used == {"hv1_numa1": {"NUMA_MEMORY_MB": 1024, "PCPU": 2}}
+    assert here.parts_used == {"hv1/numa1": {"NUMA_MEMORY_MB": 1024, "PCPU": 2}}
 
 
-def test_guest_holds_its_device_once() -> None:
-    here = state(guest(Holding(devices=("0000:81:00.0", "0000:99:00.0"))), guest(Holding(devices=("0000:81:00.0",))))
-    assert here.parts_used == {"hv1_0000:81:00.0": {"CUSTOM_GPU": 1}}
+def test_guest_holds_its_device_and_nothing_of_one_that_is_not_on_offer() -> None:
+    here = state(guest(Holding(devices=("0000:81:00.0", "0000:99:00.0"))))
+    assert here.parts_used == {"hv1/0000:81:00.0": {"CUSTOM_GPU": 1}}
 
 
 def volume(name: str, gib: int, volume_type: str) -> Unmanaged:
@@ -123,7 +123,7 @@ def test_volume_type_that_is_apart_has_its_own_room() -> None:
     assert here.used["DISK_GB"] == 12
     assert [(part.name, part.traits) for part in here.parts] == [("hv1_pool_fast", {"CUSTOM_VOLUME_TYPE_FAST"})]
     assert here.parts[0].inventories == {"DISK_GB": Inventory(500, reserved=10)}
-    assert here.parts_used == {"hv1_pool_fast": {"DISK_GB": 40}}
+    assert here.parts_used == {"hv1/pool_fast": {"DISK_GB": 40}}
 
 
 def test_device_that_the_fleet_does_not_offer_is_no_provider() -> None:

@@ -5,6 +5,7 @@ import pytest
 from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
+from stacksmith.model.hardware import Cell, CellUse, Hardware, Holding, PciDevice
 from stacksmith.model.realised import Server
 from stacksmith.placement import Consumer
 from stacksmith.planner.ledger import Ledger
@@ -66,10 +67,60 @@ def test_claim_and_its_object_are_one_consumption(
 ) -> None:
     seen = ledger(consumers, *guests)
     assert seen.pending().get("hv1", {}) == pending
-    assert seen.unclaimed(seen.snapshot.hosts[0], ()) == unclaimed
+    assert seen.unclaimed("hv1", ()).get("hv1", {}) == unclaimed
 
 
 def test_what_leaves_gives_its_claim_up() -> None:
     seen = ledger((consumer("shop", 768),), own(512))
     assert seen.pending() == {"hv1": {"MEMORY_MB": {"shop": 256}}}
-    assert seen.pending({WEB}) == {"hv1": {}}
+    assert seen.pending({WEB}) == {}
+
+
+CELLS = Hardware((Cell(0, (0, 1), 1024), Cell(1, (2, 3), 1024)), (PciDevice("0000:81:00.0", "10de", "2236"),))
+PART = {"hv1": {"MEMORY_MB": 64}, "hv1/numa1": {"NUMA_MEMORY_MB": 64, "PCPU": 1}, "hv1/cpu2": {"CUSTOM_CPU": 1}}
+
+
+def in_parts(consumers: tuple[Consumer, ...], *guests: Found | Unmanaged) -> Ledger:
+    host = Host.model_validate({"libvirt": "memory:x", "cpu_dedicated_set": "2-3", "pci": [{"vendor_id": "10de"}]})
+    found = tuple(g for g in guests if isinstance(g, Found))
+    unmanaged = tuple(g for g in guests if isinstance(g, Unmanaged))
+    snap = HostSnapshot("hv1", None, Resources(4, 2048, 9), found, unmanaged, hardware=CELLS)
+    return Ledger("shop", Fleet(fleet="lab", hosts={"hv1": host}), Snapshot((snap,)), consumers)
+
+
+def bound(owner: str = "blog", cell: int = 1, cpu: int = 2) -> Consumer:
+    parts = {"hv1": {"MEMORY_MB": 64}, f"hv1/numa{cell}": {"NUMA_MEMORY_MB": 64, "PCPU": 1}}
+    return Consumer(UUID, {**parts, f"hv1/cpu{cpu}": {"CUSTOM_CPU": 1}}, 1, "server.web", owner)
+
+
+HOLDS = Holding((CellUse(1, 1, 64),), ((2,),))
+
+
+def test_guest_takes_its_cell_and_its_cpu_beside_its_host() -> None:
+    seen = in_parts(())
+    guest = Unmanaged("server", "hv1", "x", UUID, usage=Resources(1, 64), holds=HOLDS)
+    assert seen.taken(guest) == PART
+    card = Unmanaged("server", "hv1", "x", UUID, usage=Resources(1, 64), holds=Holding(devices=("0000:81:00.0",)))
+    assert seen.taken(card)["hv1/0000:81:00.0"] == {"CUSTOM_PCI_10DE_2236": 1}
+
+
+def test_claim_of_parts_counts_until_its_guest_runs_there() -> None:
+    assert in_parts((bound(),)).pending()["hv1/numa1"] == {"NUMA_MEMORY_MB": {"blog": 64}, "PCPU": {"blog": 1}}
+    guest = Unmanaged("server", "hv1", "x", UUID, "lab/blog", Resources(1, 64), holds=HOLDS)
+    seen = in_parts((bound(),), guest)
+    assert seen.pending() == {}
+    assert seen.unclaimed("hv1", ()).get("hv1/numa1") == {}
+
+
+def test_guest_that_is_elsewhere_than_its_claim_counts_in_both_places() -> None:
+    guest = Unmanaged("server", "hv1", "x", UUID, "lab/blog", Resources(1, 64), holds=HOLDS)
+    seen = in_parts((bound(cpu=3),), guest)
+    assert seen.pending() == {"hv1/cpu3": {"CUSTOM_CPU": {"blog": 1}}}
+    assert seen.unclaimed("hv1", ())["hv1/cpu2"] == {"CUSTOM_CPU": 1}
+
+
+def test_half_made_server_that_gets_its_parts_anew_is_not_in_its_own_way() -> None:
+    half = Found(WEB, "hv1", UUID, "shop-web", None, "f1", partial=True)
+    seen = in_parts((bound("shop"),), half)
+    assert set(seen.pending()) == {"hv1", "hv1/numa1", "hv1/cpu2"}
+    assert set(seen.pending(anew={WEB})) == {"hv1"}

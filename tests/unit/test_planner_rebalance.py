@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.engine.allow import NotAllowed
 from stacksmith.model.change import Impact
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.fault import Crash, Effect, Fault
 from stacksmith.providers.memory.provider import forget, world
@@ -63,11 +65,16 @@ class Shop:
         report = session.apply(self.options(), plan, lambda event: None, session.ApplyOptions(allowed=allowed))
         return [f"{r.step}: {r.cause}" for r in report.failed]
 
-    def rebalance(self, *hosts: str) -> Plan:
-        return session.rebalance(self.options(), frozenset(hosts)).plan
+    def rebalance(self, *hosts: str, **aim: Any) -> Plan:
+        return session.rebalance(self.options(), Aim(frozenset(hosts), **aim)).plan
 
     def steps(self) -> list[str]:
         return [step.id for step in session.plan(self.options()).plan.steps]
+
+    def volumes(self) -> list[tuple[str, str, str]]:
+        """(host, volume, stage) of each copy."""
+        found = ((h, o) for h in ("hv1", "hv2", "hv3") for o in self.world.objects(h) if o.kind == "volume")
+        return sorted((host, each.made_for, each.stage.value) for host, each in found)
 
     def servers(self) -> list[tuple[str, str, str]]:
         """(host, server, stage) of each copy."""
@@ -136,14 +143,13 @@ def test_migration_needs_to_be_allowed(shop: Shop) -> None:
     [
         ("host: hv1", "cannot place server.web"),
         (
-            "block_device_mapping: [{boot_index: 0, "
-            "source_type: image, image: base, destination_type: volume, volume_size: 1}]",
-            "2 are not where volume.web-disk0 is",
+            "block_device_mapping: [{source_type: volume, volume: data, destination_type: volume}]",
+            "cannot place server.web",
         ),
     ],
 )
 def test_server_that_is_bound_to_the_host_is_refused_with_the_reason(shop: Shop, more: str, words: str) -> None:
-    shop.apply(server("web", more))
+    shop.apply(server("web", more), more="volumes: {data: {size: 1, host: hv1}}\n")
     with pytest.raises(Faults, match=words) as caught:
         shop.rebalance("hv1")
     assert caught.value.diagnostics[0].code == "no-valid-host"
@@ -235,3 +241,107 @@ def test_server_moved_by_hand_stays_where_it_is_and_the_disk_it_left_is_removed(
     assert shop.run(session.plan(shop.options()).plan, Impact.LIVE) == []
     assert shop.servers() == [("hv3", "server.web", "complete")]
     assert shop.steps() == []
+
+
+def test_no_more_servers_leave_than_allowed_and_who_stays_is_told(shop: Shop) -> None:
+    shop.apply(*(server(n, "host: hv1") for n in "abc"))
+    shop.write(*(server(n) for n in "abc"))
+    plan = shop.rebalance("hv1", max_moves=2)
+    assert sorted(moves(plan)) == ["server.a", "server.b"]
+    assert "Not reached: hv1 still has server.c\n" in plan_text(plan)
+    assert shop.run(plan) == []
+    plan = shop.rebalance("hv1", max_moves=2)
+    assert sorted(moves(plan)) == ["server.c"]
+    assert "Not reached" not in plan_text(plan)
+
+
+def test_as_many_rules_are_kept_as_so_few_moves_can(shop: Shop) -> None:
+    shop.apply(*(server(n, "host: hv1") for n in "abcd"))
+    group = "server_groups: {apart: {policy: anti-affinity}}\n"
+    shop.write(
+        server("a"), server("b", "host: hv2"), server("c", "group: apart"), server("d", "group: apart"), more=group
+    )
+    plan = shop.rebalance(max_moves=1)
+    assert list(moves(plan)) == ["server.c"]
+    assert "Not reached: server.b: a rule does not let them be where they are\n" in plan_text(plan)
+    assert shop.run(plan) == []
+    assert moves(shop.rebalance(max_moves=1)) == {"server.b": ("hv1", "hv2")}
+
+
+DISKS = (
+    "block_device_mapping: ["
+    "{boot_index: 0, source_type: image, image: base, destination_type: volume, volume_size: 2}, "
+    "{source_type: volume, volume: data, destination_type: volume}]"
+)
+DATA = "volumes: {data: {size: 3}}\n"
+
+
+def test_volumes_go_with_their_server_and_what_they_leave_is_removed_after_it(shop: Shop) -> None:
+    shop.apply(server("web", DISKS), more=DATA)
+    plan = shop.rebalance("hv1")
+    assert set(moves(plan)) == {"server.web", "volume.data", "volume.web-disk0"}
+    requires = {step.id: set(step.requires) for step in plan.steps}
+    assert requires["migrate server.web"] == {"create network.lan@hv2"}
+    assert requires["migrate volume.data"] == {"migrate server.web"}
+    assert requires["migrate volume.web-disk0"] == {"migrate server.web", "create image.base@hv2"}
+    text = plan_text(plan)
+    assert "  # (live migration from hv1 to hv2, with its local disks and volumes)\n" in text
+    assert "  # volume.data will migrate (from hv1 to hv2; does not touch the guest)\n" in text
+    assert "\nmigrate: 1 resource: server.web\n" in text
+    assert shop.run(plan) == []
+    assert shop.servers() == [("hv2", "server.web", "complete")]
+    assert shop.volumes() == [("hv2", "volume.data", "complete"), ("hv2", "volume.web-disk0", "complete")]
+    assert shop.steps() == []
+    assert {r.host for r in session.records(shop.options()) if r.address.kind == "volume"} == {"hv2"}
+    held = {c.name: c.allocations for c in session.claims(shop.options())}
+    assert held["volume.data"] == {"hv2": {"DISK_GB": 3}}
+    assert {host for hosts in held.values() for host in hosts} == {"hv2"}
+
+
+def test_volumes_need_room_where_their_server_goes(shop: Shop) -> None:
+    shop.apply(server("web", DISKS), *(server(n, "host: hv2") for n in "ab"), more="volumes: {data: {size: 36}}\n")
+    filled = "volumes: {data: {size: 36}, other: {size: 10, host: hv2}}\n"
+    shop.apply(server("web", DISKS), *(server(n, "host: hv2") for n in "ab"), more=filled)
+    assert moves(shop.rebalance("hv1"))["server.web"] == ("hv1", "hv3")
+
+
+def test_failed_migration_leaves_the_volumes_where_they_were(shop: Shop) -> None:
+    shop.apply(server("web", DISKS), more=DATA)
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.REFUSED, operation="migrate", point="disks", message="no room"))
+    assert shop.run(plan) == ["migrate server.web: no room"]
+    assert shop.volumes() == [("hv1", "volume.data", "complete"), ("hv1", "volume.web-disk0", "complete")]
+    held = {c.name: c.allocations for c in session.claims(shop.options())}
+    assert held["volume.data"] == {"hv1": {"DISK_GB": 3}}
+    assert shop.run(shop.rebalance("hv1")) == []
+    assert {host for host, _, _ in shop.volumes()} == {"hv2"}
+
+
+@pytest.mark.parametrize(("kind", "point"), [(k, p) for k in ("server", "volume") for p in ("begin", "disks", "end")])
+@pytest.mark.parametrize("again", ["rebalance", "apply"])
+def test_crash_in_a_move_with_volumes_is_mended_by_running_again(shop: Shop, kind: str, point: str, again: str) -> None:
+    shop.apply(server("web", DISKS), more=DATA)
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.CRASH, operation="migrate", kind=kind, point=point))
+    with pytest.raises(Crash):
+        shop.run(plan)
+    if again == "apply":
+        assert shop.run(session.plan(shop.options()).plan, Impact.LIVE) == []
+        assert shop.steps() == []
+    assert shop.run(shop.rebalance("hv1")) == []
+    ((host, _, stage),) = shop.servers()
+    assert (host != "hv1", stage) == (True, "complete")
+    assert shop.volumes() == [(host, "volume.data", "complete"), (host, "volume.web-disk0", "complete")]
+    assert shop.steps() == []
+    assert {r.host for r in session.records(shop.options())} == {host}
+
+
+def test_volume_that_is_on_the_other_host_by_hand_stops_the_move(shop: Shop) -> None:
+    shop.apply(server("web", DISKS), more=DATA)
+    plan = shop.rebalance("hv1")
+    strange = shop.world.object("hv1", "volume.data")
+    with shop.world.changing("hv2") as state:
+        state.put(strange)
+    assert shop.run(plan) == [f"migrate server.web: disks: volume {strange.name} is on hv2, too"]
+    assert ("hv1", "volume.data", "complete") in shop.volumes()
+    assert ("hv2", "volume.data", "complete") in shop.volumes()

@@ -29,7 +29,7 @@ def command(
     """
     from stacksmith.engine import session
     from stacksmith.planner.capacity import capacities, full, states_of
-    from stacksmith.views.host import free_of, host_rows, hosts_data, hosts_text
+    from stacksmith.views.host import free_of, host_rows, hosts_data, hosts_text, storages_of
     from stacksmith.views.host_tree import tree_data, tree_text
     from stacksmith.views.json_text import json_text
 
@@ -42,6 +42,7 @@ def command(
     else:
         counted = capacities(stack, snapshot, sorted(stack.flavors), claims)
         free = free_of(states, full(counted))
-        rows = host_rows(stack.fleet, snapshot)
-        call.screen.answer(hosts_text(rows, free, call.screen.paint) if is_text else json_text(hosts_data(rows, free)))
+        rows, storages = host_rows(stack.fleet, snapshot), storages_of(states)
+        text = hosts_text(rows, free, call.screen.paint, storages) if is_text else ""
+        call.screen.answer(text or json_text(hosts_data(rows, free, storages)))
     return DriftStatus.UNREAD if snapshot.unreachable else Status.OK

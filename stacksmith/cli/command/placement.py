@@ -1,12 +1,16 @@
 """``stacksmith placement``."""
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
 from stacksmith.cli.status import Status
+
+if TYPE_CHECKING:
+    from stacksmith.placement.verdict import Placement
 
 app = typer.Typer(help="Say why servers are where they are.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,17 +29,23 @@ def explain(
 ) -> int:
     """Show every host's verdict on a server, also on one that stays where it is.
 
-    Of more than 200 servers that stay, name one to see its table.
+    Of more than 200 servers that stay, name one to see its table. When a server finds no host, the new ones are shown.
     """
     from stacksmith.engine import session
+    from stacksmith.planner.make import Unplaced
     from stacksmith.planner.staying import staying
-    from stacksmith.views.json_text import json_text
     from stacksmith.views.notice import optimum_words
-    from stacksmith.views.placement_text import placements, placements_text
-    from stacksmith.views.plan_json import placement_data
+    from stacksmith.views.placement_text import placements
 
     options = call.options()
-    planned = session.plan(options)
+    try:
+        planned = session.plan(options)
+    except Unplaced as unplaced:
+        chosen = [each for each in unplaced.placements if address is None or str(each.address) == address]
+        if not chosen:
+            raise
+        _answer(call, chosen, format)
+        return Status.ERROR
     wanted = None if address is None else {a for a in planned.stack.resources if str(a) == address}
     stays = staying(planned.stack, planned.snapshot, session.claims(options), wanted)
     known = placements(planned.plan, planned.snapshot, stays)
@@ -43,13 +53,21 @@ def explain(
     if address is not None and not chosen:
         call.screen.say(f"Error: cannot explain {address}: the stack has no such server\n")
         return Status.ERROR
+    _answer(call, chosen, format)
+    if format is Format.TEXT and planned.plan.optimum is not None:
+        call.screen.answer(f"\n{optimum_words(planned.plan.optimum)}\n")
+    return Status.OK
+
+
+def _answer(call: Call, chosen: "Sequence[Placement]", format: Format) -> None:
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.placement_text import placements_text
+    from stacksmith.views.plan_json import placement_data
+
     if format is Format.JSON:
         call.screen.answer(json_text([placement_data(each) for each in chosen]))
     else:
         call.screen.answer(placements_text(chosen, call.screen.paint))
-        if planned.plan.optimum is not None:
-            call.screen.answer(f"\n{optimum_words(planned.plan.optimum)}\n")
-    return Status.OK
 
 
 app.command("explain")(takes_stack(explain))

@@ -1,7 +1,7 @@
 """Deals the units of lots to the slots that a program found, so that anti-affinity holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stacksmith.address import Address
 from stacksmith.placement.joint.lot import Lot, takes
@@ -59,6 +59,11 @@ def holds(placed: Iterable[tuple[Unit, int]], sites: Sequence[Site]) -> bool:
     return True
 
 
+def _whole(unit: Unit) -> Unit:
+    """The unit without what it asks of parts of hosts, which a program does not know of: ``holds`` asks for them."""
+    return replace(unit, has_parts=False) if unit.has_parts else unit
+
+
 class _Table:
     """Units of each lot on their hosts. Two of one lot may change places as far as room goes."""
 
@@ -69,13 +74,13 @@ class _Table:
 
     def put(self, lot: int, unit: Unit, host: int) -> None:
         self.places[lot][unit.address] = (unit, host)
-        self.sites[host].add(unit)
+        self.sites[host].add(_whole(unit))
         for rule in unit.apart:
             self.members.setdefault((rule.group, host), []).append((lot, unit))
 
     def take(self, lot: int, unit: Unit) -> int:
         _, host = self.places[lot].pop(unit.address)
-        self.sites[host].remove(unit)
+        self.sites[host].remove(_whole(unit))
         for rule in unit.apart:
             self.members[rule.group, host].remove((lot, unit))
         return host

@@ -20,7 +20,8 @@ class Model:
     """A program over lots and sites. ``counts``: the columns by lot and host; ``opens``: the column of an empty host.
 
     Cost: 1 for each empty host that is opened and, as soft groups come first, ``weight`` for each soft member that is
-    not where it should be. With ``opening`` unset nothing costs: any arrangement will do.
+    not where it should be. With ``opening`` unset nothing costs: any arrangement will do. With ``partial`` set units
+    may be left out, and each that is placed costs -1.
     ``sizes``: for the first of several equal hosts how many it stands for, 0 for the others; equal hosts that share
     all that they have are less bound than each by itself, so that the cost can only be lower.
     """
@@ -28,6 +29,7 @@ class Model:
     lots: Sequence[Lot]
     sites: Sequence[Site]
     opening: bool = True
+    partial: bool = False
     sizes: Mapping[int, int] = field(default_factory=dict)
     program: Program = field(default_factory=Program)
     counts: list[dict[int, int]] = field(default_factory=list)
@@ -72,10 +74,11 @@ class Model:
             most = min(len(lot.units), self._most(lot, self.sites[host]) * self._size(host))
             if most:
                 places += most
-                columns[host] = self.program.column(most)
+                columns[host] = self.program.column(most, -1.0 if self.partial else 0.0)
         self.counts.append(columns)
         self.fits = self.fits and places >= len(lot.units)
-        self.program.row(len(lot.units), len(lot.units), [(column, 1.0) for column in columns.values()])
+        least = 0 if self.partial else len(lot.units)
+        self.program.row(least, len(lot.units), [(column, 1.0) for column in columns.values()])
 
     def _most(self, lot: Lot, site: Site) -> int:
         """The most units of a lot on one host by room and, for each of its bundles, by anti-affinity."""

@@ -157,6 +157,30 @@ def rescue(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
     return Joint(seconds=seconds - left)
 
 
+def most(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, seconds: float) -> Joint:
+    """An arrangement of as many units as can be placed, within a number of nodes.
+
+    ``impossible`` says that it is proven: no more can be. None where the deal or the limit leaves no arrangement.
+    """
+    counted, left = frozenset[str](), seconds
+    while left > 0:
+        model = Model(lots(units, eligible, counted), open_sites(hosts), opening=False, partial=True).build()
+        answer = solve(model.program, Limits(left, NODES))
+        left -= answer.seconds
+        if answer.values is None:
+            break
+        slots = model.slots(answer.values)
+        dealt = deal(model.lots, slots, open_sites(hosts))
+        if len(dealt.placed) == sum(map(sum, (each.values() for each in slots))):
+            held = holds(dealt.placed, open_sites(hosts))
+            proven = held and answer.status is Status.OPTIMAL and _is_proof(units)
+            return Joint(Arrangement(tuple(dealt.placed)) if held else None, impossible=proven)
+        if not dealt.stuck - counted:
+            break
+        counted |= dealt.stuck
+    return Joint()
+
+
 def _is_whole(dealt: Deal, units: Sequence[Unit], hosts: Sequence[HostState]) -> bool:
     """True when all are placed and every rule holds, those of hints and parts included."""
     return len(dealt.placed) == len(units) and holds(dealt.placed, open_sites(hosts))

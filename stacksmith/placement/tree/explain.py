@@ -8,7 +8,15 @@ from stacksmith.placement.tree.fit import Slot, granular_refusals, pool, root_re
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.ledger import Ledger
 from stacksmith.placement.tree.provider import World
-from stacksmith.placement.tree.reason import LacksTrait, NoInventory, NotCovered, NotTogether, Reason, group_words
+from stacksmith.placement.tree.reason import (
+    LacksTrait,
+    NoInventory,
+    NotCovered,
+    NotTogether,
+    OverCapacity,
+    Reason,
+    group_words,
+)
 from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy
 from stacksmith.placement.verdict import Verdict
 
@@ -76,9 +84,10 @@ def _not_covered(forest: Forest, request: CandidateRequest, found: Sequence[Slot
             yield (LacksTrait if alone else NotCovered)(forest.providers[root].name, tuple(sorted(names)))
 
 
-def _distance(reasons: Sequence[Reason]) -> tuple[int, int]:
-    """Those that lack the whole inventory are farthest."""
-    return sum(isinstance(reason, NoInventory) for reason in reasons), len(reasons)
+def _distance(reasons: Sequence[Reason]) -> tuple[int, int, int]:
+    """Those that lack the whole inventory are farthest; of equals those that lack only room are nearest."""
+    others = sum(not isinstance(reason, OverCapacity) for reason in reasons)
+    return sum(isinstance(reason, NoInventory) for reason in reasons), len(reasons), others
 
 
 def _not_together(forest: Forest, request: CandidateRequest, root: str) -> NotTogether:

@@ -18,6 +18,7 @@ from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Ti
 
 T = TypeVar("T")
 
+WARM_TO_READ, WARM_TO_WRITE = 2, 4  # connections opened at once: opening one takes four round trips
 KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 2, 3  # a silent daemon is given up after 2 * (3 + 1) seconds
 
 _GONE = frozenset(
@@ -179,12 +180,30 @@ class ConnectionPool:
         self._give_back(lane)
         return result
 
+    def warm(self, count: int) -> None:
+        """Begins to open connections until there are ``count``; waits for none. One that cannot be opened is tried
+        again by the call that gets it."""
+        _events.ensure()
+        with self._changed:
+            missing = 0 if self._closed else min(count, self.size) - self._open
+            lanes = [_Lane(self.uri, self.read_only) for _ in range(missing)]
+            self._open += len(lanes)
+            self._idle += lanes
+            self._changed.notify(len(lanes))
+        for lane in lanes:
+            lane.submit(lambda link: None)
+
     def spread(self, works: Sequence[Callable[[Link], T]], deadline: Deadline) -> list[T]:
         """What each of ``works`` returns, in order, run side by side on as many connections as there are."""
         if len(works) == 1:
             return [self.call(works[0], deadline)]
         with ThreadPoolExecutor(min(len(works), self.size)) as threads:
             return list(threads.map(lambda work: self.call(work, deadline), works))
+
+    @property
+    def warm_count(self) -> int:
+        """How many connections are open, or opening."""
+        return self._open
 
     def close(self) -> None:
         """Closes idle connections in their own threads; busy ones close when their call ends. Never blocks."""

@@ -1,7 +1,7 @@
 """One open libvirt host: its connections, its storage, and what its drivers share."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -10,7 +10,7 @@ from lxml import etree
 
 from stacksmith.model.fleet import Host
 from stacksmith.providers.base import Deadline, TimedOut
-from stacksmith.providers.libvirt.absence import Absence
+from stacksmith.providers.libvirt.absence import FRESH_SECONDS, Absence
 from stacksmith.providers.libvirt.connection import ConnectionPool, Link
 from stacksmith.providers.libvirt.storage import Storage, VolumeFacts
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class LibvirtHost:
     """A host as its drivers use it.
 
-    ``bases`` are the facts of image files already seen, by path;
+    ``bases`` are the facts of image files already looked up, by path;
     ``no_domain`` and ``no_network`` tell what is not there.
     """
 
@@ -34,6 +34,8 @@ class LibvirtHost:
     no_domain: Absence = field(init=False)
     no_network: Absence = field(init=False)
     looking: threading.Lock = field(default_factory=threading.Lock)
+    _seen: Mapping[str, VolumeFacts] = field(default_factory=dict)
+    _seen_until: float = 0.0
     _virt_type: str | None = None
     _capabilities: str | None = None
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -56,6 +58,14 @@ class LibvirtHost:
     def default_deadline(self) -> Deadline:
         """The time limit of one read of this host."""
         return Deadline(self.clock() + self.declared.timeout_seconds, self.clock)
+
+    def saw(self, images: Iterable[VolumeFacts]) -> None:
+        """Takes the facts of whole image files, as the host was just read."""
+        self._seen, self._seen_until = {facts.path: facts for facts in images}, self.clock() + FRESH_SECONDS
+
+    def seen(self, path: str) -> VolumeFacts | None:
+        """The facts of a whole image file, if it was read just now."""
+        return self._seen.get(path) if self.clock() <= self._seen_until else None
 
     def virt_type(self, link: Link) -> str:
         """kvm or qemu: as declared; ``auto`` takes kvm when the host says it has it (it may say so wrongly)."""

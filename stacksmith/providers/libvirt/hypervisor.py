@@ -9,14 +9,15 @@ from stacksmith.providers.libvirt.connection import Link
 TOPOLOGY = ("sockets", "cores", "threads")
 
 
-def read_hypervisor(link: Link, capabilities: str) -> Hypervisor:
-    """Three calls, which libvirt answers from what it keeps, beside the ``capabilities``."""
+def read_names(link: Link) -> tuple[str, int, str]:
+    """Type, version and hostname. Three calls, which libvirt answers from what it keeps."""
     connect = link.connect
-    return hypervisor(capabilities, connect.getType(), connect.getVersion(), connect.getHostname())
+    return connect.getType(), connect.getVersion(), connect.getHostname()
 
 
-def hypervisor(capabilities: str, type: str, version: int, hostname: str) -> Hypervisor:
-    """The hypervisor of a capabilities document; each guest's architecture with each of its domain types, once."""
+def hypervisor(capabilities: str, names: tuple[str, int, str]) -> Hypervisor:
+    """The hypervisor of a capabilities document and what ``read_names`` gave; each guest's architecture with each of
+    its domain types, once."""
     root = etree.fromstring(capabilities.encode())
     supported = {
         (arch.get("name", ""), domain.get("type", ""), guest.findtext("os_type", ""))
@@ -24,7 +25,7 @@ def hypervisor(capabilities: str, type: str, version: int, hostname: str) -> Hyp
         for arch in guest.iterfind("arch")
         for domain in arch.iterfind("domain")
     }
-    return Hypervisor(type, version, hostname, _cpu(root), tuple(sorted(supported)))
+    return Hypervisor(*names, _cpu(root), tuple(sorted(supported)))
 
 
 def _cpu(root: etree._Element) -> dict[str, JSON]:

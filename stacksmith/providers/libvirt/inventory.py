@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from stacksmith.address import Address, identity
-from stacksmith.model.found import Found, Resources, Unmanaged
+from stacksmith.model.found import MOVING, Found, Resources, Unmanaged
 from stacksmith.model.hardware import Holding
 from stacksmith.model.naming import complete_name, image_file_name
 from stacksmith.model.realised import Image, ImageFile, Volume, to_data
@@ -153,12 +153,15 @@ class Inventory:
         return any(native.claim_name(name, scope.fleet, scope.stack) in self.shelf.names for name in names)
 
     def volume(self, host: str, scope: Scope, stored: Stored, part: Part) -> Found:
-        """A volume resource. One copied from an image is partial until its copy was whole."""
+        """A volume resource. One copied from an image is partial until its copy was whole, one that a server brings
+        here until that is here."""
         known = scope.names.get(stored.name)
         told = native.resource(scope.fleet, scope.stack, "volume", part.label, part.id8)
         address, uuid = told or (known or Address("volume", part.label), part.id8)
         origin = self.shelf.origins.get((part.stack, part.id8))
         begun = origin is not None or native.begun_name(part.stack, part.id8) in self.shelf.names
+        moving = native.moving_name(part.stack, part.id8) in self.shelf.names
+        user = self.shelf.users.get(stored.path)
         facts = self.facts.get(stored.name)
         is_missing = stored.name in self.facts and facts is None
         size = 0 if is_missing else self.shelf.sizes.get(stored.path, facts.capacity_bytes if facts else 0)
@@ -170,10 +173,10 @@ class Inventory:
             name=stored.name,
             spec=spec,
             fingerprint=digest(to_data(spec), stored.path),
-            partial=begun and origin is None,
+            partial=(begun and origin is None) or (moving and user is None),
             usage=Resources(disk_gib=-(-size // GIB)),
             holds=_disk(stored, size),
-            facts={"path": stored.path, "attached_to": self.shelf.users.get(stored.path)},
+            facts={"path": stored.path, "attached_to": user} | ({MOVING: True} if moving else {}),
             problem=f"file is missing: {stored.path}" if is_missing else None,
         )
 

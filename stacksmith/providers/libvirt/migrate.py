@@ -1,11 +1,11 @@
-"""A server brought to another host: live when it runs, else cold, in both with its local disks.
+"""A server brought to another host: live when it runs, else cold, in both with its local disks and volumes.
 
 The client is in the middle of a live migration: when it dies, libvirt ends the copy on the destination and the guest
 goes on where it was. The copy of a cold one is defined only when all of its disks are whole.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
@@ -17,7 +17,8 @@ from stacksmith.model.found import Mark
 from stacksmith.model.naming import local_disk_name
 from stacksmith.model.realised import Disk, Server
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Target, TimedOut
-from stacksmith.providers.libvirt import power, server_disk, storage
+from stacksmith.providers.libvirt import carry, power, server_disk, storage
+from stacksmith.providers.libvirt.carry import Carried
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.ownership import owned_domain
@@ -26,6 +27,8 @@ ABORT_SECONDS = 6.0  # what is left of the time limit when a live migration is b
 SETTLE_SECONDS = 5.0  # what libvirt takes to end what a killed client had begun
 POLL_SECONDS = 0.3
 BLOCK_BYTES = 1 << 20
+
+File = tuple[str, str, str]  # of a disk: its volume type, its name in the pool, its device
 
 _LIVE = (
     libvirt.VIR_MIGRATE_LIVE
@@ -115,33 +118,44 @@ def _move_whole(
 ) -> None:
     mark, spec = target.mark, target.wanted
     assert isinstance(spec, Server)
-    _check(source, spec, destination, deadline)
+    volumes = source.call(partial(carry.carried, source, mark, spec), deadline)
+    _check(source, spec, destination, volumes, deadline)
     try:
         destination.call(partial(server_disk.remove_files, destination, mark), deadline)
+        destination.call(partial(carry.prepare, destination, volumes), deadline)
         disks = destination.call(partial(_prepare, destination, mark, spec, drive, deadline), deadline)
         if source.call(partial(power.is_active, mark), deadline):
-            _live(source, target, destination, bool(disks), deadline)
+            _live(source, target, destination, bool(disks or volumes), deadline)
         else:
-            source.call(partial(_cold, source, target, destination, disks, deadline), deadline)
+            files = [(source.storage.default, _local_name(mark, disk), disk.device) for disk in disks]
+            files += [(each.volume_type, each.name, each.device) for each in volumes]
+            source.call(partial(_cold, source, target, destination, files, deadline), deadline)
     except BaseException as fault:
-        _undo(destination, mark, fault)
+        _undo(destination, mark, volumes, fault)
         raise
 
 
-def _check(source: LibvirtHost, spec: Server, destination: LibvirtHost, deadline: Deadline) -> None:
+def _local_name(mark: Mark, disk: Disk) -> str:
+    return local_disk_name(mark.stack, mark.address, mark.uuid, disk.device)
+
+
+def _check(
+    source: LibvirtHost, spec: Server, destination: LibvirtHost, volumes: Sequence[Carried], deadline: Deadline
+) -> None:
     """Raises: Refused for what cannot be brought along."""
-    if any(d.source == "volume" for d in spec.disks):
-        raise Refused("its volumes stay where they are", "disks", "detach them first")
+    if any(d.source == "volume" and d.device_type == "cdrom" for d in spec.disks):
+        raise Refused("a volume that is its cdrom cannot be brought along", "disks", "detach it first")
     if spec.firmware != "bios" and spec.power_state == "stopped":
         raise Refused("the variables of its firmware cannot be copied while it is off", "firmware", "start it first")
-    folders = [h.call(partial(_folder, h), deadline) for h in (source, destination)]
-    if folders[0] != folders[1]:
-        raise Refused(f"its disks are in {folders[0]}, on {destination.name} they would be in {folders[1]}", "disks")
+    for kind in sorted({source.storage.default, *(each.volume_type for each in volumes)}):
+        here, there = (h.call(partial(_folder, h, kind), deadline) for h in (source, destination))
+        if here != there:
+            raise Refused(f"its disks are in {here}, on {destination.name} they would be in {there}", "disks")
 
 
-def _folder(host: LibvirtHost, link: Link) -> str:
-    host.storage.ensure(link, host.storage.default)
-    return host.storage.directory(link, host.storage.default)
+def _folder(host: LibvirtHost, volume_type: str, link: Link) -> str:
+    host.storage.ensure(link, volume_type)
+    return host.storage.directory(link, volume_type)
 
 
 def _prepare(
@@ -150,7 +164,7 @@ def _prepare(
     """Makes the files on the destination, still empty but for the config drive; gives the disks to fill."""
     if drive is not None:
         server_disk.put_config_drive(host, mark, drive, deadline, link)
-    disks = [d for d in spec.disks if d.device_type != "cdrom"]
+    disks = [d for d in spec.disks if d.device_type != "cdrom" and d.source != "volume"]
     for disk in disks:
         server_disk.ensure_disk(host, mark, disk, link)
     return disks
@@ -222,21 +236,19 @@ def _progress(mark: Mark, link: Link) -> tuple[int, int]:
 
 
 def _cold(
-    source: LibvirtHost, target: Target, destination: LibvirtHost, disks: list[Disk], deadline: Deadline, link: Link
+    source: LibvirtHost, target: Target, destination: LibvirtHost, files: list[File], deadline: Deadline, link: Link
 ) -> None:
     """Copies the disks, then the definition, then removes the one here. In the thread of a connection to the source."""
-    mark = target.mark
-    domain = power.must_find(link, mark)
+    domain = power.must_find(link, target.mark)
     if domain.hasManagedSaveImage() or domain.snapshotNum():
         raise Refused("its saved memory and snapshots cannot be copied", hint="start it, or remove them first")
     xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
     other = Link(libvirt.open(destination.connections.uri))
     try:
-        for disk in disks:
-            name = local_disk_name(mark.stack, mark.address, mark.uuid, disk.device)
-            pools = [h.storage.ensure(at, h.storage.default) for h, at in ((source, link), (destination, other))]
+        for kind, name, device in files:
+            pools = [h.storage.ensure(at, kind) for h, at in ((source, link), (destination, other))]
             volumes = [pool.storageVolLookupByName(name) for pool in pools]
-            _copy(link, volumes[0], other, volumes[1], deadline, partial(_told, target, disk.device))
+            _copy(link, volumes[0], other, volumes[1], deadline, partial(_told, target, device))
         other.connect.defineXMLFlags(xml, 0)
     finally:
         other.pools.clear()
@@ -270,11 +282,12 @@ def _copy(
     up.finish()
 
 
-def _undo(destination: LibvirtHost, mark: Mark, fault: BaseException) -> None:
+def _undo(destination: LibvirtHost, mark: Mark, volumes: Sequence[Carried], fault: BaseException) -> None:
     """Removes the files made on the destination, unless the server came to be there after all."""
     deadline = Deadline(destination.clock() + ABORT_SECONDS, destination.clock)
     try:
         if not destination.call(partial(_is_there, mark), deadline):
             destination.call(partial(server_disk.remove_files, destination, mark), deadline)
+            destination.call(partial(carry.drop, destination, volumes), deadline)
     except ProviderError as second:  # what failed first matters; the next run removes them
         fault.add_note(f"{destination.name}: {second}")

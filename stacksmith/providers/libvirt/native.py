@@ -68,6 +68,11 @@ def begun_name(stack: str, id8: str) -> str:
     return f"{PREFIX}{stack}..begun.{id8}"
 
 
+def moving_name(stack: str, id8: str) -> str:
+    """The tiny volume that says: a server brings the volume here, or has: ``ss.shop..moving.<id8>``."""
+    return f"{PREFIX}{stack}..moving.{id8}"
+
+
 def read_origin(name: str) -> tuple[str, str, str] | None:
     """(stack, id8, checksum) of an origin's name, or None."""
     stack, mark, rest = name.removeprefix(PREFIX).partition("..from.")

@@ -13,13 +13,14 @@ import libvirt
 
 from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Resources, Unmanaged
 from stacksmith.model.hardware import Hardware, Pool
+from stacksmith.model.naming import complete_name
 from stacksmith.providers.base import Deadline, Scope
 from stacksmith.providers.libvirt import found, inventory, reading, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.found import DomainText, NetworkText, ReadDomain
 from stacksmith.providers.libvirt.hardware import read_hardware
 from stacksmith.providers.libvirt.host import LibvirtHost
-from stacksmith.providers.libvirt.hypervisor import read_hypervisor
+from stacksmith.providers.libvirt.hypervisor import hypervisor, read_names
 from stacksmith.providers.libvirt.inventory import Shelf
 from stacksmith.providers.libvirt.storage import VolumeFacts
 
@@ -49,6 +50,14 @@ class _Node:
     hardware: Hardware
     hypervisor: Hypervisor
 
+    @property
+    def whole_hardware(self) -> Hardware:
+        """The only cell has all of the memory: capabilities tell what it was when the daemon started."""
+        cells = self.hardware.cells
+        if len(cells) != 1:
+            return self.hardware
+        return replace(self.hardware, cells=(replace(cells[0], memory_mib=self.memory_mib),))
+
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
@@ -60,12 +69,17 @@ class _Storage:
 
 def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot:
     """The host as it is. Raises: Transient, TimedOut."""
-    with ThreadPoolExecutor(2) as threads:  # where there are few domains, their connection reads of the rest, too
+    with ThreadPoolExecutor(host.connections.warm_count) as threads:
+        # The longest first; where there are few domains, their connection reads of the rest, too.
         reading_domains = threads.submit(_domain_texts, host, deadline)
-        reading_node = threads.submit(host.call, partial(_read_node, host), deadline)
         reading_storage = threads.submit(host.call, partial(_read_storage, host, scope), deadline)
+        reading_sizes = threads.submit(host.call, _read_sizes, deadline)
+        reading_names = threads.submit(host.call, read_names, deadline)
+        reading_hardware = threads.submit(host.call, partial(_read_hardware, host), deadline)
         reading_networks = threads.submit(host.call, _read_networks, deadline)
-    networks, node, stored = reading_networks.result(), reading_node.result(), reading_storage.result()
+    networks, stored, (cpus, memory) = reading_networks.result(), reading_storage.result(), reading_sizes.result()
+    capabilities, hardware = reading_hardware.result()
+    node = _Node(cpus, memory, hardware, hypervisor(capabilities, reading_names.result()))
     images: dict[str, VolumeFacts | None] = dict(stored.images)
     domains = [found.parse_domain(text) for text in reading_domains.result()]
     shelf = _with_sizes(stored.shelf, domains)
@@ -155,14 +169,16 @@ def _read_networks(link: Link) -> _Networks:
     return _Networks(tuple(texts), leases)
 
 
-def _read_node(host: LibvirtHost, link: Link) -> _Node:
-    """CPUs, memory and devices. A host's memory by getInfo drifts; by its statistics it does not."""
-    connect = link.connect
-    cpus = connect.getInfo()[2]
-    memory = connect.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"] // _KIB_PER_MIB
+def _read_hardware(host: LibvirtHost, link: Link) -> tuple[str, Hardware]:
+    """The host's capabilities and devices."""
     capabilities = host.capabilities(link)
-    hardware = read_hardware(link, capabilities, host.declared.pci)
-    return _Node(cpus, memory, _with_memory(hardware, memory), read_hypervisor(link, capabilities))
+    return capabilities, read_hardware(link, capabilities, host.declared.pci)
+
+
+def _read_sizes(link: Link) -> tuple[int, int]:
+    """CPUs and MiB of memory. A host's memory by getInfo drifts; by its statistics it does not."""
+    stats = link.connect.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+    return link.connect.getInfo()[2], stats["total"] // _KIB_PER_MIB
 
 
 def _read_storage(host: LibvirtHost, scope: Scope, link: Link) -> _Storage:
@@ -171,7 +187,9 @@ def _read_storage(host: LibvirtHost, scope: Scope, link: Link) -> _Storage:
     disk = -1 if pool is None else int(pool.info()[1] // found.GIB)
     volumes = host.storage.volumes(link)
     shelf = Shelf(tuple(stored for stored, _ in volumes))
-    return _Storage(disk, _pools(host, link), shelf, inventory.image_facts(volumes, scope))
+    images = inventory.image_facts(volumes, scope)
+    host.saw(facts for name, facts in images.items() if facts and complete_name(name) in shelf.names)
+    return _Storage(disk, _pools(host, link), shelf, images)
 
 
 def _pools(host: LibvirtHost, link: Link) -> tuple[Pool, ...]:
@@ -180,13 +198,6 @@ def _pools(host: LibvirtHost, link: Link) -> tuple[Pool, ...]:
     return tuple(
         Pool(name, -1 if pool is None else int(pool.info()[1] // found.GIB)) for name, pool in found_pools.items()
     )
-
-
-def _with_memory(hardware: Hardware, memory_mib: int) -> Hardware:
-    """The only cell has all of the memory: capabilities tell what it was when the daemon started."""
-    if len(hardware.cells) != 1:
-        return hardware
-    return replace(hardware, cells=(replace(hardware.cells[0], memory_mib=memory_mib),))
 
 
 def _with_sizes(shelf: Shelf, domains: Sequence[ReadDomain]) -> Shelf:
@@ -226,7 +237,7 @@ def _snapshot(
     return HostSnapshot(
         host=host.name,
         capacity=Resources(node.cpus, node.memory_mib, storage.disk_gib),
-        hardware=replace(node.hardware, pools=storage.pools),
+        hardware=replace(node.whole_hardware, pools=storage.pools),
         found=tuple(sorted(ours, key=lambda f: (f.address, f.uuid))),
         unmanaged=tuple(sorted(others, key=lambda u: (u.kind, u.name))),
         facts={"uri": host.declared.libvirt, "pool_missing": storage.disk_gib < 0},

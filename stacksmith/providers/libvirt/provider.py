@@ -26,7 +26,7 @@ class LibvirtProvider:
 
     def open(self, name: str, host: Host, read_only: bool, deadline: Deadline) -> Session:
         """A session, its first connection made. Raises: Transient, Refused, TimedOut."""
-        from stacksmith.providers.libvirt.connection import ConnectionPool
+        from stacksmith.providers.libvirt.connection import WARM_TO_READ, WARM_TO_WRITE, ConnectionPool
         from stacksmith.providers.libvirt.host import LibvirtHost
         from stacksmith.providers.libvirt.session import LibvirtSession
         from stacksmith.providers.libvirt.storage import Storage
@@ -35,8 +35,12 @@ class LibvirtProvider:
         opened = LibvirtHost(
             name, host, connections, deadline.clock, Storage(host.volume_types, host.default_volume_type)
         )
+        warm = WARM_TO_READ if read_only else WARM_TO_WRITE
         try:
+            if "+ssh" not in host.libvirt:  # where a wrong key would be refused as often as it is shown
+                connections.warm(warm)
             opened.call(lambda link: None, deadline)
+            connections.warm(warm)
         except BaseException:
             connections.close()
             raise

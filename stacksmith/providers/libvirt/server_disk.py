@@ -82,6 +82,8 @@ def _base(host: LibvirtHost, disk: Disk, link: Link) -> VolumeFacts:
     name = image_file_name(disk.ref or "", "disk")
     path = f"{host.storage.directory(link, host.storage.default)}/{name}"
     with host.looking:  # servers are made side by side: one of them asks
+        if path not in host.bases and (facts := host.seen(path)):
+            host.bases[path] = facts
         if path not in host.bases:
             pools, kind = host.storage, host.storage.default
             volume = pools.lookup(link, kind, name)

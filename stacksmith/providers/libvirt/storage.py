@@ -4,6 +4,7 @@ libvirt guards nothing here (a running guest's disk can be deleted, a killed upl
 users and completeness themselves. Every function runs inside a connection's thread.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -94,7 +95,10 @@ class Storage:
             seen.add(declared.pool)
             pool = self.find(link, volume_type)
             if pool is not None:
-                found += [(Stored(volume_type, v.name(), v.key()), v) for v in _listed(pool)]
+                listed = [(Stored(volume_type, v.name(), v.key()), v) for v in _listed(pool)]
+                found += listed
+                if listed and (folder := os.path.dirname(listed[0][0].path)):  # it runs, and this is where
+                    self._directories.setdefault(declared.pool, folder)
         return found
 
     def lookup(self, link: Link, volume_type: str, name: str) -> Any | None:

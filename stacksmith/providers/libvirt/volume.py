@@ -5,10 +5,10 @@ from typing import Any
 
 import libvirt
 
-from stacksmith.model.found import Found, Mark
+from stacksmith.model.found import MOVING, Found, Mark
 from stacksmith.model.naming import complete_name, image_file_name, volume_name
 from stacksmith.model.realised import Volume
-from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Scope, Stale, Target
+from stacksmith.providers.base import Contents, Deadline, Driver, Gone, Refused, Scope, Stale, Target
 from stacksmith.providers.libvirt import inventory, native, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.host import LibvirtHost
@@ -53,6 +53,21 @@ class VolumeDriver:
         if any(c.path == "size_bytes" for c in target.changes):
             self._host.call(partial(_grow, str(found.facts["path"]), spec.size_bytes), deadline)
         return self._must_read(target.mark, deadline)
+
+    def migrate(self, target: Target, destination: Driver, contents: Contents, deadline: Deadline) -> Found:
+        """Ends the move of a volume that its server took along: removes what it left here.
+
+        Raises: Refused unless a domain has the copy on the destination, which a move made.
+        """
+        if not isinstance(destination, VolumeDriver):
+            raise Refused(f"{target.host} is not a libvirt host")
+        there = destination._must_read(target.mark, deadline)
+        if there.partial or MOVING not in there.facts:
+            raise Refused(f"{target.mark.address} did not come to {target.host} with its server", "host")
+        if destination._host.name != self._host.name:
+            self._host.call(partial(_remove, self._host, target.mark), deadline)
+        destination._host.call(partial(_arrive, destination._host, target.mark), deadline)
+        return destination._must_read(target.mark, deadline)
 
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Removes the volume with its data. Raises: Refused when a domain has it as a disk."""
@@ -166,6 +181,16 @@ def _remove(host: LibvirtHost, mark: Mark, link: Link) -> None:
             storage.discard(volume)
     for _, volume in ours:
         storage.discard(volume)
+    for stored, volume in volumes:  # to the last it tells that a copy that a move made is nobody's
+        if stored.name == native.moving_name(mark.stack, id8):
+            storage.discard(volume)
+
+
+def _arrive(host: LibvirtHost, mark: Mark, link: Link) -> None:
+    """Removes what says that the volume is on the way here."""
+    for stored, volume in host.storage.volumes(link):
+        if stored.name == native.moving_name(mark.stack, mark.uuid[:8]):
+            storage.discard(volume)
 
 
 def _check_unused(stored: Stored, users: dict[str, set[str]]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from stacksmith.address import Address
-from stacksmith.model.found import Found, Resources, Unmanaged
+from stacksmith.model.found import MOVING, Found, Resources, Unmanaged
 from stacksmith.model.hardware import Holding, holding
 from stacksmith.model.realised import Image, ImageFile, Network, Server, Volume
 from stacksmith.model.types import JSON
@@ -28,7 +28,7 @@ def found(item: Object, address: Address, host: str, leases: Mapping[str, str]) 
         fingerprint=item.fingerprint,
         mark=item.shown_mark,
         saved=None if parts else item.saved,
-        partial=item.stage is not Stage.COMPLETE,
+        partial=item.stage not in (Stage.COMPLETE, Stage.MOVED),
         usage=usage(item),
         holds=holds(item),
         facts={} if parts else _facts(item, leases),
@@ -98,6 +98,8 @@ def _gib(size_bytes: int) -> int:
 
 def _facts(item: Object, leases: Mapping[str, str]) -> dict[str, JSON]:
     spec = item.spec
+    if item.stage is Stage.MOVED:
+        return {MOVING: True}
     if not isinstance(spec, Server):
         return {}
     return {"addresses": {nic.mac: [leases[nic.mac]] for nic in spec.nics if nic.mac in leases}}

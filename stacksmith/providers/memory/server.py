@@ -1,6 +1,6 @@
 """Servers of the memory provider."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from stacksmith.address import Address
@@ -97,27 +97,58 @@ class ServerDriver(ObjectDriver):
         if item is None and there is None:
             raise Gone(f"{target.mark.address} is neither on {self.host} nor on {destination.host}")
         if item is not None:
-            with self.world.reading(destination.host) as state:
-                destination.check_free(state, target, destination.lookup(state, target.mark))
-            destination.put(replace(item, stage=Stage.PARTS))
-            self._reach_or_undo(call, deadline, destination, item)
-            with self.world.changing(self.host) as state:
-                state.remove("server", item.name)
-            destination.put(item)
+            self._bring(call, (item, self._attached(item)), target, destination, deadline)
         self.world.reach(call, "end", deadline)
         return destination._now(target.mark)
+
+    def _bring(
+        self,
+        call: Call,
+        what: tuple[Object, list[Object]],
+        target: Target,
+        destination: "ServerDriver",
+        deadline: Deadline,
+    ) -> None:
+        item, carried = what
+        assert isinstance(target.wanted, Server)
+        local = replace(target.wanted, disks=tuple(d for d in target.wanted.disks if d.source != "volume"))
+        with self.world.reading(destination.host) as state:
+            destination.check_free(state, replace(target, wanted=local), destination.lookup(state, target.mark))
+            for volume in carried:
+                there = state.by_uuid("volume", volume.uuid)
+                if there is not None and there.stage is not Stage.PARTS:
+                    raise Refused(f"volume {volume.name} is on {destination.host}, too", "disks")
+        for each in (*carried, item):
+            destination.put(replace(each, stage=Stage.PARTS))
+        self._reach_or_undo(call, deadline, destination, (item, *carried))
+        with self.world.changing(self.host) as state:
+            state.remove("server", item.name)
+        destination.put(item)
+        for volume in carried:
+            destination.put(replace(volume, stage=Stage.MOVED))
+
+    def _attached(self, item: Object) -> list[Object]:
+        """The volumes that the server has as disks."""
+        assert isinstance(item.spec, Server) and item.mark is not None
+        refs = {disk.ref for disk in item.spec.disks if disk.source == "volume"}
+        prefix = f"ss.{item.mark.stack}."
+        with self.world.reading(self.host) as state:
+            return [v for v in volumes(state) if v.made_for in refs and v.name.startswith(prefix)]
 
     def _whole(self, host: str, mark: Mark) -> Object | None:
         with self.world.reading(host) as state:
             item = self.lookup(state, mark)
         return item if item is not None and item.stage is not Stage.PARTS else None
 
-    def _reach_or_undo(self, call: Call, deadline: Deadline, destination: "ServerDriver", item: Object) -> None:
+    def _reach_or_undo(
+        self, call: Call, deadline: Deadline, destination: "ServerDriver", items: Iterable[Object]
+    ) -> None:
         try:
             self.world.reach(call, "disks", deadline)
         except ProviderError:
             with self.world.changing(destination.host) as state:
-                state.remove("server", item.name)
+                for item in items:
+                    state.remove(item.kind, item.name)
             raise
 
     def unmake(self, item: Object) -> Iterator[str]:
@@ -171,7 +202,7 @@ class ServerDriver(ObjectDriver):
 
 def volumes(state: HostState) -> list[Object]:
     """Whole volumes of the host."""
-    return [item for item in state.objects["volume"].values() if item.stage is Stage.COMPLETE]
+    return [item for item in state.objects["volume"].values() if item.stage in (Stage.COMPLETE, Stage.MOVED)]
 
 
 def _after(spec: object, target: Target) -> Server:

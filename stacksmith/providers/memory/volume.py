@@ -6,7 +6,7 @@ from dataclasses import replace
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.naming import image_file_name, volume_name
 from stacksmith.model.realised import Image, ImageFile, Server, Volume, from_data, to_data
-from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target
+from stacksmith.providers.base import Contents, Deadline, Driver, Gone, Refused, Target
 from stacksmith.providers.memory.driver import ObjectDriver, WorldDriver, owned
 from stacksmith.providers.memory.found import found_image
 from stacksmith.providers.memory.world import HostState, Object, Stage
@@ -45,6 +45,26 @@ class VolumeDriver(ObjectDriver):
             yield "allocate"
         self.put(whole)
         yield "define"
+
+    def migrate(self, target: Target, destination: Driver, contents: Contents, deadline: Deadline) -> Found:
+        """Ends the move of a volume that its server took along: removes what it left."""
+        if not isinstance(destination, VolumeDriver) or destination.world is not self.world:
+            raise Refused(f"{target.host} is not a host of this world")
+        call = self.begin("migrate", target.mark, deadline)
+        with self.world.reading(destination.host) as state:
+            there = destination.lookup(state, target.mark)
+            if there is None or there.stage is not Stage.MOVED or volume_user(state, target.mark) is None:
+                raise Refused(f"{target.mark.address} did not come to {destination.host} with its server")
+        if destination.host != self.host:
+            with self.world.changing(self.host) as state:
+                left = self.lookup(state, target.mark)
+                if left is not None:
+                    self.check_unused(state, left, target.mark)
+                    state.remove("volume", left.name)
+        self.world.reach(call, "disks", deadline)
+        destination.put(replace(there, stage=Stage.COMPLETE))
+        self.world.reach(call, "end", deadline)
+        return destination._now(target.mark)
 
     def check_unused(self, state: HostState, item: Object, mark: Mark) -> None:
         """A volume that a server has attached stays."""

@@ -28,6 +28,7 @@ class Stage(StrEnum):
 
     PARTS = "parts"  # disks without their server, an upload that was cut off
     DEFINED = "defined"  # known to the host, not finished by the apply that made it
+    MOVED = "moved"  # a volume that its server brought; what it left is not removed yet
     COMPLETE = "complete"
 
 

@@ -1,0 +1,100 @@
+"""What a rebalance is planned from, and where the servers of the stack are."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Faults, error
+from stacksmith.model.found import Snapshot
+from stacksmith.model.record import Record
+from stacksmith.model.stack import Stack
+from stacksmith.placement.request import Group, Policy, Request
+from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.asking import Asking
+from stacksmith.planner.balance import Balance
+from stacksmith.planner.build import draft
+from stacksmith.planner.floor import lone_unit
+from stacksmith.planner.hint import hinted
+from stacksmith.planner.inventory import host_states
+from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.make import PlanOptions, Rules, make_plan
+from stacksmith.planner.part import demands
+from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.schedule import Moving, Schedule, group_members, server_requests, to_move, with_hints
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a plan is made from."""
+
+    stack: Stack
+    snapshot: Snapshot
+    records: Sequence[Record]
+    rules: Rules
+    consumers: Sequence[Consumer] = ()
+
+    def plan(self, options: PlanOptions) -> Plan:
+        """The plan. Raises: Faults."""
+        return make_plan(self.stack, self.snapshot, self.records, self.rules, options, tuple(self.consumers))
+
+
+def whereabouts(scene: Scene) -> dict[Address, str]:
+    """The host of each server of the stack. Raises: Faults when servers or volumes have changes to be applied."""
+    plan = scene.plan(PlanOptions())
+    recorded = {record.address: record.host for record in scene.records}
+    # What a move that was killed at its very end, or one by hand, did not bring along: this plan mends it.
+    mends = (Operation.UPDATE, Operation.MIGRATE)
+    moved = [s for s in plan.steps if s.operation in mends and s.host != recorded.get(s.address, s.host)]
+    waiting = [
+        s for s in plan.steps if s.address.kind in ("server", "volume") and s.address.host is None and s not in moved
+    ]
+    if waiting or plan.unknown:
+        names = ", ".join(dict.fromkeys(map(str, (*(s.address for s in waiting), *plan.unknown))))
+        message = (
+            f"cannot rebalance {scene.stack.name}: {names} have other changes, or are on hosts that cannot be read"
+        )
+        raise Faults([error("changes-first", message, hint="apply the stack first: stacksmith apply")])
+    there = {each.address: each.host for each in plan.unchanged} | {step.address: step.host for step in moved}
+    return {address: host for address, host in there.items() if address.kind == "server"}
+
+
+def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[Address]) -> Balance:
+    """The servers that may be moved alone, without changing what binds them to others or to parts of their host.
+
+    ``staying`` are left where they are, as are members of affinity groups and servers with same_host hints.
+    """
+    stack, snapshot = scene.stack, scene.snapshot
+    drafted, asking = draft(stack, {}), Asking(stack)
+    there = {f.address: f.host for h in snapshot.hosts for f in h.found if not f.partial}
+    users = drafted.users()
+    volumes = {a: host for a, host in there.items() if a in drafted.volumes and users.get(a) not in where}
+    asked = Schedule({}, demands=demands(stack))
+    requests = server_requests(asking, drafted, volumes, users, asked)
+    hints = hinted(stack, snapshot, volumes)
+    free = [r for r in (with_hints(r, hints) for r in requests) if r.address in where and r.address not in staying]
+    free = [to_move(stack, r, Moving(where[r.address])) for r in free]
+    lone = _alone(stack, free)
+    movable = {request.address: where[request.address] for request in lone}
+    groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
+    leaves = {**movable, **{volume: movable[server] for volume, server in users.items() if server in movable}}
+    leaving = [f for h in snapshot.hosts for f in h.found if leaves.get(f.address) == f.host]
+    fixed = {**volumes, **{address: host for address, host in where.items() if address not in movable}}
+    ledger = Ledger(stack.name, stack.fleet, snapshot, scene.consumers)
+    pending = ledger.pending({f.address for f in leaving})
+    members = group_members(asking, fixed, hints)
+    states = host_states(stack.fleet, snapshot, leaving, members, pending=pending)
+    return Balance(states, {r.address: lone_unit(r, groups) for r in lone}, movable)
+
+
+def _alone(stack: Stack, requests: Iterable[Request]) -> list[Request]:
+    """Those that no affinity, same_host hint or part of a host binds to where they are."""
+    followed = {hint.mark for request in requests for hint in request.follows}
+    return [
+        request
+        for request in requests
+        if request.together is None
+        and not request.follows
+        and request.parts is None
+        and followed.isdisjoint(request.marks)
+        and (request.group is None or stack.server_groups[request.group].policy != Policy.AFFINITY.value)
+    ]

@@ -1,0 +1,60 @@
+"""Volumes in storages that several hosts see: each is taken once, for the host that has it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from stacksmith.address import Address
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.found import Found, Snapshot, Unmanaged
+from stacksmith.model.record import Record
+from stacksmith.planner.inventory import guests, sharing
+
+
+def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Snapshot:
+    """The snapshot with every volume of a shared storage at one host: where it is recorded, else where a server has
+    it, else at the first by name. One that is recorded at a host that could not be read is at no other."""
+    recorded = {record.address: record.host for record in records}
+    unread = {snap.host for snap in snapshot.unreachable}
+    gone: set[int] = set()
+    for types in sharing(fleet).values():
+        for sights in _sights(types, snapshot):
+            home = _home(sights, recorded, unread)
+            gone |= {id(each) for each in sights if each is not home}
+    if not gone:
+        return snapshot
+    hosts = tuple(
+        replace(
+            snap,
+            found=tuple(each for each in snap.found if id(each) not in gone),
+            unmanaged=tuple(each for each in snap.unmanaged if id(each) not in gone),
+        )
+        for snap in snapshot.hosts
+    )
+    return replace(snapshot, hosts=hosts)
+
+
+def _sights(types: Mapping[str, str], snapshot: Snapshot) -> Iterable[Sequence[Found | Unmanaged]]:
+    """The sights of each file of one storage; ``types`` are the volume types by which hosts have it."""
+    found: dict[str, list[Found | Unmanaged]] = defaultdict(list)
+    for snap in snapshot.hosts:
+        for each in guests(snap) if snap.host in types else ():
+            kind = each.address.kind if isinstance(each, Found) else each.kind
+            if kind == "volume" and types[snap.host] in dict(each.holds.disks):
+                found[each.name].append(each)
+    return found.values()
+
+
+def _home(
+    sights: Sequence[Found | Unmanaged], recorded: Mapping[Address, str], unread: set[str]
+) -> Found | Unmanaged | None:
+    """The sight that counts; None when it is at a host that could not be read."""
+    wanted = next((recorded.get(each.address) for each in sights if isinstance(each, Found)), None)
+    if wanted in unread:
+        return None
+
+    def order(each: Found | Unmanaged) -> tuple[bool, bool, str]:
+        is_used = isinstance(each, Found) and bool(each.facts.get("attached_to"))
+        return (each.host != wanted, not is_used, each.host)
+
+    return min(sights, key=order)

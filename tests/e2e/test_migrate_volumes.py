@@ -1,0 +1,185 @@
+"""Servers that take their volumes along to another host of a real lab: what the guest wrote is what is there."""
+
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stacksmith.address import Address
+from stacksmith.engine import session
+from stacksmith.model.change import Impact
+from stacksmith.model.report import Report
+from stacksmith.planner.aim import Aim
+from tests.e2e.kit import Site, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+
+ROOT = Path(__file__).parents[2]
+WEB = Address("server", "web")
+HOSTS = ("hv1", "hv2", "hv3")
+WRITTEN = 4 << 20  # bytes at the beginning of the raw volume, written once
+STACK = """
+  tiny: {{vcpus: 1, ram: 128, disk: 1}}
+volumes:
+  data: {{size: 1, format: raw}}
+networks:
+  lan: {{mode: nat, subnets: [{{cidr: 10.32.0.0/24}}]}}
+servers:
+  web:
+    flavor: tiny
+    power_state: {state}
+    networks: [{{network: lan, fixed_ip: 10.32.0.10}}]
+    config_drive: nocloud
+    block_device_mapping:
+      - {{boot_index: 0, source_type: image, image: lab-disk, destination_type: volume, volume_size: 1,
+         delete_on_termination: true}}
+      - {{source_type: volume, volume: data, destination_type: volume, device_name: vdb}}
+    user_data: |
+      #!/bin/sh
+      dd if=/dev/urandom of=/dev/vdb bs=1M count=4 conv=fsync
+      echo "SUM $(dd if=/dev/vdb bs=1M count=4 | sha256sum | cut -d' ' -f1)."
+      while true; do
+        up=$(cut -d. -f1 /proc/uptime)
+        printf 'at %06d' $up | dd of=/dev/vdb bs=1M seek=8 conv=fsync,notrunc
+        echo "UP $up."
+        sleep 1
+      done &
+"""
+
+
+def make(site: Site, state: str = "running") -> str:
+    """Applies the stack; gives the host its server is on when the guest has written what is looked for later."""
+    site.write(STACK.format(state="running"))
+    site.apply()
+    until(lambda: uptimes(site), 180, "the guest has written to its volume")
+    if state != "running":
+        site.write(STACK.format(state=state))
+        site.apply(Impact.RESTART)
+    return where(site)
+
+
+def where(site: Site) -> str:
+    """The one host that has the domain; its volumes and config drive are there, and nowhere anything else of it."""
+    hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
+    assert len(hosts) == 1, hosts
+    files = {h: own_files(site, h) for h in HOSTS}
+    assert {h for h, names in files.items() if names} == set(hosts), files
+    kinds = [re.sub(r"^ss\.[^.]*\.", "", name) for name in files[hosts[0]]]
+    assert sorted(re.sub(r"[0-9a-f]{8,}", "*", kind) for kind in kinds) == [
+        ".from.*.*",
+        "data.vol.*.raw",
+        "web-disk0.vol.*.qcow2",
+        "web.config-*.*.iso",
+    ]
+    return hosts[0]
+
+
+def own_files(site: Site, host: str) -> list[str]:
+    if "stacksmith" not in site.virsh(host, "pool-list", "--name").split():
+        return []
+    site.virsh(host, "pool-refresh", "stacksmith")
+    names = (line.split()[0] for line in site.virsh(host, "vol-list", "stacksmith").splitlines() if line.strip())
+    return [name for name in names if name.startswith(f"ss.{site.name}.")]
+
+
+def empty(site: Site, host: str) -> Report:
+    made = session.rebalance(site.options(), Aim(frozenset({host}))).plan
+    return session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+
+
+def uptimes(site: Site) -> list[int]:
+    return sorted(int(text) for text in re.findall(r"UP (\d+)\.", site.console("web")))
+
+
+def raw_volume(site: Site) -> bytes:
+    """The bytes of the raw volume, as far as the guest wrote."""
+    host = where(site)
+    name = next(name for name in own_files(site, host) if ".data.vol." in name)
+    copy = site.folder / "copy"
+    site.virsh(host, "vol-download", name, str(copy), "--pool", "stacksmith", "--length", str(WRITTEN * 3))
+    return copy.read_bytes()
+
+
+def is_whole(site: Site, undone: bool = False) -> None:
+    """What the guest said it wrote is there; records and claims are of the host it is on; nothing is to be done, but
+    for what was made on another host for a move that was ``undone``."""
+    told = set(re.findall(r"SUM ([0-9a-f]{64})\.", site.console("web")))
+    assert hashlib.sha256(raw_volume(site)[:WRITTEN]).hexdigest() in told
+    kinds = ("server", "volume")
+    assert [(s.id, s.reason) for s in site.plan().steps if not undone or s.address.kind in kinds] == []
+    assert {r.host for r in session.records(site.options()) if r.address.kind in kinds} == {where(site)}
+    claims = {c.name: list(c.allocations) for c in session.claims(site.options())}
+    assert claims == {n: [where(site)] for n in ("server.web", "volume.data", "volume.web-disk0")}
+
+
+def test_running_server_takes_its_volumes_along_and_goes_on_writing(make_site: Callable[[], Site]) -> None:
+    site = make_site()
+    source = make(site)
+    report = empty(site, source)
+    assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
+    assert where(site) != source
+    last = uptimes(site)[-1]
+    until(lambda: uptimes(site)[-1] > last + 1, 60, "the guest goes on writing")
+    assert len(set(uptimes(site))) == len(uptimes(site)), "it began to count again: it was booted"
+    assert int(raw_volume(site)[8 << 20 :][3:9]) > last
+    is_whole(site)
+
+
+def test_stopped_server_takes_its_volumes_along(make_site: Callable[[], Site]) -> None:
+    site = make_site()
+    source = make(site, "stopped")
+    before = raw_volume(site)
+    report = empty(site, source)
+    assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
+    assert where(site) != source
+    assert raw_volume(site) == before
+    is_whole(site)
+
+
+def test_migration_that_fails_leaves_the_volumes_where_they_were(make_site: Callable[[], Site]) -> None:
+    site = make_site()
+    source = make(site)
+    made = session.rebalance(site.options(), Aim(frozenset({source}))).plan
+    step = next(s for s in made.steps if s.address == WEB)
+    xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
+    file = site.folder / "stranger.xml"
+    file.write_text(xml)
+    site.virsh(step.host, "define", str(file))
+    report = session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+    assert [(r.operation, r.kind) for r in report.failed] == [("migrate", "refused")], report.failed
+    site.virsh(step.host, "undefine", f"{site.name}-web")
+    assert where(site) == source
+    is_whole(site, undone=True)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_killed_anywhere_then_run_again_there_is_one_copy(make_site: Callable[[], Site], state: str) -> None:
+    site = make_site()
+    make(site, state)
+    for at in (3, 4, 5, 6, 7, 8, 0.5, 1.0, 1.5, 2.5):
+        source = where(site)
+        kill(site, source, at)
+        time.sleep(1.0)
+        report = empty(site, source)
+        assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
+        assert where(site) != source, at
+        is_whole(site)
+
+
+def kill(site: Site, drained: str, at: float) -> None:
+    """Kills a rebalance at a journal write when ``at`` is whole, else after so many seconds."""
+    writes = at if isinstance(at, int) else 0
+    argv = [sys.executable, "-m", "tests.e2e.killed", str(writes), str(site.folder), str(site.fleet), drained]
+    process = subprocess.Popen(argv, cwd=ROOT)
+    if writes:
+        assert process.wait(120) == -signal.SIGKILL
+        return
+    time.sleep(0.6 + at)
+    process.kill()
+    process.wait(30)

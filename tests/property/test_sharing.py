@@ -1,0 +1,88 @@
+"""Batches on hosts that share storages, against brute force: never more than there is, and all that can be placed."""
+
+from itertools import product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stacksmith.address import Address
+from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.placement import Inventory, Provider, place
+from stacksmith.placement.host import HostState
+from stacksmith.placement.request import Request, Strategy
+from stacksmith.placement.tree.request import CandidateRequest, ResourceGroup
+
+TRAIT, SHARES = "CUSTOM_VOLUME_TYPE_NFS", "MISC_SHARES_VIA_AGGREGATE"
+WEIGHED = SchedulerSpec(weight_classes=["RAMWeigher"])
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[tuple[int, int | None]], list[tuple[int, int]], list[tuple[int, int]]]:
+    """Hosts as (memory, storage), storages as (total, used), requests as (memory, GiB)."""
+    storages = draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 6)), min_size=1, max_size=2))
+    choice = st.one_of(st.none(), st.integers(0, len(storages) - 1))
+    hosts = draw(st.lists(st.tuples(st.integers(0, 6), choice), min_size=1, max_size=4))
+    requests = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=1, max_size=5))
+    return hosts, storages, requests
+
+
+def state(number: int, host: tuple[int, int | None], storages: list[tuple[int, int]]) -> HostState:
+    memory, storage = host
+    inventories = {"MEMORY_MB": Inventory(memory)} if memory else {}
+    if storage is None:
+        return HostState(f"hv{number}", inventories)
+    uuid, (total, used) = f"shared:{storage}", storages[storage]
+    part = Provider(uuid, uuid, None, {"DISK_GB": Inventory(total)}, frozenset({TRAIT, SHARES}), frozenset({uuid}))
+    return HostState(f"hv{number}", inventories, parts=(part,), parts_used={uuid: {"DISK_GB": used}})
+
+
+def request(number: int, asked: tuple[int, int]) -> Request:
+    memory, gib = asked
+    group = ResourceGroup({"DISK_GB": gib}, (frozenset({TRAIT}),)) if gib else None
+    parts = CandidateRequest({"_disk_nfs": group}) if group is not None else None
+    return Request(Address("server", "s", number), {"MEMORY_MB": memory} if memory else {}, parts=parts)
+
+
+def can_be_placed(
+    hosts: list[tuple[int, int | None]], storages: list[tuple[int, int]], requests: list[tuple[int, int]]
+) -> bool:
+    return any(fits(chosen, hosts, storages, requests) for chosen in product(range(len(hosts)), repeat=len(requests)))
+
+
+def fits(
+    chosen: tuple[int, ...],
+    hosts: list[tuple[int, int | None]],
+    storages: list[tuple[int, int]],
+    requests: list[tuple[int, int]],
+) -> bool:
+    memory, used = [0] * len(hosts), [before for _, before in storages]
+    for host, (ram, gib) in zip(chosen, requests, strict=True):
+        memory[host] += ram
+        storage = hosts[host][1]
+        if gib and storage is None:
+            return False
+        if gib and storage is not None:
+            used[storage] += gib
+            if used[storage] > storages[storage][0]:
+                return False
+    return all(taken <= have for taken, (have, _) in zip(memory, hosts, strict=True))
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds(), st.sampled_from([Strategy.SPREAD, Strategy.PACK, WEIGHED]))
+def test_batch_never_takes_more_of_a_shared_storage_than_there_is_and_is_placed_when_it_can_be(
+    world: tuple[list[tuple[int, int | None]], list[tuple[int, int]], list[tuple[int, int]]],
+    strategy: Strategy | SchedulerSpec,
+) -> None:
+    hosts, storages, requests = world
+    states = [state(number, host, storages) for number, host in enumerate(hosts)]
+    asked = [request(number, each) for number, each in enumerate(requests)]
+    found = {p.address.key: p for p in place(asked, states, {}, strategy=strategy)}
+    placed = [n for n in range(len(requests)) if found[n].host is not None]
+    names = [state.name for state in states]
+    chosen = tuple(names.index(found[n].host or "") for n in placed)
+    assert fits(chosen, hosts, storages, [requests[n] for n in placed])
+    assert (len(placed) == len(requests)) == can_be_placed(hosts, storages, requests)
+    for number in placed:
+        gib, storage = requests[number][1], hosts[names.index(found[number].host or "")][1]
+        assert found[number].allocations == ({f"shared:{storage}": {"DISK_GB": gib}} if gib else {})

@@ -208,7 +208,7 @@ def live(rig: Rig) -> None:
 
 def shut_down_when_up(rig: Rig) -> None:
     until(lambda: "STACKSMITH-READY" in rig.console()[rig.seen :], 180, "the ISO's system is up")
-    until(lambda: rig.bmc.reset("GracefulShutdown") == 204, 60, "the BMC asks it to shut down")
+    until(lambda: rig.page()["PowerState"] == "On" and rig.bmc.reset("GracefulShutdown") == 204, 60, "it is asked to")
 
 
 def virsh(rig: Rig, *words: str) -> None:

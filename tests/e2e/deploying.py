@@ -19,7 +19,7 @@ from stacksmith.providers.base import Deadline
 from stacksmith.providers.redfish.deploy import Deployer, Job
 from stacksmith.providers.redfish.session import RedfishSession
 
-LIMIT_SECONDS = 420.0
+LIMIT_SECONDS = 900.0
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class Rig:
 
     def await_system(self, step: str) -> None:
         """Until the deployed system is up; its console is noted."""
-        until(lambda: "STACKSMITH-READY" in self.console()[self.seen :], 180, "the deployed system is up")
+        until(lambda: "STACKSMITH-READY" in self.console()[self.seen :], 600, "the deployed system is up")
         self.note(step)
 
 
@@ -207,8 +207,8 @@ def live(rig: Rig) -> None:
 
 
 def shut_down_when_up(rig: Rig) -> None:
-    until(lambda: "STACKSMITH-READY" in rig.console()[rig.seen :], 180, "the ISO's system is up")
-    until(lambda: rig.bmc.reset("GracefulShutdown") == 204, 60, "the BMC asks it to shut down")
+    until(lambda: "STACKSMITH-READY" in rig.console()[rig.seen :], 600, "the ISO's system is up")
+    until(lambda: rig.page()["PowerState"] == "On" and rig.bmc.reset("GracefulShutdown") == 204, 60, "it is asked to")
 
 
 def virsh(rig: Rig, *words: str) -> None:

@@ -229,6 +229,15 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.get("/BIOS/Settings")["Attributes"] == TURBO["Attributes"]
 
 
+@check("late-bios")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("/BIOS/Settings", TURBO) == 204
+    bmc.reset("On")
+    assert bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Enabled"
+    until(lambda: bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Disabled", 10, "the attribute is in force")
+    assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"
+
+
 @check("slow-bios")
 def _(bmc: Bmc, media: str) -> None:
     started = time.monotonic()

@@ -38,6 +38,7 @@ class Behaviour:
     media: Media = "standard"
     eject_seconds: float = 0.0
     apply_time_required: bool = False  # else a BIOS change makes no job; the pending area shows changes alone
+    apply_seconds: float = 0.0  # how long after an on BIOS attributes are in force
     bios_seconds: float = 0.0  # how long a write of BIOS attributes takes
     tasks: bool = False  # BIOS writes are tasks
     boot_mode_by_bios: bool = False  # not by the boot override, nor together with secure boot
@@ -79,6 +80,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "media-strict-eject": {"media": "strict-eject"},  # 13
     "slow-eject": {"eject_seconds": 2.0},  # 14
     "apply-time": {"apply_time_required": True},  # 15
+    "late-bios": {"apply_seconds": 2.0},  # 15
     "slow-bios": {"bios_seconds": 3.0},  # 16
     "few-sessions": {"sessions": 1},  # 17
     "tasks": {"tasks": True},  # 18

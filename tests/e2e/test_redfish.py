@@ -76,8 +76,8 @@ def test_list_reads_every_node_in_two_requests(directory: Path, bmc: Bmc, call: 
     before = len(asked(directory))
     status, out, err = call("list")
     assert (status, err) == (0, "")
-    assert re.search(r"^bm1 +enabled +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
-    assert re.search(r"^bm3 +enabled +off ", out, re.MULTILINE)
+    assert re.search(r"^bm1 +available +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
+    assert re.search(r"^bm3 +available +off ", out, re.MULTILINE)
     paths = asked(directory)[before:]
     assert len(paths) == 6 and sum("/BIOS" in path for path in paths) == 3
 
@@ -181,7 +181,7 @@ def test_node_that_cannot_be_read_says_why_and_the_others_are_read(
     assert status == 1 and "error[node]: " in err and cause in err and hint in err
     status, out, err = call("list", **changed)
     assert status == 4 and cause in out
-    assert re.search(r"^bm2 +enabled +off ", out, re.MULTILINE)
+    assert re.search(r"^bm2 +available +off ", out, re.MULTILINE)
     assert time.monotonic() - started < 5
     assert bmc.password not in out + err
 

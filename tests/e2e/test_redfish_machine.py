@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from stacksmith.model.realised import Machine, Policy, RaidVolume, to_data
 from stacksmith.providers.base import Contents, Refused, Target
 from stacksmith.providers.bmc import Access, Occupant
 from stacksmith.providers.redfish.place import NodePlace, open_place
+from tests.e2e.bmc_parts import served
 from tests.e2e.light_parts import LightBmc, light_farm, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
@@ -48,9 +50,9 @@ def occupant(wanted: Machine) -> Occupant:
 
 
 @contextmanager
-def place(bmc: LightBmc, of: Occupant | None = None) -> Iterator[NodePlace]:
-    everything = Aspects(secure_boot=True, pending=True, raid=True)
-    access = Access(bmc.password, str(bmc.node.ca), of, everything, frozenset(BASE.bios))
+def place(bmc: LightBmc, of: Occupant | None = None, firmware: Sequence[str] = ()) -> Iterator[NodePlace]:
+    everything = Aspects(secure_boot=True, pending=True, raid=True, firmware=True)
+    access = Access(bmc.password, str(bmc.node.ca), of, everything, frozenset(BASE.bios), frozenset(firmware))
     node = Node.model_validate({**bmc.fields, "power_timeout_seconds": 20})
     opened = open_place(bmc.node.name, node, access, None)
     try:
@@ -61,7 +63,8 @@ def place(bmc: LightBmc, of: Occupant | None = None) -> Iterator[NodePlace]:
 
 def target(bmc: LightBmc, wanted: Machine, paths: Sequence[str] = (), **more: Any) -> Target:
     mark = Mark("f", "shop", Address("server", "db"), "u-1", to_data(wanted))
-    changes = [Change(path, None, None, None, Status.CHANGE) for path in paths]
+    versions = {f"firmware.{name}": version for name, version in wanted.firmware.items()}
+    changes = [Change(path, versions.get(path), None, None, Status.CHANGE) for path in paths]
     return Target(mark, bmc.node.name, wanted, Policy(), changes=changes, allowed=Impact.RESTART, **more)
 
 
@@ -77,7 +80,7 @@ def resets(bmc: LightBmc) -> int:
 
 
 def update(bmc: LightBmc, of: Occupant, wanted: Machine, *paths: str) -> Machine:
-    with place(bmc, of) as opened:
+    with place(bmc, of, tuple(wanted.firmware)) as opened:
         found = opened.read(soon())
         result = opened.drivers["server"].update(target(bmc, wanted, paths, found=found), NOTHING, soon(60))
         assert result.saved is None and isinstance(result.spec, Machine)
@@ -123,6 +126,18 @@ def test_boot_mode_and_secure_boot_cost_a_boot_each_where_they_cannot_change_tog
 def test_create_brings_both_into_force_too(bmc: LightBmc) -> None:
     bmc.behave("boot-mode-by-bios", "late-bios")
     created(bmc, replace(BASE, boot_mode="bios", secure_boot=True, bios={**BASE.bios, "PowerCapWatts": 1}))
+
+
+def test_firmware_is_updated_and_waited_for_over_the_one_boot(bmc: LightBmc, tmp_path: Path) -> None:
+    (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    of = created(bmc)
+    before = resets(bmc)
+    with served(tmp_path, "127.0.0.1") as url:
+        images = {"BIOS firmware": f"{url}/bios-2.bin"}
+        pinned = {"BIOS firmware": "2.0.0"}
+        wanted = replace(BASE, firmware=pinned, firmware_images=images, bios={**BASE.bios, "PowerCapWatts": 9})
+        assert update(bmc, of, wanted, "firmware.BIOS firmware", "bios.PowerCapWatts") == wanted
+    assert resets(bmc) - before == 2
 
 
 def test_attribute_that_the_registry_does_not_know_stops_before_anything_is_written(bmc: LightBmc) -> None:

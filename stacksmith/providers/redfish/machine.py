@@ -23,6 +23,7 @@ _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart 
 _DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
 _POLL_SECONDS: Final = 2.0
+_FIRMWARE_SECONDS: Final = 1800.0
 _QCOW2: Final = b"QFI\xfb"
 
 
@@ -108,12 +109,14 @@ class MachineDriver:
         if before is Power.OFF:  # what waits now is for the boot to come
             self._bmc.switch_off(True, self._until(self._node.power_timeout_seconds, deadline))
 
-    def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline) -> None:
-        """Waits until the node is found so: firmware applies its settings while it starts, minutes after it is on."""
-        limit = self._until(self._node.power_timeout_seconds, deadline)
+    def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline, firmware: bool = False) -> None:
+        """Waits until the node is found so: settings are applied while it starts, minutes after it is on, and
+        ``firmware`` takes longer than that."""
+        seconds = self._node.power_timeout_seconds
+        limit = self._until(max(seconds, _FIRMWARE_SECONDS) if firmware else seconds, deadline)
         while True:
             try:
-                if is_so(self._bmc.observe(limit, _SETTINGS)):
+                if is_so(self._bmc.observe(limit, replace(_SETTINGS, firmware=firmware))):
                     return
             except Transient:
                 pass
@@ -185,8 +188,8 @@ class MachineDriver:
             self._bmc.switch_on(limit)
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
-        if wanted.power_state == "running" and paths.intersection(_WAITING):
-            self._await(lambda seen: _in_force(wanted, paths, seen), "the settings", deadline)
+        if wanted.power_state == "running" and paths.intersection((*_WAITING, "firmware")):
+            self._await(lambda seen: _in_force(wanted, paths, seen), "the settings", deadline, "firmware" in paths)
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
@@ -212,6 +215,7 @@ def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:
         ("bios" not in paths or all(seen.bios.get(name) == value for name, value in wanted.bios.items()))
         and ("boot_mode" not in paths or wanted.boot_mode in (None, seen.boot_mode))
         and ("secure_boot" not in paths or wanted.secure_boot in (None, seen.secure_boot))
+        and ("firmware" not in paths or wanted.firmware.items() <= seen.firmware.items())
     )
 
 

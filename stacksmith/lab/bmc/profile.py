@@ -54,6 +54,8 @@ class Behaviour:
     write_seconds: float = 0.0  # how long after a write was carried out its answer comes
     raid_drives: int = 0  # of a RAID controller; 0: there is none
     raid_seconds: float = 0.0  # how long the task of a volume takes; 0: it is no task
+    raid_strict: bool = False  # names volumes by DisplayName, wants to know when, shows a single drive as a volume
+    raid_at_boot: bool = False  # a strict one makes volumes at a boot alone
     update_seconds: float = 0.0  # how long an update takes
     firmware_at_once: bool = False  # else the BIOS is updated at the next boot
 
@@ -94,6 +96,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "no-registry": {"no_registry": True},
     "location-indicator": {"location_indicator": True},
     "raid": {"raid_drives": 4, "raid_seconds": 0.3},
+    "raid-strict": {"raid_drives": 4, "raid_seconds": 0.3, "raid_strict": True},  # 18
     "firmware-at-once": {"firmware_at_once": True},
     # faults
     "slow": {"latency": 0.5, "jitter": 0.5, "at_once": 2},

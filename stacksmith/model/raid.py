@@ -1,5 +1,6 @@
 """When a RAID volume is the one that is wanted: controllers cut sizes to their stripes."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from stacksmith.model.realised import RaidVolume
@@ -15,6 +16,12 @@ def fits(wanted: RaidVolume, found: RaidVolume) -> bool:
         and (not wanted.drives or set(wanted.drives) == set(found.drives))
         and _is_near(wanted.size_bytes, found.size_bytes)
     )
+
+
+def as_applied(applied: Sequence[RaidVolume], found: Sequence[RaidVolume]) -> tuple[RaidVolume, ...]:
+    """The found volumes, those that are still the applied ones as they were applied, and in that order."""
+    kept = [each for each in applied if any(fits(each, there) for there in found)]
+    return (*kept, *(there for there in found if not any(fits(each, there) for each in kept)))
 
 
 def _is_near(wanted: int | None, found: int | None) -> bool:

@@ -229,6 +229,15 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.get("/BIOS/Settings")["Attributes"] == TURBO["Attributes"]
 
 
+@check("late-bios")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("/BIOS/Settings", TURBO) == 204
+    bmc.reset("On")
+    assert bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Enabled"
+    until(lambda: bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Disabled", 10, "the attribute is in force")
+    assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"
+
+
 @check("slow-bios")
 def _(bmc: Bmc, media: str) -> None:
     started = time.monotonic()
@@ -389,6 +398,26 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.get(volumes)["Members"] == []
     bmc.behave()
     assert bmc.ask("GET", "/Storage/RAID.1").status_code == 404
+
+
+@check("raid-strict")
+def _(bmc: Bmc, media: str) -> None:
+    drives = bmc.get("/Storage/RAID.1")["Drives"][:1]
+    volumes = "/Storage/RAID.1/Volumes"
+    page = bmc.get(volumes)
+    assert page["@Redfish.OperationApplyTimeSupport"]["SupportedValues"] == ["Immediate", "OnReset"]
+    (raw,) = page["Members"]
+    assert bmc.get(raw["@odata.id"])["VolumeType"] == "RawDevice"
+    assert bmc.ask("DELETE", raw["@odata.id"]).status_code == 405
+    body = {"RAIDType": "RAID0", "Links": {"Drives": drives}}
+    now = {"@Redfish.OperationApplyTime": "Immediate"}
+    bodies = ({"Name": "a", **body, **now}, {"DisplayName": "a", **body}, {"DisplayName": "a", **body, **now})
+    assert [bmc.post(volumes, each) for each in bodies] == [400, 400, 202]
+    until(lambda: bmc.get(volumes)["Members@odata.count"] == 2, 10, "the volume is made")
+    made = bmc.get(volumes)["Members"][1]["@odata.id"]
+    assert bmc.get(made)["DisplayName"] == "a"
+    until(lambda: bmc.ask("DELETE", made).status_code == 202, 10, "the volume is about to go")
+    until(lambda: bmc.get(volumes)["Members@odata.count"] == 1, 10, "the volume is deleted")
 
 
 @check("firmware-at-once")

@@ -13,7 +13,11 @@ import yaml
 from stacksmith import lab
 from stacksmith.cli.app import run
 from stacksmith.lab.layout import RACK, layout_of
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Aspects
+from stacksmith.providers.registry import open_bmc
 from tests.e2e.bmc_parts import Bmc
+from tests.e2e.light_parts import soon
 
 pytestmark = [
     pytest.mark.e2e,
@@ -76,8 +80,8 @@ def test_list_reads_every_node_in_two_requests(directory: Path, bmc: Bmc, call: 
     before = len(asked(directory))
     status, out, err = call("list")
     assert (status, err) == (0, "")
-    assert re.search(r"^bm1 +enabled +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
-    assert re.search(r"^bm3 +enabled +off ", out, re.MULTILINE)
+    assert re.search(r"^bm1 +available +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
+    assert re.search(r"^bm3 +available +off ", out, re.MULTILINE)
     paths = asked(directory)[before:]
     assert len(paths) == 6 and sum("/BIOS" in path for path in paths) == 3
 
@@ -158,6 +162,32 @@ def test_reading_waits_for_a_bmc_that_is_busy_after_a_job(bmc: Bmc, call: Call) 
     assert call("show", "bm1")[0] == 0
 
 
+# --- settings
+
+
+def test_settings_of_a_real_machine_are_in_force_after_its_boot(bmc: Bmc) -> None:
+    fields = {"redfish": bmc.node.redfish, "system": bmc.node.system, "username": bmc.node.username}
+    node = Node.model_validate({**fields, "password": {"file": "unused"}, "auth": "session"})
+    everything = Aspects(secure_boot=True, pending=True)
+    session = open_bmc("bm1", node, bmc.password, str(bmc.node.ca))
+    try:
+        for mode, secure, turbo in (
+            ("bios", False, "Disabled"),
+            ("uefi", True, "Disabled"),
+            ("uefi", False, "Enabled"),
+        ):
+            session.set_bios({"ProcTurboMode": turbo}, soon())
+            session.set_boot(mode, secure, soon())
+            session.switch_on(soon())
+            found = session.observe(soon(), everything)
+            assert (found.boot_mode, found.secure_boot, found.pending) == (mode, secure, {})
+            assert found.bios["ProcTurboMode"] == turbo
+            session.switch_off(True, soon())
+    finally:
+        session.close()
+    assert bmc.get("/redfish/v1/SessionService/Sessions")["Members"] == []
+
+
 # --- what goes wrong
 
 
@@ -181,7 +211,7 @@ def test_node_that_cannot_be_read_says_why_and_the_others_are_read(
     assert status == 1 and "error[node]: " in err and cause in err and hint in err
     status, out, err = call("list", **changed)
     assert status == 4 and cause in out
-    assert re.search(r"^bm2 +enabled +off ", out, re.MULTILINE)
+    assert re.search(r"^bm2 +available +off ", out, re.MULTILINE)
     assert time.monotonic() - started < 5
     assert bmc.password not in out + err
 

@@ -122,6 +122,25 @@ def test_answer_that_comes_too_late_makes_no_second_volume(bmc: LightBmc) -> Non
     assert [each["@odata.id"].rpartition("/")[2] for each in bmc.get(VOLUMES)["Members"]] == ["1"]
 
 
+def test_controller_that_asks_for_more_is_told_more(bmc: LightBmc) -> None:
+    bmc.behave("raid-strict")
+    with bmc.session() as session:
+        assert session.observe(soon(), RAID).raid == ()  # a single drive is none
+        session.set_raid((SYSTEM, DATA), soon())
+        session.set_raid((SYSTEM, DATA), soon())
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data", "system"]
+        session.set_raid((DATA,), soon())
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data"]
+    assert bmc.get(VOLUMES)["Members@odata.count"] == 2
+
+
+def test_controller_that_makes_volumes_at_a_boot_alone_is_refused(bmc: LightBmc) -> None:
+    bmc.behave("raid-strict", raid_at_boot=True)
+    with bmc.session() as session, pytest.raises(Refused, match="its controller makes volumes OnReset alone"):
+        session.set_raid((SYSTEM,), soon())
+    assert made(bmc) == []
+
+
 def test_controller_that_is_busy_is_not_now(bmc: LightBmc) -> None:
     bmc.behave("raid", raid_seconds=2)
     drives = bmc.get("/Storage/RAID.1")["Drives"]

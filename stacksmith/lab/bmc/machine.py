@@ -124,12 +124,23 @@ class Machine:
         mode = {"Uefi": "UEFI", "Bios": "Legacy"}.get(str(self.state.pending.get("BootMode")))
         if behaviour.boot_mode_by_bios and mode:
             self.emulator.change(self.path, {"Boot": {"BootSourceOverrideMode": mode}})
-        self.state.bios = {**({} if self.state.bios_reset else self.state.bios), **self.state.pending}
         self.state.firmware |= self.state.staged
         if self.state.secure_boot is not None:
             self.emulator.change(f"{self.path}/SecureBoot", {"SecureBootEnable": self.state.secure_boot})
-        self.state.bios_reset, self.state.pending, self.state.secure_boot, self.state.staged = False, {}, None, {}
-        self.save()
+        self.state.secure_boot, self.state.staged = None, {}
+        if behaviour.apply_seconds:
+            timer = threading.Timer(behaviour.apply_seconds, self._apply_bios)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._apply_bios()
+
+    def _apply_bios(self) -> None:
+        """Bring the attributes that waited into force, as firmware does while it starts."""
+        with self.lock:
+            self.state.bios = {**({} if self.state.bios_reset else self.state.bios), **self.state.pending}
+            self.state.bios_reset, self.state.pending = False, {}
+            self.save()
 
     def _off(self, kind: str, behaviour: Behaviour) -> Answer:
         answer = self._post(kind)

@@ -11,6 +11,7 @@ from stacksmith.lab.bmc.task import Outcome, Tasks
 from stacksmith.model.types import JSON
 
 CONTROLLER: Final = "RAID.1"
+RAW: Final = "raw"
 DRIVE_BYTES: Final = 480_103_981_056
 STRIPE_BYTES: Final = 64 * 1024**2  # a capacity is cut to it
 LEVELS: Final[dict[str, tuple[int, Callable[[int], int]]]] = {  # least drives; how many of so many hold data
@@ -45,12 +46,24 @@ class Controller:
         if request.path == f"{self.path}/Volumes":
             if request.method == "POST":
                 return self._create(request.data, behaviour)
-            numbers = [f"{request.path}/{each['Id']}" for each in self.machine.state.volumes]
-            return collection(request.path, "Volume", numbers)
+            return self._volumes(request.path, behaviour)
+        if request.path == f"{self.path}/Volumes/{RAW}" and behaviour.raid_strict:
+            raw = {"@odata.id": request.path, "Id": RAW, "Name": "Bay3", "VolumeType": "RawDevice", "RAIDType": None}
+            allowed = request.method == "GET"
+            return Answer(200, raw) if allowed else refusal(405, "Base.1.12.OperationNotAllowed", "It is no volume")
         for volume in self.machine.state.volumes:
             if request.path == f"{self.path}/Volumes/{volume['Id']}":
                 return self._delete(volume, behaviour) if request.method == "DELETE" else Answer(200, dict(volume))
         return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {request.path}")
+
+    def _volumes(self, path: str, behaviour: Behaviour) -> Answer:
+        """The collection; a strict controller shows a drive that is in no volume as one, as many do."""
+        names = [*([RAW] if behaviour.raid_strict else []), *(each["Id"] for each in self.machine.state.volumes)]
+        answer = collection(path, "Volume", [f"{path}/{name}" for name in names])
+        if behaviour.raid_strict:
+            times = {"SupportedValues": ["Immediate", "OnReset"][behaviour.raid_at_boot :]}
+            answer.data["@Redfish.OperationApplyTimeSupport"] = times
+        return answer
 
     def _drives(self, behaviour: Behaviour) -> list[str]:
         return [f"Bay{number}" for number in range(behaviour.raid_drives)]
@@ -89,6 +102,10 @@ class Controller:
         refused = self._refuse(behaviour)
         if refused is not None:
             return refused
+        if behaviour.raid_strict and "Name" in body:
+            return refusal(400, "Base.1.12.PropertyNotWritable", "The property Name is read only")
+        if behaviour.raid_strict and body.get("@Redfish.OperationApplyTime") != "Immediate":
+            return refusal(400, "Base.1.12.PropertyMissing", "The property @Redfish.OperationApplyTime is required")
         known = {f"{self.path}/Drives/{name}" for name in self._drives(behaviour)}
         if level not in LEVELS or len(drives) < LEVELS[level][0] or not set(drives) <= known:
             return refusal(400, "Base.1.12.PropertyValueNotInList", f"The value {level} for RAIDType is not possible")
@@ -98,7 +115,8 @@ class Controller:
             return refusal(400, "Storage.1.0.InsufficientSpace", "There is not so much room on the drives")
         volume: dict[str, JSON] = {
             "@odata.type": "#Volume.v1_6_0.Volume",
-            "Name": body.get("Name"),
+            "Name": body.get("Name", f"Volume {self.machine.state.volume_count}"),
+            **({"DisplayName": body["DisplayName"]} if "DisplayName" in body else {}),
             "RAIDType": level,
             "CapacityBytes": size // STRIPE_BYTES * STRIPE_BYTES,
             "Links": {"Drives": [link(drive) for drive in drives]},

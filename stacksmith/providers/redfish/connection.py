@@ -28,8 +28,8 @@ class Request:
 
     method: str
     path: str
-    body: JSON = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    body: JSON = field(default=None, repr=False)  # a sign-in holds the password
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_seconds: float = 0.0
 
 

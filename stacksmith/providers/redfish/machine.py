@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.node import Node
-from stacksmith.model.node_found import Power
+from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, to_data
-from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target
-from stacksmith.providers.bmc import BmcSession, Occupant
+from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target, TimedOut, Transient
+from stacksmith.providers.bmc import BmcSession, NextBoot, Occupant
 
 if TYPE_CHECKING:
     from stacksmith.providers.redfish.deploy import Deployer
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
+_SETTINGS: Final = Aspects(secure_boot=True, pending=True)
+_POLL_SECONDS: Final = 2.0
+_FIRMWARE_SECONDS: Final = 1800.0
 _QCOW2: Final = b"QFI\xfb"
 
 
@@ -52,11 +55,11 @@ class MachineDriver:
         if target.found is None and not target.stage and seen.power_state is not Power.OFF:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
-        self._set_waiting(wanted, {*_WAITING, "raid"}, deadline)
+        self._set_waiting(target, {*_WAITING, "raid"}, deadline)
         self._place.occupant = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
         if wanted.image or wanted.boot_iso:
             self._deploy(target, contents, deadline)
-        return self._finish(wanted, deadline)
+        return self._finish(wanted, set(_WAITING), deadline)
 
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Everything that waits for a boot is written before the one restart that brings it into force."""
@@ -64,12 +67,12 @@ class MachineDriver:
         paths = {change.path.partition(".")[0].partition("[")[0] for change in target.changes}
         seen = self._bmc.observe(deadline)
         self._update_firmware(target, deadline)
-        self._set_waiting(wanted, paths, deadline)
+        self._set_waiting(target, paths, deadline)
         if paths.intersection(_DEPLOYED) and (wanted.image or wanted.boot_iso):
             self._deploy(target, contents, deadline)
         elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
             self._restart(target, deadline)
-        return self._finish(wanted, deadline)
+        return self._finish(wanted, paths, deadline)
 
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Switches the node off and takes media out; what is on its disks stays."""
@@ -80,7 +83,8 @@ class MachineDriver:
             self._bmc.eject_media(deadline)
         self._place.occupant = None
 
-    def _set_waiting(self, wanted: Machine, paths: Collection[str], deadline: Deadline) -> None:
+    def _set_waiting(self, target: Target, paths: set[str], deadline: Deadline) -> None:
+        wanted = _machine(target)
         if "bios" in paths and wanted.bios:
             if faults := self._bmc.check_bios(wanted.bios, deadline):
                 name, cause = faults[0]
@@ -89,9 +93,36 @@ class MachineDriver:
         mode = wanted.boot_mode if "boot_mode" in paths else None
         secure = wanted.secure_boot if "secure_boot" in paths else None
         if mode is not None or secure is not None:
-            self._bmc.set_boot(mode, secure, deadline)
+            self._set_boot(target, mode, secure, deadline)
         if "raid" in paths and wanted.raid:
             self._bmc.set_raid(wanted.raid, deadline)
+
+    def _set_boot(self, target: Target, mode: str | None, secure: bool | None, deadline: Deadline) -> None:
+        """With a boot between, where the BMC takes one of the two at a time."""
+        try:
+            return self._bmc.set_boot(mode, secure, deadline)
+        except NextBoot:
+            before = self._bmc.observe(deadline).power_state
+        self._restart(target, deadline)
+        self._await(lambda seen: not seen.pending, "what waited for the boot", deadline)
+        self._bmc.set_boot(mode, secure, deadline)
+        if before is Power.OFF:  # what waits now is for the boot to come
+            self._bmc.switch_off(True, self._until(self._node.power_timeout_seconds, deadline))
+
+    def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline, firmware: bool = False) -> None:
+        """Waits until the node is found so: settings are applied while it starts, minutes after it is on, and
+        ``firmware`` takes longer than that."""
+        seconds = self._node.power_timeout_seconds
+        limit = self._until(max(seconds, _FIRMWARE_SECONDS) if firmware else seconds, deadline)
+        while True:
+            try:
+                if is_so(self._bmc.observe(limit, replace(_SETTINGS, firmware=firmware))):
+                    return
+            except Transient:
+                pass
+            if limit.seconds < _POLL_SECONDS:
+                raise TimedOut(f"cannot wait for {what} of {self._place.host}: it is not in force yet")
+            time.sleep(_POLL_SECONDS)
 
     def _update_firmware(self, target: Target, deadline: Deadline) -> None:
         wanted = _machine(target)
@@ -140,14 +171,14 @@ class MachineDriver:
         )
 
     def _restart(self, target: Target, deadline: Deadline) -> None:
-        if target.allowed < Impact.RESTART:
+        if target.found is not None and target.allowed < Impact.RESTART:
             raise Refused("the node would be restarted", hint="--allow restart")
         target.progress("restarting")
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
 
-    def _finish(self, wanted: Machine, deadline: Deadline) -> Found:
-        """What is set at once, and the power; then the server as it is read back."""
+    def _finish(self, wanted: Machine, paths: set[str], deadline: Deadline) -> Found:
+        """What is set at once, and the power; then the server as it is read back, once ``paths`` are in force."""
         if wanted.indicator_led is not None:
             self._bmc.set_indicator_led(wanted.indicator_led, deadline)
         if wanted.asset_tag is not None:
@@ -157,6 +188,8 @@ class MachineDriver:
             self._bmc.switch_on(limit)
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
+        if wanted.power_state == "running" and paths.intersection((*_WAITING, "firmware")):
+            self._await(lambda seen: _in_force(wanted, paths, seen), "the settings", deadline, "firmware" in paths)
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
@@ -174,6 +207,16 @@ class MachineDriver:
 def _machine(target: Target) -> Machine:
     assert isinstance(target.wanted, Machine)
     return target.wanted
+
+
+def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:
+    """Whether those of ``paths`` that only a boot brings are so."""
+    return (
+        ("bios" not in paths or all(seen.bios.get(name) == value for name, value in wanted.bios.items()))
+        and ("boot_mode" not in paths or wanted.boot_mode in (None, seen.boot_mode))
+        and ("secure_boot" not in paths or wanted.secure_boot in (None, seen.secure_boot))
+        and ("firmware" not in paths or wanted.firmware.items() <= seen.firmware.items())
+    )
 
 
 def _key(checksum: str, wanted: Machine) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import NodeFound, Power
+from stacksmith.model.raid import as_applied
 from stacksmith.model.realised import Machine, from_data, to_data
 from stacksmith.providers import bmc
 from stacksmith.providers.base import Deadline, Driver, Scope
@@ -76,7 +77,7 @@ class NodePlace:
             secure_boot=seen.secure_boot if aspects.secure_boot else applied.secure_boot,
             bios={name: seen.bios.get(name) for name in sorted(access.bios)},
             firmware={name: seen.firmware.get(name, "") for name in sorted(access.firmware)},
-            raid=seen.raid if aspects.raid else applied.raid,
+            raid=as_applied(applied.raid, seen.raid) if aspects.raid else applied.raid,
             indicator_led=seen.indicator_led,
             asset_tag=seen.asset_tag,
         )

@@ -134,21 +134,39 @@ def _place(tree: Tree, volume: RaidVolume, controllers: Sequence[Controller]) ->
 
 def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: Deadline) -> None:
     """One POST. Whatever comes of it, the volumes are listed again: a second one would be a second volume."""
-    paths = [controller.drives[name] for name in volume.drives or sorted(controller.drives)]
-    body: dict[str, JSON] = {
-        "Name": volume.name,
-        "RAIDType": volume.level,
-        "Links": {"Drives": [{"@odata.id": path} for path in paths]},
-    }
-    if volume.size_bytes is not None:
-        body["CapacityBytes"] = volume.size_bytes
+    text = f"cannot make the RAID volume {volume.name} of {tree.name}"
+    body = {**_body(volume, controller), **_at_once(tree.get(controller.path, deadline), text)}
+
+    def post() -> Answer:
+        """Newer controllers take the name as DisplayName alone; what is refused was not carried out."""
+        try:
+            return tree.connection.post(controller.path, {"Name": volume.name, **body}, deadline, LONG_SECONDS)
+        except Refused as fault:
+            if "Name" not in str(fault):
+                raise
+        return tree.connection.post(controller.path, {"DisplayName": volume.name, **body}, deadline, LONG_SECONDS)
 
     def is_there() -> bool:
         pages = tree.members(controller.path, deadline)
         return any(_shape(page, {}).name == volume.name and _level(page) == volume.level for page in pages)
 
-    text = f"cannot make the RAID volume {volume.name} of {tree.name}"
-    _settle(tree, lambda: tree.connection.post(controller.path, body, deadline, LONG_SECONDS), is_there, text, deadline)
+    _settle(tree, post, is_there, text, deadline)
+
+
+def _body(volume: RaidVolume, controller: Controller) -> dict[str, JSON]:
+    paths = [controller.drives[name] for name in volume.drives or sorted(controller.drives)]
+    size = {} if volume.size_bytes is None else {"CapacityBytes": volume.size_bytes}
+    return {"RAIDType": volume.level, "Links": {"Drives": [{"@odata.id": path} for path in paths]}, **size}
+
+
+def _at_once(collection: Page, text: str) -> dict[str, JSON]:
+    """When the volume is to be made, where the controller asks. Raises: Refused when it does so at a boot alone."""
+    times = reading.inside(collection, "@Redfish.OperationApplyTimeSupport").get("SupportedValues")
+    if not isinstance(times, list):
+        return {}
+    if "Immediate" not in times:
+        raise Refused(f"{text}: its controller makes volumes {', '.join(map(str, times))} alone, not at once", "raid")
+    return {"@Redfish.OperationApplyTime": "Immediate"}
 
 
 def _delete(tree: Tree, volume: Volume, deadline: Deadline) -> None:

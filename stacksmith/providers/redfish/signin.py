@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, Protocol
 
@@ -28,7 +28,7 @@ class Exchange(Protocol):
 class Session:
     """A session of the BMC, and where it is deleted."""
 
-    token: str
+    token: str = field(repr=False)
     path: str
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from stacksmith.diagnostics import Diagnostic, Faults, Severity
 from stacksmith.model.found import Found, Snapshot
-from stacksmith.model.report import Outcome, Report
+from stacksmith.model.report import Outcome, Report, StepResult
 from stacksmith.model.stack import Stack
 from stacksmith.placement import Claim, Consumer, Provider, Reason, Refused, claim_faults
 from stacksmith.placement.tree.reason import OverCapacity
@@ -42,10 +42,11 @@ def claim_rooms(plan: Plan, store: Store) -> Mapping[str, Consumer]:
 
 
 def settle(plan: Plan, report: Report, before: Mapping[str, Consumer], store: Store) -> None:
-    """Gives back what was claimed for steps that were not started. What it cannot write the next plan puts right."""
+    """Gives back what was claimed for steps that were not started, or were undone. What it cannot write the next plan
+    puts right."""
     if report.stopped and report.signal is None:
         return  # the lease is lost, or the store
-    undone = {result.step for result in report.results if result.outcome is Outcome.SKIPPED}
+    undone = {result.step for result in report.results if _is_undone(result)}
     back = [
         _back(step, before, f"{Operation.DELETE} {step.address}" in undone)
         for step in plan.steps
@@ -54,6 +55,12 @@ def settle(plan: Plan, report: Report, before: Mapping[str, Consumer], store: St
     with suppress(Faults, Refused):
         if back:
             _written(plan.stack, back, {c.uuid: c for c in store.claims(plan.stack)}, store)
+
+
+def _is_undone(result: StepResult) -> bool:
+    """True for a step that was not started, and for a migration that was refused: the server is where it was."""
+    is_refused = result.outcome is Outcome.FAILED and result.kind == "refused"
+    return result.outcome is Outcome.SKIPPED or (is_refused and result.operation == Operation.MIGRATE)
 
 
 def hold_found(stack: Stack, snapshot: Snapshot, found: Iterable[Found], store: Store) -> None:

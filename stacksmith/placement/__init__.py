@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 from stacksmith.placement.allocate import Allocation, allocate, place
 from stacksmith.placement.host import UNLIMITED, HostState, Inventory
 from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
-from stacksmith.placement.verdict import Optimum, Placement, Verdict
+from stacksmith.placement.verdict import (
+    Beside,
+    Clash,
+    Conflict,
+    Constraint,
+    Optimum,
+    Placement,
+    Relaxation,
+    Remedy,
+    Term,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from stacksmith.placement.tree.candidate import Candidate, candidates
@@ -28,9 +39,13 @@ if TYPE_CHECKING:
 __all__ = [
     "UNLIMITED",
     "Allocation",
+    "Beside",
     "Candidate",
     "CandidateRequest",
     "Claim",
+    "Clash",
+    "Conflict",
+    "Constraint",
     "Consumer",
     "Goal",
     "Group",
@@ -44,10 +59,13 @@ __all__ = [
     "Provider",
     "Reason",
     "Refused",
+    "Relaxation",
+    "Remedy",
     "Request",
     "Reshape",
     "ResourceGroup",
     "Strategy",
+    "Term",
     "Verdict",
     "World",
     "allocate",

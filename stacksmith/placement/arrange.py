@@ -7,12 +7,12 @@ from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.host import HostState
-from stacksmith.placement.joint.solve import Joint, most, optimise, rescue
+from stacksmith.placement.joint.solve import Joint, columns, most, optimise, rescue
 from stacksmith.placement.joint.solver import installed
 from stacksmith.placement.normalised import normalised
 from stacksmith.placement.proof import Shortage
 from stacksmith.placement.request import Goal, Strategy
-from stacksmith.placement.search import search
+from stacksmith.placement.search import MOST_TRIES, search
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.verdict import Optimum
@@ -24,8 +24,10 @@ CROWDED = "chosen so that as many as can find room"
 JOINTLY = "chosen together with all others"
 SOLVED = "the solver proved that no arrangement of the {} requests exists"
 MOST = "the solver proved that no more of the {} requests find room"
-MOST_ASKED = 32  # units for which room is made by arranging all anew, and how large a batch times its hosts may be
-MOST_PAIRS = 20_000
+MOST_ASKED = 32  # units for which room is made by arranging all anew, and the units times hosts for which it is
+MOST_PAIRS = 5_000
+FEW_TRIES = 2_000  # of the search, for a question that is asked many times
+FEW_COLUMNS = 400  # of a program of the solver, for the same
 RESCUE_SECONDS = 20.0  # of the solver when greedy passes and the search fail; it stops at its nodes long before
 
 
@@ -167,22 +169,22 @@ class _Repair:
     proof: str = ""
 
 
-def _repair(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> _Repair:
-    """A search, and where it gives up the solver, if it is installed."""
+def _repair(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, tries: int = MOST_TRIES) -> _Repair:
+    """A search, and where it gives up the solver, if it is installed; with few tries only for what it solves soon."""
     sites = open_sites(hosts)
-    answer = search(_hardest_first(units, sites, eligible), hosts, eligible)
+    answer = search(_hardest_first(units, sites, eligible), hosts, eligible, tries)
     if answer.arrangement is not None:
         return _Repair(answer.arrangement)
     if answer.proven and not any(unit.follows for unit in units):
         return _Repair(proof=f"every arrangement of the {_number(units)} requests was tried")
-    if not installed():
+    if not installed() or (tries < MOST_TRIES and columns(units, eligible) > FEW_COLUMNS):
         return _Repair()
     joint = rescue(units, hosts, eligible, RESCUE_SECONDS)
     return _Repair(joint.arrangement, SOLVED.format(_number(units)) if joint.impossible else "")
 
 
 def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> bool | None:
-    """Whether the units can all be placed; None when that was neither shown nor disproved."""
+    """Whether the units can all be placed; None when that was neither shown nor disproved with little work."""
     sites = open_sites(hosts)
     if not all(any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit)) for unit in units):
         return False
@@ -191,12 +193,12 @@ def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligi
         return False
     if _greedy(units, hosts, eligible) is not None:
         return True
-    answer = _repair(units, hosts, eligible)
+    answer = _repair(units, hosts, eligible, FEW_TRIES)
     return True if answer.arrangement is not None else False if answer.proof else None
 
 
 def _arrangement(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:
-    return _greedy(units, hosts, eligible) or _repair(units, hosts, eligible).arrangement
+    return _greedy(units, hosts, eligible) or _repair(units, hosts, eligible, FEW_TRIES).arrangement
 
 
 def _greedy(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:
@@ -228,8 +230,11 @@ def _jointly(
     shortage = Shortage(units, sites, eligible)
     proof = SOLVED.format(_number(units)) if joint.impossible else ""
     claim = NO_HOST if joint.impossible else f"no arrangement found within the time limit of {seconds:g} s"
-    failures = [Failure(unit, claim, shortage.cause(unit) or proof) for unit in best.left]
-    return Outcome(best.placed, (*hopeless, *failures), weigher, CROWDED if weigher is not tried[0][1] else "")
+    failures = tuple(Failure(unit, claim, shortage.cause(unit) or proof) for unit in best.left)
+    outcome = Outcome(best.placed, failures, weigher, CROWDED if weigher is not tried[0][1] else "")
+    if joint.impossible:
+        outcome = _as_many(outcome, units, hosts, eligible, claim)
+    return replace(outcome, failures=(*hopeless, *outcome.failures))
 
 
 def preferred(strategy: Strategy | SchedulerSpec, hosts: Sequence[HostState], sites: Sequence[Site]) -> Weigher:

@@ -1,7 +1,7 @@
 """Who of a batch cannot be placed together, and for which constraints: as few as can be found within a limit."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
@@ -16,9 +16,9 @@ from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.verdict import Clash, Constraint
 
-MOST_QUESTIONS: Final = 200  # of one batch: whether some of it can be placed
-MOST_UNITS: Final = 1_000  # of a batch, times its hosts, of which such questions are asked
-MOST_PAIRS: Final = 100_000
+MOST_QUESTIONS: Final = 100  # of one batch: whether some of it can be placed
+MOST_UNITS: Final = 300  # of a batch, times its hosts, of which such questions are asked
+MOST_PAIRS: Final = 30_000
 NAMED: Final = 3
 _WORDS: Final = {
     Rule.PIN: "the pin to {}",
@@ -51,12 +51,13 @@ class _Relaxed(Eligible):
 @dataclass(slots=True)
 class Clashes:
     """Clashes of one batch. ``asked`` counts the questions, of all of them together; ``doubt`` is set by one that
-    had no answer.
+    had no answer. ``relaxed`` keeps which hosts fit which units.
     """
 
     hosts: Sequence[HostState]
     asked: int = 0
     doubt: bool = False
+    relaxed: dict[frozenset[Constraint], _Relaxed] = field(default_factory=dict)
 
     def of(self, unit: Unit, placed: Sequence[Unit], left: Sequence[Unit]) -> Clash | None:
         """Why the unit cannot be placed beside those who are, or else why all cannot; None when that is not proven.
@@ -80,7 +81,8 @@ class Clashes:
             self.doubt = True
             return False
         self.asked += 1
-        answer = placeable([_without(unit, dropped) for unit in units], self.hosts, _Relaxed(self.hosts, dropped))
+        eligible = self.relaxed.setdefault(dropped, _Relaxed(self.hosts, dropped))
+        answer = placeable([_without(unit, dropped) for unit in units], self.hosts, eligible)
         self.doubt = self.doubt or answer is None
         return answer is False
 

@@ -78,7 +78,7 @@ class Complaints:
     """
 
     def __init__(self, hosts: Sequence[HostState], sites: Sequence[Site], marks: frozenset[str]) -> None:
-        empty = [replace(host, used={}, groups={}, parts_used={}, claimed={}) for host in hosts]
+        empty = [replace(host, used={}, groups={}, parts_used={}, claimed={}, parts_claimed={}) for host in hosts]
         self._hosts, self._sites, self._marks = hosts, sites, marks
         self._before = ((Beside.NOTHING, open_sites(empty)), (Beside.RUNNING, open_sites(hosts)))
 

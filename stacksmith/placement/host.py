@@ -48,8 +48,9 @@ class HostState:
     a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
     host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances … ``parts`` are the providers below
     the host, whose uuid is its name, and those without a parent that it shares with other hosts (in an aggregate of
-    theirs); ``parts_used`` what is used of them, by uuid and class. ``claimed`` is the part of ``used`` that does not
-    run yet, by class and stack; ``parts_claimed`` that of ``parts_used``.
+    theirs); ``parts_used`` what is used of them, by uuid and class; ``own_disks`` those of them, by uuid, that are the
+    host's own DISK_GB under another name. ``claimed`` is the part of ``used`` that does not run yet, by class and
+    stack; ``parts_claimed`` that of ``parts_used``.
     """
 
     name: str
@@ -68,5 +69,6 @@ class HostState:
     problem: str = ""
     parts: tuple["Provider", ...] = ()
     parts_used: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    own_disks: frozenset[str] = frozenset()
     claimed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     parts_claimed: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)

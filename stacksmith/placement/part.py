@@ -27,18 +27,21 @@ Choices = dict[Address, Candidate]
 class Parts:
     """The tree of one host. What it grants to a unit may move to other parts of the host to make room for a later one.
 
-    Of providers that it shares with other hosts, parts without a parent, what is used is ``common`` to all of them.
+    Of providers that it shares with other hosts, parts without a parent, what is used is ``common`` to all of them; of
+    those that are the host's own disks it is ``own``, what is used of the host itself.
     ``gave_up``: a refusal was not proven, the search for room was cut short.
     """
 
-    def __init__(self, host: HostState, common: "Common") -> None:
+    def __init__(self, host: HostState, common: "Common", own: dict[str, int]) -> None:
         shared = [part for part in host.parts if part.parent is None]
         aggregates = host.aggregates.union(*(part.aggregates for part in shared))
         top = Provider(host.name, host.name, None, host.inventories, host.traits, aggregates)
         used = {uuid: dict(amounts) for uuid, amounts in host.parts_used.items()}
         used |= {part.uuid: common.used.setdefault(part.uuid, used.get(part.uuid, {})) for part in shared}
+        used |= dict.fromkeys(host.own_disks, own)
         self._forest = Forest((top, *host.parts), used)
         self._common, self._shares, self._seen = common, bool(shared), common.changes
+        self._is_bound = bool(host.own_disks)
         self._root, self._claimed = host.name, host.parts_claimed
         self._asking: dict[Address, Request] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
@@ -103,8 +106,8 @@ class Parts:
 
     def _answer(self, unit: Unit) -> Choices | None:
         """What everybody here would have with the unit: all as before if that works, else all anew."""
-        if self._seen != self._common.changes and self._shares:
-            self._known.clear()
+        if self._is_bound or (self._seen != self._common.changes and self._shares):
+            self._known.clear()  # what is used was changed by others
         self._seen = self._common.changes
         key = tuple((address, request.parts.key) for address, request in _asking(unit).items() if request.parts)
         if key not in self._known:

@@ -9,7 +9,7 @@ from stacksmith.placement.host import Inventory
 from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit
-from stacksmith.placement.verdict import Change, Constraint, Relaxation
+from stacksmith.placement.verdict import Constraint, Relaxation, Remedy
 
 TOLD: Final = 3  # alternatives in a hint
 Answer = tuple[Site, Sequence[Refusal]]
@@ -48,22 +48,22 @@ def relaxations(unit: Unit, answers: Sequence[Answer]) -> tuple[Relaxation, ...]
     nearest = [(min(by_signature[s], key=_effort), len(by_signature[s]) - 1) for s in minimal(by_signature)]
     nearest.sort(key=lambda item: _effort(item[0]))
     return tuple(
-        Relaxation(site.host.name, tuple(_changes(unit, site, refused)), like) for (site, refused), like in nearest
+        Relaxation(site.host.name, tuple(_remedies(unit, site, refused)), like) for (site, refused), like in nearest
     )
 
 
 def helps(found: Sequence[Relaxation]) -> str:
-    """The relaxations with the fewest changes as one hint; a host of which nothing is known is last resort."""
+    """The relaxations with the fewest remedies as one hint; a host of which nothing is known is last resort."""
     if not found:
         return "add a host to the fleet"
-    least = [each for each in found if len(each.changes) == len(found[0].changes)]
-    known = [each for each in least if not any("is not known" in change.words for change in each.changes)]
+    least = [each for each in found if len(each.remedies) == len(found[0].remedies)]
+    known = [each for each in least if not any("is not known" in remedy.words for remedy in each.remedies)]
     least = (known or least)[:TOLD]
     return "; or ".join(map(_said, least))
 
 
 def _said(relaxation: Relaxation) -> str:
-    words = [change.words for change in relaxation.changes]
+    words = [remedy.words for remedy in relaxation.remedies]
     if len(words) == 1:
         return words[0] if relaxation.host in words[0] else f"{words[0]}: {relaxation.host} has room"
     return f"for {relaxation.host}, all of: {'; '.join(words)}"
@@ -87,12 +87,12 @@ def _is_too_big(refusal: Refusal, site: Site) -> bool:
     return refusal.short > site.used.get(refusal.subject, 0) if refusal.short else False
 
 
-def _changes(unit: Unit, site: Site, refused: Sequence[Refusal]) -> list[Change]:
-    """One change per constraint, in the order of the refusals."""
+def _remedies(unit: Unit, site: Site, refused: Sequence[Refusal]) -> list[Remedy]:
+    """One remedy per constraint, in the order of the refusals."""
     by_constraint: dict[Constraint, list[Refusal]] = {}
     for refusal in refused:
         by_constraint.setdefault(constraint_of(refusal), []).append(refusal)
-    return [Change(constraint, _words(unit, site, each)) for constraint, each in by_constraint.items()]
+    return [Remedy(constraint, _words(unit, site, each)) for constraint, each in by_constraint.items()]
 
 
 def _words(unit: Unit, site: Site, refused: Sequence[Refusal]) -> str:

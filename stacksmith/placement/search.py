@@ -20,14 +20,14 @@ class Answer:
     proven: bool = False
 
 
-def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Answer:
-    """Tries to place all of the units, in the given order, backtracking; gives up after ``MOST_TRIES`` choices."""
+def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, most: int = MOST_TRIES) -> Answer:
+    """Tries to place all of the units, in the given order, backtracking; gives up after ``most`` choices."""
     if len(units) > MOST_UNITS:
         return Answer(None)
-    tree = _Tree(units, open_sites(hosts), [eligible.hosts(unit) for unit in units])
+    tree = _Tree(units, open_sites(hosts), [eligible.hosts(unit) for unit in units], most)
     chosen = tree.descend()
     if chosen is None:
-        return Answer(None, proven=tree.tries < MOST_TRIES and not tree.gave_up)
+        return Answer(None, proven=tree.tries < most and not tree.gave_up)
     return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
 
 
@@ -42,6 +42,7 @@ class _Tree:
     units: Sequence[Unit]
     sites: Sequence[Site]
     options: Sequence[tuple[int, ...]]
+    most: int
     tries: int = 0
     chosen: list[int] = field(default_factory=list)
     touched: list[int] = field(default_factory=list)
@@ -61,7 +62,7 @@ class _Tree:
                 self._undo()
                 continue
             self.tries += 1
-            if self.tries >= MOST_TRIES:
+            if self.tries >= self.most:
                 return None
             if self._put(index):
                 pending.append(self._candidates(len(self.chosen)))

@@ -50,7 +50,7 @@ class Site:
         if self._parts is None:
             from stacksmith.placement.part import Parts
 
-            self._parts = Parts(self.host, self._common or Common())
+            self._parts = Parts(self.host, self._common or Common(), self.used)
         return self._parts
 
     @property
@@ -68,7 +68,16 @@ class Site:
         for name, amount in unit.amounts:
             if name not in capacity or used.get(name, 0) + amount > capacity[name]:
                 return False
-        return not unit.has_parts or self.parts.takes(unit)
+        return not unit.has_parts or self._has_parts(unit)
+
+    def _has_parts(self, unit: Unit) -> bool:
+        """True when the parts have room beside the amounts, which may be of the same disks."""
+        if not self.host.own_disks:
+            return self.parts.takes(unit)
+        self._count(unit, 1)
+        takes = self.parts.takes(unit)
+        self._count(unit, -1)
+        return takes
 
     def keeps_apart(self, unit: Unit) -> bool:
         """True when no anti-affinity group gets more members here than it may have."""
@@ -89,10 +98,9 @@ class Site:
     def add(self, unit: Unit) -> None:
         """Puts a unit here."""
         self.weight = self.raw = None
+        self._count(unit, 1)
         if unit.has_parts:
             self.parts.add(unit)
-        for name, amount in unit.amounts:
-            self.used[name] = self.used.get(name, 0) + amount
         for group, count in unit.joins:
             self.members[group] = self.members.get(group, 0) + count
 
@@ -101,10 +109,13 @@ class Site:
         self.weight = self.raw = None
         if unit.has_parts:
             self.parts.remove(unit)
-        for name, amount in unit.amounts:
-            self.used[name] -= amount
+        self._count(unit, -1)
         for group, count in unit.joins:
             self.members[group] -= count
+
+    def _count(self, unit: Unit, sign: int) -> None:
+        for name, amount in unit.amounts:
+            self.used[name] = self.used.get(name, 0) + sign * amount
 
     def introduce(self, unit: Unit) -> None:
         """Remembers the names of a unit's members, for the words of a verdict."""

@@ -67,7 +67,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Remedy:
     """What would make a host meet a constraint, or the server do without it, in words that name the host."""
 
     constraint: Constraint
@@ -76,13 +76,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
-    """Changes after which the host takes the server beside all else that is placed; no fewer of them are enough there.
+    """Remedies after which the host takes the server beside all else that is placed; no fewer of them are enough there.
 
-    ``like`` more hosts need changes of the same constraints, none of them less.
+    ``like`` more hosts need remedies for the same constraints, none of them less.
     """
 
     host: str
-    changes: tuple[Change, ...]
+    remedies: tuple[Remedy, ...]
     like: int = 0
 
 

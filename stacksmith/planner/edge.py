@@ -34,6 +34,8 @@ def connect(
         if step.address.kind == "server" and not step.replaces:
             leavers[step.host].append(step.id)
     carriers = {a: s.id for s in steps if s.operation is Operation.MIGRATE for a in s.depends_on if a.kind == "volume"}
+    # While the move of a volume has not ended, its server tells which copy is the volume: it must not let go of it.
+    arrivals = {s.address: s.id for s in steps if s.operation is Operation.MIGRATE and s.address.kind == "volume"}
     users = _users(steps, found, records)
     gives = _gives(steps, found)
     connected = []
@@ -54,6 +56,8 @@ def connect(
         else:
             needs = [i for i in users.get(step.address, ()) if i != step.id]
         needs += waits.get(step.id, ())
+        if step.address.kind == "server" and step.operation is not Operation.MIGRATE and step.address in found:
+            needs += [arrivals[a] for a in _volumes(found[step.address].spec) if a in arrivals]
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))
     return connected
 

@@ -38,7 +38,9 @@ def _provider(step: Step, states: Mapping[str, HostState]) -> str:
     """The host, or the storage below it that has the volume's type apart."""
     if isinstance(step.wanted, Volume) and step.host in states:
         trait = type_trait(step.wanted.volume_type)
-        return next((part.uuid for part in states[step.host].parts if trait in part.traits), step.host)
+        state = states[step.host]
+        apart = (part.uuid for part in state.parts if trait in part.traits and part.uuid not in state.own_disks)
+        return next(apart, step.host)
     return step.host
 
 

@@ -54,15 +54,16 @@ def host_states(
     ``leaving`` does not count, and of servers in ``anew`` not what they hold of parts; ``members`` are those of server
     groups, by host and group.
     """
-    gone = {(f.host, f.address) for f in leaving}
+    gone, apart = {(f.host, f.address) for f in leaving}, types_apart(fleet)
     states = []
     for snap in snapshot.hosts:
         stays = replace(snap, found=tuple(f for f in snap.found if (f.host, f.address) not in gone))
-        states.append(_state(fleet, stays, dict(members.get(snap.host, {})), anew))
+        states.append(_state(fleet, stays, dict(members.get(snap.host, {})), anew, apart))
     by_host: dict[str, Pending] = defaultdict(dict)
     for uuid, claimed in (pending or {}).items():
         by_host[host_of(uuid)][uuid] = claimed
-    claimed_on = [_with_claims(fleet, s, by_host[s.name]) if s.name in by_host else s for s in states]
+    hosts = fleet.hosts
+    claimed_on = [_with_claims(s, hosts[s.name], by_host[s.name], apart) if s.name in by_host else s for s in states]
     return with_shared(fleet, snapshot, claimed_on, pending or {})
 
 
@@ -95,11 +96,11 @@ def with_shared(fleet: Fleet, snapshot: Snapshot, states: list[HostState], pendi
     return list(made.values())
 
 
-def _with_claims(fleet: Fleet, state: HostState, own: Pending) -> HostState:
+def _with_claims(state: HostState, host: Host, own: Pending, apart: frozenset[str]) -> HostState:
     claimed = own.pop(state.name, {})
     used = _with(state.used, claimed)
     parts = {uuid: _with(state.parts_used.get(uuid, {}), amounts) for uuid, amounts in own.items()}
-    parts |= _together(fleet, state.name, used)
+    parts |= _together(host, state.name, apart, used)
     return replace(state, used=used, claimed=claimed, parts_used={**state.parts_used, **parts}, parts_claimed=own)
 
 
@@ -157,7 +158,9 @@ def _is_server(each: Found | Unmanaged) -> bool:
     return each.kind == "server"
 
 
-def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Collection[Address]) -> HostState:
+def _state(
+    fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Collection[Address], apart: frozenset[str]
+) -> HostState:
     host = fleet.hosts[snap.host]
     metadata = metadata_of(fleet, host)
     offer = _Offer(fleet, host)
@@ -187,8 +190,9 @@ def _state(fleet: Fleet, snap: HostSnapshot, groups: dict[str, int], anew: Colle
         capabilities=capabilities(snap),
         reachable=snap.error is None,
         problem=snap.error or "",
-        parts=(*_parts(host, snap, offer), *_pools(fleet, snap, offer)),
-        parts_used=parts_used | _together(fleet, snap.host, used),
+        parts=(*_parts(host, snap, offer), *_pools(host, snap, offer, apart)),
+        parts_used=parts_used | _together(host, snap.host, apart, used),
+        own_disks=frozenset(_together(host, snap.host, apart, {"DISK_GB": 1})),
     )
 
 
@@ -247,19 +251,18 @@ def _part(uuid: str, parent: str, inventories: Mapping[str, Inventory], traits: 
     return Provider(uuid, provider_name(uuid), parent, inventories, traits)
 
 
-def _pools(fleet: Fleet, snap: HostSnapshot, offer: _Offer) -> Iterator[Provider]:
+def _pools(host: Host, snap: HostSnapshot, offer: _Offer, apart: frozenset[str]) -> Iterator[Provider]:
     """The storage of each volume type that is apart somewhere; here it may be with the host's own disks."""
     totals = {pool.volume_type: pool.total_gib for pool in snap.hardware.pools}
-    here = fleet.hosts[snap.host].volume_types
-    for name in sorted(name for name in types_apart(fleet) & here.keys() if here[name].shared is None):
+    here = host.volume_types
+    for name in sorted(name for name in apart & here.keys() if here[name].shared is None):
         inventory = offer.inventory("DISK_GB", totals.get(name, snap.capacity.disk_gib))
         yield _part(pool_uuid(snap.host, name), snap.host, {"DISK_GB": inventory}, frozenset({type_trait(name)}))
 
 
-def _together(fleet: Fleet, name: str, used: Mapping[str, int]) -> Taken:
+def _together(host: Host, name: str, apart: frozenset[str], used: Mapping[str, int]) -> Taken:
     """What is used of volume types that are apart somewhere and here with the host's own disks."""
-    host = fleet.hosts[name]
-    own = types_apart(fleet) & host.volume_types.keys() - set(host.volume_types_apart)
+    own = apart & host.volume_types.keys() - set(host.volume_types_apart)
     return {pool_uuid(name, each): {"DISK_GB": used["DISK_GB"]} for each in sorted(own) if used.get("DISK_GB")}
 
 

@@ -24,6 +24,7 @@ from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, place_machines
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
+from stacksmith.planner.sharing import unmoved
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.planner.wait import waits
@@ -95,7 +96,7 @@ def make_plan(
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     states += node_states(stack, snapshot, consumers, leaving)
-    plan.refusals += overgrown(plan.steps, states)
+    plan.refusals += [*overgrown(plan.steps, states), *unmoved(stack.fleet, plan.steps)]
     _check(stack, plan.steps, wanted, rules)
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))

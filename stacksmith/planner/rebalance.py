@@ -1,22 +1,18 @@
 """Which servers should migrate: the fewest that empty a host, end a broken rule, or even a fleet out."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
-from stacksmith.model.kinds.server import ServerSpec
-from stacksmith.model.stack import Stack
 from stacksmith.planner.aim import Aim, Outcome
 from stacksmith.planner.balance import SLACK
 from stacksmith.planner.even import evened
+from stacksmith.planner.keep import keep_rules, listed
 from stacksmith.planner.make import PlanOptions
-from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.plan import Plan
 from stacksmith.planner.scene import Scene, balance_of, whereabouts
 
-MOST_TRIES = 500  # sets of servers that are tried before the search for the fewest moves is given up
 MOST_REFUSALS = 10  # servers that placement keeps where they are, though there is room elsewhere
 
 
@@ -27,7 +23,7 @@ def rebalance(scene: Scene, aim: Aim) -> Plan:
     """
     if aim.drain:
         return _drain(scene, aim)
-    return _even_out(scene, aim) if aim.even else _keep_rules(scene, aim)
+    return _even_out(scene, aim) if aim.even else keep_rules(scene, aim)
 
 
 def _drain(scene: Scene, aim: Aim) -> Plan:
@@ -44,43 +40,8 @@ def _drain(scene: Scene, aim: Aim) -> Plan:
     stay: dict[str, list[str]] = defaultdict(list)
     for address in moving[len(chosen) :]:
         stay[where[address]].append(str(address))
-    left = tuple(f"{host} still has {_listed(names)}" for host, names in sorted(stay.items()))
+    left = tuple(f"{host} still has {listed(names)}" for host, names in sorted(stay.items()))
     return replace(plan, outcome=Outcome(left=left))
-
-
-def _keep_rules(scene: Scene, aim: Aim) -> Plan:
-    """Ends what violates a server group, host pin or zone.
-
-    Sets of the servers that break rules are tried, smaller ones first, so that the first that does is the smallest.
-    Raises: Faults when none of ``MOST_TRIES`` sets does it.
-    """
-    where = whereabouts(scene)
-    guilty = sorted(broken(scene.stack, where))
-    most = len(guilty) if aim.max_moves is None else min(aim.max_moves, len(guilty))
-    tries = (frozenset(moving) for size in range(most + 1) for moving in combinations(guilty, size))
-    last: Faults | None = None
-    best: tuple[int, Plan] | None = None
-    for number, moving in enumerate(tries):
-        if number == MOST_TRIES:
-            break
-        try:
-            plan = scene.plan(PlanOptions(moving=moving))
-        except Faults as faults:
-            last = faults
-            continue
-        after = where | {s.address: s.host for s in plan.steps if s.operation is Operation.MIGRATE}
-        left = broken(scene.stack, after)
-        if not left:
-            return replace(plan, outcome=Outcome())
-        if best is None or len(left) < best[0]:
-            words = f"{_listed([str(each) for each in sorted(left)])}: a rule does not let them be where they are"
-            best = len(left), replace(plan, outcome=Outcome(is_fewest=False, left=(words,)))
-    if aim.max_moves is not None and aim.max_moves < len(guilty) and best is not None:
-        return best[1]
-    if last is not None:
-        raise last
-    names = ", ".join(map(str, guilty))
-    raise Faults([error("no-valid-host", f"cannot keep the rules of {names}: no set of migrations tried does it")])
 
 
 def _even_out(scene: Scene, aim: Aim) -> Plan:
@@ -103,34 +64,7 @@ def _even_out(scene: Scene, aim: Aim) -> Plan:
     if after.spread > aim.tolerance + SLACK:
         few = aim.max_moves is not None and len(to) >= aim.max_moves
         left = ("even with so few migrations" if few else "even: nothing that was found is nearer by the tolerance",)
-    return replace(plan, outcome=Outcome(found.is_fewest, left, before, after, aim.tolerance))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def broken(stack: Stack, where: Mapping[Address, str]) -> set[Address]:
-    """Servers that are where a rule does not let them be: their pin, their zone, or the policy of their group."""
-    guilty = set()
-    groups: dict[str, dict[str, list[Address]]] = defaultdict(lambda: defaultdict(list))
-    for address, host in where.items():
-        spec = stack.resources[address].spec
-        assert isinstance(spec, ServerSpec)
-        zone = stack.fleet.hosts[host].availability_zone
-        if spec.host not in (None, host) or spec.availability_zone not in (None, zone):
-            guilty.add(address)
-        if spec.group:
-            groups[spec.group][host].append(address)
-    for name, by_host in groups.items():
-        guilty |= set(_apart(stack, name, by_host))
-    return guilty
-
-
-def _apart(stack: Stack, name: str, by_host: Mapping[str, Sequence[Address]]) -> Iterator[Address]:
-    group = stack.server_groups[name]
-    for members in by_host.values():
-        too_near = group.policy == "anti-affinity" and len(members) > group.max_server_per_host
-        too_far = group.policy == "affinity" and len(by_host) > 1
-        if too_near or too_far:
-            yield from members
+    # Their places were chosen for the whole: that only one host was left to each is no reason.
+    placements = tuple(each for each in plan.placements if each.address not in to)
+    outcome = Outcome(found.is_fewest, left, before, after, aim.tolerance)
+    return replace(plan, placements=placements, outcome=outcome)

@@ -104,11 +104,12 @@ def _known_parts(
 
 
 def to_move(stack: Stack, request: Request, moving: Moving | None) -> Request:
-    """The request of a server that may leave its host, but not its zone, which its guest was told."""
+    """The request of a server that may leave its host, but not its zone, which its guest was told. Where its place is
+    chosen it goes there whatever it is pinned to."""
     if moving is None:
         return request
     if moving.to is not None:
-        request = replace(request, with_hosts=(moving.to,), beside="the place chosen for it")
+        request = replace(request, host=None, with_hosts=(moving.to,), beside="the place chosen for it")
     if request.availability_zone is not None:
         return request
     return replace(request, availability_zone=stack.fleet.hosts[moving.host].availability_zone)

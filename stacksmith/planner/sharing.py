@@ -7,8 +7,10 @@ from dataclasses import replace
 from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import Found, Snapshot, Unmanaged
+from stacksmith.model.realised import Volume
 from stacksmith.model.record import Record
 from stacksmith.planner.inventory import guests, sharing
+from stacksmith.planner.plan import Operation, Step
 
 
 def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Snapshot:
@@ -32,6 +34,21 @@ def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Sn
         for snap in snapshot.hosts
     )
     return replace(snapshot, hosts=hosts)
+
+
+def unmoved(fleet: Fleet, steps: Iterable[Step]) -> list[tuple[str, str]]:
+    """(step id, cause) of each volume that would be copied onto itself: both hosts see the same storage."""
+    found = []
+    for step in steps:
+        if step.operation is not Operation.MIGRATE or not isinstance(step.wanted, Volume):
+            continue
+        hosts = [fleet.hosts.get(name) for name in (step.source, step.host)]
+        kinds = [host.volume_types.get(step.wanted.volume_type) if host else None for host in hosts]
+        here, there = (kind.shared if kind is not None else None for kind in kinds)
+        if here is not None and here == there and step.source != step.host:
+            cause = f"{step.address} is in shared storage {here}, which {step.source} and {step.host} both see"
+            found.append((step.id, f"{cause}: a server with it cannot be moved between them"))
+    return found
 
 
 def _sights(types: Mapping[str, str], snapshot: Snapshot) -> Iterable[Sequence[Found | Unmanaged]]:

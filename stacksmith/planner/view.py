@@ -63,9 +63,10 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
 def _left_by_moves(everything: Sequence[Found]) -> list[Found]:
     """The copies of volumes that their servers left when they took them to another host.
 
-    A volume that arrived there says so, and has the server with it.
+    A volume that arrived there says so, and has the server with it; while a server is still on both hosts none has.
     """
     arrived = {f.address: f.host for f in everything if MOVING in f.facts and not f.partial}
     if not arrived:
         return []
-    return [f for f in everything if f.host != arrived.get(f.address, f.host) and not f.partial]
+    left = [f for f in everything if f.host != arrived.get(f.address, f.host) and not f.partial]
+    return [f for f in left if not f.facts.get("attached_to")]

@@ -87,8 +87,8 @@ def unmanaged_data(each: Unmanaged) -> JSON:
 
 
 def placement_data(placement: Placement) -> JSON:
-    """One server's place with every host's verdict."""
-    return {
+    """One server's place with every host's verdict; of one without a place also what conflicts and would help."""
+    data: dict[str, JSON] = {
         "address": str(placement.address),
         "host": placement.host,
         "kept": placement.kept,
@@ -97,10 +97,12 @@ def placement_data(placement: Placement) -> JSON:
         "verdicts": [
             {"host": v.host, "fits": v.fits, "reason": v.reason, "score": v.score} for v in placement.verdicts
         ],
-        "conflict": None if placement.conflict is None else _conflict(placement.conflict),
-        "relaxations": [_relaxation(each) for each in placement.relaxations],
-        "clash": None if placement.clash is None else _clash(placement.clash),
     }
+    if placement.host is None:
+        data["conflict"] = None if placement.conflict is None else _conflict(placement.conflict)
+        data["relaxations"] = [_relaxation(each) for each in placement.relaxations]
+        data["clash"] = None if placement.clash is None else _clash(placement.clash)
+    return data
 
 
 def _conflict(conflict: Conflict) -> JSON:
@@ -115,8 +117,8 @@ def _conflict(conflict: Conflict) -> JSON:
 
 
 def _relaxation(relaxation: Relaxation) -> JSON:
-    changes: list[JSON] = [{**_constraint(c.constraint), "words": c.words} for c in relaxation.changes]
-    return {"host": relaxation.host, "hosts_alike": relaxation.like, "changes": changes}
+    remedies: list[JSON] = [{**_constraint(c.constraint), "words": c.words} for c in relaxation.remedies]
+    return {"host": relaxation.host, "hosts_alike": relaxation.like, "remedies": remedies}
 
 
 def _clash(clash: Clash) -> JSON:

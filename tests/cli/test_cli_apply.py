@@ -280,7 +280,7 @@ def test_placement_of_a_server_without_a_host_is_told_to_programs(cli: Cli) -> N
     }
     (least,) = told["relaxations"]
     assert (least["host"], least["hosts_alike"]) == ("hv1", 1)
-    assert [{k: v for k, v in change.items() if k != "words"} for change in least["changes"]] == [asked]
+    assert [{k: v for k, v in remedy.items() if k != "words"} for remedy in least["remedies"]] == [asked]
     assert (told["host"], told["clash"]) == (None, None)
 
 

@@ -274,6 +274,17 @@ def test_store_with_claims_of_hosts_alone_is_corrected_by_the_next_apply(rivals:
     assert rivals.held() == whole
 
 
+@pytest.mark.parametrize("flavor", ["card", "two", "huge"])
+def test_rebuild_claims_the_parts_of_what_is_there(rivals: Rivals, flavor: str) -> None:
+    rivals.write(flavor, "shop", more=VOLUME)
+    assert rivals.cli("apply", "shop", "--yes").status == 0
+    whole = rivals.held()
+    for path in (rivals.folder / ".stacksmith").glob("lab.db*"):
+        path.unlink()
+    assert rivals.cli("state", "rebuild", "--stack", "shop").status == 0
+    assert rivals.held() == whole
+
+
 def test_eight_stacks_at_once_never_get_a_device_twice(rivals: Rivals, live: World, place: Place) -> None:
     fleet = FLEET.replace("fleet: lab\n", f"fleet: lab\nstate: {place.url}\n")
     (rivals.folder / "fleet.yaml").write_text(fleet)

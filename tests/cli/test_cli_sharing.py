@@ -123,3 +123,12 @@ def test_it_is_shown_once(cli: Cli, two: Path) -> None:
     assert [line.split() for line in tree.splitlines() if NFS in line] == [[NFS, "DISK_GB", "60", "0", "1", "40", "20"]]
     told = cli("placement", "explain", "server.web", "--stack", "blog", "--var", "size=20")
     assert "DISK_GB 20 on shared:nfs1" in told.out, told
+
+
+def test_server_with_a_volume_there_is_not_moved_between_hosts_that_both_see_it(cli: Cli, two: Path) -> None:
+    text = (two / "shop/stack.yaml").read_text().replace("    host: hv1\n", "")
+    (two / "shop/stack.yaml").write_text(text)
+    assert cli("apply", "shop", "--yes").status == 0
+    drained = cli("rebalance", "shop", "--drain", "hv1" if "hv1" in held(two)["shop server.web"] else "hv2")
+    assert "volume.data is in shared storage nfs1, which hv" in drained.out + drained.err
+    assert held(two)["shop volume.data"] == {NFS: {"DISK_GB": 40}}

@@ -5,11 +5,12 @@ from dataclasses import replace
 from itertools import combinations
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stacksmith.address import Address
-from stacksmith.placement import Group, HostState, Inventory, Placement, Request, place
+from stacksmith.placement import Group, HostState, Inventory, Placement, Request, clash, place
 from stacksmith.placement.conflict import hitting_set
 from stacksmith.placement.verdict import Beside, Constraint
 from tests.property.test_placement import GROUPS, NAMES, World, _tight, bound, legal, solvable, worlds
@@ -86,7 +87,7 @@ def emptied(hosts: Sequence[HostState]) -> list[HostState]:
     return [replace(host, used={}, groups={}) for host in hosts]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(hard())
 def test_conflict_is_the_smallest_set_that_no_host_meets(asked: tuple[Request, tuple[HostState, ...]]) -> None:
     request, hosts = asked
@@ -113,7 +114,7 @@ def test_conflict_is_the_smallest_set_that_no_host_meets(asked: tuple[Request, t
         assert list(term.hosts) == [h.name for h in usable if fits(keeping(request, [term.constraint]), h)]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(hard())
 def test_relaxations_are_the_least_after_which_their_hosts_take_it(
     asked: tuple[Request, tuple[HostState, ...]],
@@ -128,13 +129,13 @@ def test_relaxations_are_the_least_after_which_their_hosts_take_it(
         lack | (frozenset({STATE}) if h.state == "drain" else frozenset()) for lack, h in zip(lacks, hosts, strict=True)
     ]
     least = {lack for lack in lacks if not any(other < lack for other in lacks)}
-    found = {frozenset(c.constraint for c in r.changes): r for r in placement.relaxations}
+    found = {frozenset(c.constraint for c in r.remedies): r for r in placement.relaxations}
     assert set(found) == least
     assert len(found) == len(placement.relaxations)
     for lack, relaxation in found.items():
         assert lacks[NAMES.index(relaxation.host)] == lack
         assert lacks.count(lack) == relaxation.like + 1
-    sizes = [len(r.changes) for r in placement.relaxations]
+    sizes = [len(r.remedies) for r in placement.relaxations]
     assert sizes == sorted(sizes)
 
 
@@ -145,7 +146,7 @@ def enabled(host: HostState) -> HostState:
     return replace(host, state="enabled")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_servers_fail_beside_what_brute_force_says(world: World) -> None:
     requests = {r.address: r for r in world.requests}
@@ -157,7 +158,7 @@ def test_servers_fail_beside_what_brute_force_says(world: World) -> None:
         assert (p.conflict.beside is Beside.BATCH) == alone
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(_tight())
 def test_clash_cannot_be_placed_and_all_but_any_one_of_it_can(world: World) -> None:
     requests = {r.address: r for r in world.requests}
@@ -181,7 +182,7 @@ def _with_only(request: Request, kept: frozenset[str]) -> Request:
     return replace(request, group=group, amounts=request.amounts if "VCPU" in kept else {})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.frozensets(st.integers(0, 9), min_size=1, max_size=5), min_size=1, max_size=12), st.booleans())
 def test_hitting_set_is_smallest_unless_it_says_that_its_steps_ran_out(sets: list[frozenset[int]], cut: bool) -> None:
     named = [frozenset(Constraint("trait", f"CUSTOM_{n}") for n in each) for each in sets]
@@ -231,3 +232,14 @@ def test_clash_of_a_batch_beyond_the_limit_is_not_looked_for() -> None:
     requests = [Request(Address("server", "a", i), {"VCPU": 1}) for i in range(1201)]
     failed = [p for p in place(requests, hosts, {"g": Group("g", "affinity")}, explain=False) if p.host is None]
     assert [(p.clash, p.conflict is not None) for p in failed] == [(None, True)]
+
+
+def test_clash_whose_search_was_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clash, "MOST_QUESTIONS", 2)
+    hosts = [HostState(f"hv{i}", {"VCPU": Inventory(10)}) for i in range(2)]
+    requests = [Request(Address("server", "a", i), {"VCPU": n}) for i, n in enumerate((6, 6, 6, 2, 1))]
+    (failed,) = [p for p in place(requests, hosts, {}) if p.host is None]
+    assert failed.clash is not None
+    assert not failed.clash.irreducible
+    assert failed.cause.endswith(" conflict over VCPU: perhaps fewer do: the search was cut short")
+    assert not solvable([r for r in requests if r.address in failed.clash.addresses], hosts)

@@ -1,13 +1,15 @@
 """Joint placement against brute force: no broken rule, nothing better than what it calls the best, bounds that hold."""
 
+import sys
 from collections.abc import Sequence
 from itertools import product
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytest import MonkeyPatch
 
-from bench.skewed import skewed
+from bench.skewed import in_use, skewed
 from stacksmith.address import Address
 from stacksmith.placement import Goal, HostState, Inventory, Request, Strategy, allocate, place
 from stacksmith.placement.attempt import Eligible
@@ -144,3 +146,72 @@ def test_default_leaves_nothing_over_on_skewed_hosts_at_70_percent(seed: int, st
     where = {p.address: p.host for p in placements if p.host is not None}
     assert len(where) == len(requests)
     verify(requests, hosts, where)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["spread", "pack"]), st.sampled_from([0.8, 0.95, 0.99]))
+def test_default_leaves_nothing_over_on_hosts_in_use_at_70_percent(seed: int, strategy: str, full: float) -> None:
+    """What runs stays, and there is a way to place the new ones beside it."""
+    requests, hosts, groups = in_use(30, 300, full=full, seed=seed)
+    used = [sum(host.used[name] for host in hosts) for name in ("VCPU", "MEMORY_MB")]
+    have = [sum(host.inventories[name].total for host in hosts) for name in ("VCPU", "MEMORY_MB")]
+    assert 0.6 < max(u / h for u, h in zip(used, have, strict=True)) < 0.8
+    placements = place(requests, hosts, groups, strategy=strategy, explain=False)
+    where = {p.address: p.host for p in placements if p.host is not None}
+    assert len(where) == len(requests)
+    verify(requests, hosts, where)
+
+
+def crowded(seed: int) -> World:
+    """Hosts in use, and more new servers than they take together."""
+    random = Random(seed)
+    hosts = [
+        HostState(
+            name,
+            {"VCPU": Inventory(random.randint(4, 9)), "MEMORY_MB": Inventory(random.randint(4, 9))},
+            {"VCPU": random.randint(0, 4), "MEMORY_MB": random.randint(0, 4)},
+            frozenset({"CUSTOM_A"} if random.random() < 0.5 else ()),
+            groups={group: 1 for group in ("anti-affinity", "two") if random.random() < 0.3},
+        )
+        for name in NAMES[: random.randint(2, 3)]
+    ]
+    requests = [
+        Request(
+            Address("server", "a", i),
+            {"VCPU": random.randint(1, 4), "MEMORY_MB": random.randint(1, 4)},
+            frozenset({"CUSTOM_A"} if random.random() < 0.3 else ()),
+            group=random.choice([None, None, "anti-affinity", "two"]),
+        )
+        for i in range(6)
+    ]
+    return World(tuple(requests), tuple(hosts), random.choice(["spread", "pack"]))
+
+
+def most_that_fit(world: World) -> int:
+    """The size of the largest set of requests that some legal way places."""
+    options = [[None, *(h.name for h in world.hosts if _suits(r, h))] for r in world.requests]
+    addresses = [r.address for r in world.requests]
+    ways = ({a: h for a, h in zip(addresses, choice, strict=True) if h is not None} for choice in product(*options))
+    return max(len(where) for where in ways if legal(where, world.requests, world.hosts))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32).map(crowded))
+def test_default_places_as_many_as_brute_force_when_not_all_fit(world: World) -> None:
+    placements = world.place(explain=False)
+    where = {p.address: p.host for p in placements if p.host is not None}
+    assert legal(where, world.requests, world.hosts)
+    assert len(where) == most_that_fit(world)
+    assert all(p.cause.startswith("no valid host: ") for p in placements if p.host is None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32).map(crowded))
+def test_without_the_solver_none_of_those_left_over_finds_room_beside_the_placed(world: World) -> None:
+    with MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, "highspy", None)
+        placements = world.place(explain=False)
+    placed = [r for r in world.requests if next(p.host for p in placements if p.address == r.address) is not None]
+    for request in world.requests:
+        if request not in placed:
+            assert not solvable([*placed, request], world.hosts)

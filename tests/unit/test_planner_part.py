@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.model.hardware import Cell, Hardware, PciDevice, Pool
@@ -28,6 +29,7 @@ flavors:
   cell: {vcpus: 1, ram: 512, extra_specs: {"hw:numa_nodes": "1"}}
   card: {vcpus: 1, ram: 512, extra_specs: {"pci_passthrough:alias": "gpu:1"}}
   plain: {vcpus: 1, ram: 512}
+  big: {vcpus: 1, ram: 512, disk: 50}
 servers:
 """
 HARDWARE = Hardware(
@@ -159,3 +161,19 @@ def test_whole_cpus_take_no_vcpu_of_the_host(shop: Shop) -> None:
     plain = "".join(f"  p{n}: {{flavor: plain, image: lab}}\n" for n in range(2))
     shop.apply(A + B + C + plain)
     assert not shop.plan(A + B + C + plain).steps
+
+
+def test_volume_in_the_hosts_own_pool_and_disks_of_servers_take_of_one_room(shop: Shop) -> None:
+    fleet = shop.folder / "fleet.yaml"
+    other = f'hv2: {{libvirt: "{URI}", state: disabled, volume_types: {{local: {{}}, fast: {{pool: nvme}}}}}}'
+    text = fleet.read_text().replace("pci: [", "volume_types: {local: {}, fast: {}}, pci: [")
+    fleet.write_text(text.replace("}}\npci_aliases", f"}}, {other}}}\npci_aliases"))
+    servers = "  s: {flavor: big, image: lab, block_device_mapping: [ROOT, DATA]}\nvolumes:\n"
+    servers = servers.replace("ROOT", "{boot_index: 0, source_type: image, image: lab, destination_type: local}")
+    servers = servers.replace("DATA", "{source_type: volume, volume: a, destination_type: volume}")
+    volumes = "  a: {{size: {}, volume_type: fast}}\n  b: {{size: 10, volume_type: fast}}\n".format
+    with pytest.raises(Faults, match="no valid host"):
+        shop.plan(servers + volumes(41))
+    shop.apply(servers + volumes(40))
+    refusals = shop.plan(servers + volumes(41)).refusals
+    assert refusals == (("update volume.a", "hv1 has no room: DISK_GB 1 short (used 100 of 100, 1 more wanted)"),)

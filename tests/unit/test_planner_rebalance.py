@@ -262,10 +262,19 @@ def test_as_many_rules_are_kept_as_so_few_moves_can(shop: Shop) -> None:
         server("a"), server("b", "host: hv2"), server("c", "group: apart"), server("d", "group: apart"), more=group
     )
     plan = shop.rebalance(max_moves=1)
-    assert list(moves(plan)) == ["server.c"]
-    assert "Not reached: server.b: a rule does not let them be where they are\n" in plan_text(plan)
+    assert list(moves(plan)) == ["server.b"]
+    assert "Not reached: server.c is where a rule does not let it be\n" in plan_text(plan)
+    assert "Not reached: server.d is where a rule does not let it be\n" in plan_text(plan)
     assert shop.run(plan) == []
-    assert moves(shop.rebalance(max_moves=1)) == {"server.b": ("hv1", "hv2")}
+    assert list(moves(shop.rebalance(max_moves=1))) == ["server.c"]
+
+
+def test_many_servers_whose_pins_changed_are_moved_in_one_plan(shop: Shop) -> None:
+    names = "abcdefghijkl"
+    (shop.folder / "fleet.yaml").write_text(FLEET.format(uri=shop.uri).replace("vcpus=4&memory_mib=4096", "vcpus=40"))
+    shop.apply(*(server(n, "host: hv1") for n in names))
+    shop.write(*(server(n, "host: hv2") for n in names))
+    assert len(moves(shop.rebalance())) == 12
 
 
 DISKS = (
@@ -313,6 +322,7 @@ def test_failed_migration_leaves_the_volumes_where_they_were(shop: Shop) -> None
     assert shop.volumes() == [("hv1", "volume.data", "complete"), ("hv1", "volume.web-disk0", "complete")]
     held = {c.name: c.allocations for c in session.claims(shop.options())}
     assert held["volume.data"] == {"hv1": {"DISK_GB": 3}}
+    assert {host for hosts in held.values() for host in hosts} == {"hv1"}
     assert shop.run(shop.rebalance("hv1")) == []
     assert {host for host, _, _ in shop.volumes()} == {"hv2"}
 
@@ -334,6 +344,25 @@ def test_crash_in_a_move_with_volumes_is_mended_by_running_again(shop: Shop, kin
     assert shop.volumes() == [(host, "volume.data", "complete"), (host, "volume.web-disk0", "complete")]
     assert shop.steps() == []
     assert {r.host for r in session.records(shop.options())} == {host}
+
+
+@pytest.mark.parametrize("after", ["detached", "deleted"])
+def test_server_lets_go_of_a_volume_only_when_its_move_has_ended(shop: Shop, after: str) -> None:
+    one = "block_device_mapping: [{source_type: volume, volume: data, destination_type: volume}]"
+    shop.apply(server("web", one), more=DATA)
+    plan = shop.rebalance("hv1")
+    shop.world.faults.append(Fault(Effect.CRASH, operation="migrate", kind="volume", point="begin"))
+    with pytest.raises(Crash):
+        shop.run(plan)
+    assert len([each for each in shop.volumes() if each[1] == "volume.data"]) == 2
+    shop.write(server("web"), more=DATA)
+    if after == "deleted":
+        (shop.folder / "stack.yaml").write_text(STACK + DATA)
+    plan = session.plan(shop.options()).plan
+    operation = "update" if after == "detached" else "delete"
+    assert "migrate volume.data" in {s.id: s.requires for s in plan.steps}[f"{operation} server.web"]
+    shop.run(plan, Impact.DATA_LOSS)
+    assert [each for each in shop.volumes() if each[1] == "volume.data"] == [("hv2", "volume.data", "complete")]
 
 
 def test_volume_that_is_on_the_other_host_by_hand_stops_the_move(shop: Shop) -> None:

@@ -20,7 +20,17 @@ from stacksmith.model.realised import (
     Volume,
     to_data,
 )
-from stacksmith.placement.verdict import Placement, Verdict
+from stacksmith.placement.verdict import (
+    Beside,
+    Clash,
+    Conflict,
+    Constraint,
+    Placement,
+    Relaxation,
+    Remedy,
+    Term,
+    Verdict,
+)
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.providers.base import WaitFor
 
@@ -248,6 +258,9 @@ UNPLACED = Plan(
             (Verdict("hv1", False, "VCPU 2 short (used 14 of 16)"),),
             cause="no host has room",
             hint="ask for a smaller flavor",
+            conflict=Conflict(Beside.BATCH, 1, (Term(Constraint("amount", "VCPU"), "has VCPU 4 free", ()),)),
+            relaxations=(Relaxation("hv1", (Remedy(Constraint("amount", "VCPU"), "free VCPU 2 on hv1"),)),),
+            clash=Clash((DB, WEB0), (Constraint("amount", "VCPU"),)),
         ),
     ),
 )

@@ -16,6 +16,7 @@ from stacksmith.placement.weigher import Alignment, most_free
 
 MERGED = 0.3  # share of the time for the program with equal hosts as one
 FILLED = 0.6  # share of what is left then for filling the hosts that it opens
+MOST_COLUMNS = 5_000  # of a program for as many units as can be placed
 NODES = 200  # of a rescue, which must end the same on a slow machine
 
 
@@ -157,12 +158,17 @@ def rescue(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
     return Joint(seconds=seconds - left)
 
 
+def columns(units: Sequence[Unit], eligible: Eligible) -> int:
+    """How large a program of the units is: equal ones count once for each host that they may use."""
+    return sum(len(lot.hosts) for lot in lots(units, eligible))
+
+
 def most(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, seconds: float) -> Joint:
     """An arrangement of as many units as can be placed, within a number of nodes.
 
-    ``impossible`` says that it is proven: no more can be. None where the deal or the limit leaves no arrangement.
+    ``impossible`` says that it is proven: no more can be. None where the deal or a limit leaves no arrangement.
     """
-    counted, left = frozenset[str](), seconds
+    counted, left = frozenset[str](), seconds if columns(units, eligible) <= MOST_COLUMNS else 0.0
     while left > 0:
         model = Model(lots(units, eligible, counted), open_sites(hosts), opening=False, partial=True).build()
         answer = solve(model.program, Limits(left, NODES))

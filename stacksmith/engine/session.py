@@ -6,13 +6,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stacksmith.address import Address, identity
-from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, has_errors
 from stacksmith.engine.allow import NotAllowed, barred
 from stacksmith.engine.belonging import strange
 from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
-from stacksmith.engine.contents import StackContents, cache_folder
+from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
+from stacksmith.engine.material import check_drives, contents_of
 from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
 from stacksmith.engine.output import LIVE_VALUES, server_values
@@ -20,26 +21,20 @@ from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
 from stacksmith.events import Event
-from stacksmith.model.bare_metal import class_of
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Snapshot
-from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.load import LoadOptions, evaluate_outputs, load_stack
-from stacksmith.model.realised import Machine, Nic, Server
 from stacksmith.model.record import Record
 from stacksmith.model.report import Report
-from stacksmith.model.stack import Loaded, Resource, Stack
+from stacksmith.model.stack import Loaded, Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.aim import Aim
-from stacksmith.planner.build import server_nics
-from stacksmith.planner.drive import drive_digest, drive_files
-from stacksmith.planner.machine import machine_nics
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Plan
 from stacksmith.planner.rebalance import rebalance as make_rebalance
 from stacksmith.planner.scene import Scene
-from stacksmith.providers.base import Contents, Session, Stale
+from stacksmith.providers.base import Contents, Session
 from stacksmith.providers.registry import make_deployer, node_rules, provider
 from stacksmith.state.lease import Patience, held
 from stacksmith.state.process import this_process
@@ -162,13 +157,13 @@ def apply(
         faults = strange(stack, planned, records)
     if faults:
         raise Faults(faults)
-    _check_drives(stack, planned)
+    check_drives(stack, planned)
     with opened(stack, options.environment, read_only=False) as store:
         with (
             _opener(stack, options, records, read_only=False) as opener,
             open_places(opener, planned, made.sessions if made is not None else {}) as sessions,
         ):
-            contents = _contents(stack, options.environment)
+            contents = contents_of(stack, options.environment)
             report = _run(planned, sessions, store, contents, sink, what)
         _record_lost(planned, store)
     return report
@@ -326,53 +321,6 @@ def _run(
         report = run(planned, sessions, store, contents, sink, options)
         settle(planned, report, before, store)
         return report
-
-
-def _check_drives(stack: Stack, planned: Plan) -> None:
-    """Before anything is done: the stack files still give what a saved plan needs of them."""
-    render, faults = _drive(stack), []
-    for step in planned.steps:
-        if isinstance(step.wanted, Server | Machine) and step.wanted.config_drive is not None:
-            try:
-                render(step.address, step.wanted.config_drive.digest)
-            except Stale as stale:
-                hint = "use the stack files and --var values that the plan was made with, or plan again"
-                faults.append(error("stale-plan", f"cannot apply the plan: {stale}", hint=hint, address=step.address))
-    if faults:
-        raise Faults(faults)
-
-
-def _contents(stack: Stack, environment: Mapping[str, str]) -> Contents:
-    files = {f.checksum: f for image in stack.image_files.values() for f in image.values()}
-    return StackContents(files, _drive(stack), cache_folder(environment))
-
-
-def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
-    """Renders config drives anew from the stack files: their bytes are in no plan and no store."""
-
-    def render(server: Address, digest: str) -> Mapping[str, bytes]:
-        resource = stack.resources.get(server)
-        fleet = stack.fleet
-        zones = {host.availability_zone for host in fleet.hosts.values()}
-        zones |= {node.availability_zone for node in fleet.nodes.values()}
-        hosts = [None, *sorted(zone for zone in zones if zone)]
-        if resource is not None:
-            made = str(identity(stack.fleet.fleet, stack.name, server))
-            nics = _nics(stack, resource, made)
-            for zone in hosts:
-                files = drive_files(stack, resource, made, nics, zone)
-                if drive_digest(files) == digest:
-                    return files
-        raise Stale(f"the stack files no longer give the config drive that was planned for {server}", "config_drive")
-
-    return render
-
-
-def _nics(stack: Stack, resource: Resource, made: str) -> tuple[Nic, ...]:
-    spec = resource.spec
-    if isinstance(spec, ServerSpec) and class_of(stack, resource) is not None:
-        return machine_nics(spec)
-    return server_nics(stack, resource, made)
 
 
 def _rules(stack: Stack) -> Rules:

@@ -120,7 +120,7 @@ def switch(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> 
         if on:
             bmc.switch_on(Deadline(until.clock() + seconds, until.clock))
 
-    with _open(of, name) as bmc:
+    with open_bmc_of(of, name) as bmc:
         act(bmc, Deadline(time.monotonic() + seconds, time.monotonic))
 
 
@@ -140,12 +140,12 @@ def _asked(of: Nodes, name: str, ask: Callable[[BmcSession, Deadline], T], secon
             halted.set()
             raise
 
-    with _open(of, name) as bmc:
+    with open_bmc_of(of, name) as bmc:
         return retried(once, Deadline(clock() + BUSY_SECONDS, clock), halted, lambda cause, attempt, wait: None)
 
 
 @contextmanager
-def _open(of: Nodes, name: str) -> Iterator[BmcSession]:
+def open_bmc_of(of: Nodes, name: str) -> Iterator[BmcSession]:
     """A session with a node's BMC, whose faults become diagnostics."""
     node = of.one(name)
     ca = str(of.folder / node.ca) if node.ca else None

@@ -17,6 +17,7 @@ from stacksmith.engine.material import check_drives, contents_of
 from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
 from stacksmith.engine.output import LIVE_VALUES, server_values
+from stacksmith.engine.preflight import bios_faults
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
@@ -117,6 +118,8 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
             consumers = store.claims()
         snapshot = with_owners(read.snapshot, stack.name, consumers)
         made = _planned(stack, snapshot, records, options, consumers)
+        if faults := bios_faults(stack, made, read.sessions):
+            raise Faults(faults)
         yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 

@@ -1,12 +1,15 @@
 """Which server has which bare-metal node, and what keeps a node from being given to one: by the state store."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.engine.claim import give_up, hold
-from stacksmith.engine.node import Nodes, observe_one
+from stacksmith.engine.contents import cache_folder
+from stacksmith.engine.node import Nodes, observe_one, open_bmc_of
 from stacksmith.engine.session import Options, alone, load_whole
 from stacksmith.engine.store import opened
 from stacksmith.model.bare_metal import class_of
@@ -15,6 +18,8 @@ from stacksmith.model.realised import Policy, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.planner.machine import machine
+from stacksmith.providers.base import Deadline
+from stacksmith.providers.registry import Wipe, make_deployer, wipe
 from stacksmith.state.store import NodeNote, Reader, Store
 
 MAINTENANCE = "maintenance"
@@ -91,6 +96,36 @@ def release(of: Nodes, name: str) -> str:
                 store.remove(stack, record.address)
         store.clear_node(name)
     return note.state if note is not None else f"{held[1].address}" if held is not None else "nothing"
+
+
+def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Callable[[str], None]) -> None:
+    """Wipes disks of a node that has no server, all when none is named: their signatures, or every byte.
+
+    The node is off afterwards; one that failed is kept from servers until it is released. Raises: Faults.
+    """
+    node = of.one(name)
+    with opened(of, of.environment, read_only=False) as store:
+        held = _records(store).get(name)
+        if held is not None:
+            raise _refused(
+                name, f"{held[1].address} of stack {held[0]} is on it", "stacksmith destroy, or node release"
+            )
+        before = next((each for each in store.nodes() if each.name == name), None)
+        store.note_node(NodeNote(name, "cleaning"))
+        deadline = Deadline(time.monotonic() + node.deploy_timeout_seconds, time.monotonic)
+        try:
+            with (
+                open_bmc_of(of, name) as bmc,
+                closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer,
+            ):
+                wipe(deployer, bmc, Wipe(name, disks, whole), tell, deadline)
+        except Faults as faults:
+            store.note_node(NodeNote(name, "failed", "cleaning", faults.diagnostics[0].message))
+            raise
+        if before is not None and before.state == MAINTENANCE:
+            store.note_node(before)
+        else:
+            store.clear_node(name)
 
 
 def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:

@@ -67,6 +67,7 @@ CODES: Final[dict[str, str]] = {
     "bad-node": "A node's BMC address is not an https URL of a host, or two nodes are one machine.",
     "literal-secret": "A password stands in a fleet file, where only a reference to it may.",
     "unknown-node": "The fleet file has no node of this name.",
+    "bad-bios": "A BIOS attribute, or a value of one, that the node's BMC does not know.",
     "node-in-use": "A node has a server or a state that what was asked for does not go with.",
     "node": "A node's BMC cannot be asked, or does not do what it was asked.",
     "bad-output": "An output cannot be evaluated.",

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stacksmith.address import Address
 from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
-from stacksmith.model.realised import RaidVolume
+from stacksmith.model.realised import Machine, RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Refused, Transient
 
@@ -118,6 +118,14 @@ class BmcSession(Protocol):
 
     def close(self) -> None:
         """Gives the connections back, and ends the session at the BMC where there is one."""
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """A session that knows what its node takes."""
+
+    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str]]:
+        """BIOS attributes that the node does not take, as (name, cause). Raises: Unreachable, Transient, TimedOut."""
 
 
 class Deployer(Protocol):

@@ -154,6 +154,29 @@ def release(call: Call, name: _Node) -> int:
     return Status.OK
 
 
+def clean(
+    call: Call,
+    name: _Node,
+    disk: Annotated[
+        list[str] | None, typer.Option("--disk", help="Only this disk, as sda; may be repeated", metavar="NAME")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Every byte, not the partition tables and signatures")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking")] = False,
+) -> int:
+    """Wipe the disks of a node that has no server. What is on them is lost; the node is off afterwards."""
+    from stacksmith.cli.carry_out import confirmed
+    from stacksmith.engine import node, tenancy
+
+    what = f"disk {', '.join(disk)}" if disk else "every disk"
+    question = f"Wipe {what} of {name}? What is on it is lost. Only 'yes' is accepted: "
+    if not yes and not confirmed(call, question, f"clean {name}"):
+        return Status.ERROR
+    nodes = node.nodes(call.options())
+    tenancy.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
+    call.screen.answer(f"{what} of {name} is wiped; it is off\n")
+    return Status.OK
+
+
 app.command("list")(takes_stack(list_nodes))
 app.command("show")(takes_stack(show))
 app.command("inspect")(takes_stack(inspect))
@@ -161,3 +184,4 @@ app.command("power")(takes_stack(power))
 app.command("maintenance")(takes_stack(maintenance))
 app.command("adopt")(takes_stack(adopt))
 app.command("release")(takes_stack(release))
+app.command("clean")(takes_stack(clean))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
@@ -81,6 +81,10 @@ class NodePlace:
             indicator_led=seen.indicator_led,
             asset_tag=seen.asset_tag,
         )
+
+    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str]]:
+        """BIOS attributes that the BMC's registry does not take."""
+        return self._bmc.check_bios(wanted.bios, deadline)
 
     def close(self) -> None:
         self._bmc.close()

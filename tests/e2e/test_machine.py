@@ -28,7 +28,7 @@ pytestmark = [
 SECRET = "hunter2-of-the-user-data"
 STACK = """\
 stack: metal
-fleet: {fleet}
+fleet: lab/fleet.yaml
 flavors:
   tiny: {{vcpus: 1, ram: 128}}
   gold: {{vcpus: 1, ram: 1024, extra_specs: {{"resources:CUSTOM_BAREMETAL_LAB": "1"}}}}
@@ -41,7 +41,7 @@ servers:
     bare_metal: {{asset_tag: "{tag}", indicator_led: lit, bios: {{ProcTurboMode: {turbo}}}}}
     user_data: |
       #!/bin/sh
-      echo "user data of $(hostname)"
+      echo "{words} of $(hostname)"
       : {secret}
 outputs:
   db: "{{{{ server.db.host }}}}"
@@ -68,8 +68,8 @@ class Rack:
     boots: dict[str, int] = field(default_factory=dict)
     found: dict[str, object] = field(default_factory=dict)
 
-    def write(self, tag: str = "4711", turbo: str = "Disabled") -> None:
-        text = STACK.format(fleet=self.directory / "fleet.yaml", tag=tag, turbo=turbo, secret=SECRET)
+    def write(self, tag: str = "4711", turbo: str = "Disabled", words: str = "user data") -> None:
+        text = STACK.format(tag=tag, turbo=turbo, words=words, secret=SECRET)
         (self.folder / "stack.yaml").write_text(text)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
@@ -120,7 +120,7 @@ class Rack:
 
     def holds_secret(self) -> list[str]:
         """Files in which the secret of the user data stands, beside the stack file and the disks of its machines."""
-        files = [path for top in (self.folder, self.directory) for path in top.rglob("*") if path.is_file()]
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
         own = {self.folder / "stack.yaml", self.bmc.node.console}
         asked = [path for path in files if path not in own and not path.name.endswith("-disk.img")]
         return [str(path) for path in asked if SECRET.encode() in path.read_bytes()]
@@ -130,7 +130,7 @@ class Rack:
 def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     """The life of a node, lived once."""
     folder = tmp_path_factory.mktemp("machine")
-    directory = folder.with_name(f"{folder.name}-lab")
+    directory = folder / "lab"
     try:
         made = Rack(folder, directory, Bmc(directory, lab.up(directory, hosts=1, nodes=1).nodes[0]))
         live(made)
@@ -157,6 +157,9 @@ def live(rack: Rack) -> None:
     rack.bmc.patch("/BIOS/Settings", {"Attributes": {"ProcTurboMode": "Disabled"}})
     rack.run("drift", "drift")
     rack.run("mended", "apply", "--yes", "--allow", "restart")
+    rack.write(turbo="Enabled", words="other words")
+    rack.run("config drive", "apply", "--yes", "--allow", "restart")
+    until(lambda: "other words of db" in rack.console(), 300, "the system has read its other config drive")
     faults(rack)
     rack.run("list", "node", "list", "--format", "json")
     rack.run("occupied", "node", "clean", "bm1", "--yes")
@@ -225,6 +228,15 @@ def test_settings_changed_by_hand_are_drift_and_mended(rack: Rack) -> None:
     assert 'asset_tag          = "4711" -> "by hand"' in done.out
     assert "takes effect at the next restart" in done.out
     assert rack.done["mended"].status == 0, rack.done["mended"].out + rack.done["mended"].err
+
+
+def test_user_data_changes_the_config_drive_and_not_the_image(rack: Rack) -> None:
+    done = rack.done["config drive"]
+    assert done.status == 0, done.out + done.err
+    assert "its image stays" in done.out
+    console = rack.console()
+    assert console.count("STACKSMITH-DEPLOY writing the image") == console.count("STACKSMITH-DEPLOY root device") - 1
+    assert "user data of db" not in console.rpartition("its image stays")[2]
 
 
 def test_bmc_out_of_reach_is_no_answer_about_its_node(rack: Rack) -> None:

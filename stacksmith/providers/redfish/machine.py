@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stacksmith.providers.redfish.deploy import Deployer
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
+UNTOUCHED: Final = "root-device"  # the step of a deploy before which nothing is written
 _DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
 _POLL_SECONDS: Final = 2.0
@@ -69,7 +70,7 @@ class MachineDriver:
         self._update_firmware(target, deadline)
         self._set_waiting(target, paths, deadline)
         if paths.intersection(_DEPLOYED) and (wanted.image or wanted.boot_iso):
-            self._deploy(target, contents, deadline)
+            self._deploy_anew(target, contents, deadline)
         elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
             self._restart(target, deadline)
         return self._finish(wanted, paths, deadline)
@@ -135,6 +136,17 @@ class MachineDriver:
                 hint = f"say firmware: {{{name}: {{version: {change.wanted}, image: URL}}}}, or pin {change.found}"
                 raise Refused(f"cannot update {name} to {change.wanted}: no image of it is named", change.path, hint)
             self._bmc.update_firmware(name, source, str(change.wanted), deadline)
+
+    def _deploy_anew(self, target: Target, contents: Contents, deadline: Deadline) -> None:
+        """A deploy that was refused before anything was written leaves the node running what it ran."""
+        try:
+            self._deploy(target, contents, deadline)
+        except Refused as refusal:
+            if refusal.path == UNTOUCHED:
+                limit = self._until(self._node.power_timeout_seconds, deadline)
+                self._bmc.switch_off(True, limit)
+                self._bmc.switch_on(limit)
+            raise
 
     def _deploy(self, target: Target, contents: Contents, deadline: Deadline) -> None:
         from stacksmith.providers.redfish.deploy import Job

@@ -248,7 +248,7 @@ class _Run:
         if event.state is State.FAILED:
             self._eject_quietly()
             hint = NOT_EMPTY_HINT if event.step in ("root-device", "config-drive") else None
-            raise Refused(f"cannot deploy {self.node}: {event.step}: {event.detail}", hint=hint)
+            raise Refused(f"cannot deploy {self.node}: {event.step}: {event.detail}", event.step, hint)
         self.progress(f"{event.step}: {event.detail}")
         return event.state is State.DONE
 

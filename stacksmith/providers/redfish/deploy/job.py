@@ -91,6 +91,7 @@ def deploy_text(job: Job, source: Source, config: bytes, way: Way) -> str:
         {
             "task": "deploy",
             **_common(job, way),
+            "image_sum": job.checksum,
             "identity": f"{job.uuid} {job.checksum} {config_sum}",
             "algorithm": algorithm,
             "sum": digest,

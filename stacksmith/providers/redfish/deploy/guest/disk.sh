@@ -121,6 +121,12 @@ le32() { # four bytes, the lowest first, as printf takes them
 
 # --- config drives elsewhere
 
+own_drive() { # the partition of DISK that is labelled config-2
+    for each in $(partitions "$1"); do
+        case $(blkid -p -s LABEL -o value "/dev/$each" 2>/dev/null) in config-2) echo "$each" && return ;; esac
+    done
+}
+
 other_drives() { # partitions and disks other than DISK's that are labelled config-2
     for name in $(disks | cut -f 1); do
         [ "$name" = "$1" ] && continue

@@ -18,6 +18,7 @@ from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
 from stacksmith.engine.output import LIVE_VALUES, server_values
 from stacksmith.engine.preflight import bios_faults
+from stacksmith.engine.quote import quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
@@ -117,9 +118,10 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         snapshot = with_owners(read.snapshot, stack.name, consumers)
-        made = _planned(stack, snapshot, records, options, consumers)
-        if faults := bios_faults(stack, made, read.sessions):
-            raise Faults(faults)
+        with quoting(stack):
+            made = _planned(stack, snapshot, records, options, consumers)
+            if faults := bios_faults(stack, made, read.sessions):
+                raise Faults(faults)
         yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 

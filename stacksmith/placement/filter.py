@@ -18,9 +18,8 @@ def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
     yield from _crowded(unit, site)
     yield from _alone(unit, site)
     yield from _short(unit, site)
-    if unit.has_parts and not site.parts.takes(unit):
-        rule = Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS
-        yield Refusal(rule, "", site.parts.reasons(unit))
+    if unit.has_parts and (lack := site.parts_lack(unit)):
+        yield Refusal(Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS, "", lack)
 
 
 def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:

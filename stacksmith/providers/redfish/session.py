@@ -31,9 +31,8 @@ class RedfishSession:
         """The system and its BIOS, and what else is asked for; as much at once as the BMC stands."""
         tree, system = self._tree, self._tree.system(deadline)
         more: dict[str, Callable[[], Any]] = {}
-        path = reading.link(system, "SecureBoot")
-        if aspects.secure_boot and path:
-            more["secure_boot"] = lambda: reading.secure_boot(tree.get(path, deadline))
+        if aspects.secure_boot:
+            more["secure_boot"] = lambda: boot.secure_boot(tree, system, deadline)
         if aspects.firmware:
             more["firmware"] = lambda: firmware.versions(tree, deadline)
         if aspects.raid:

@@ -29,6 +29,15 @@ class RedfishSession:
 
     def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
         """The system and its BIOS, and what else is asked for; as much at once as the BMC stands."""
+        with self._connection.burst():
+            return self._observe(deadline, aspects)
+
+    def inspect(self, deadline: Deadline, remembered: Remembered = lambda found: None) -> NodeInventory:
+        """Collections whole where the BMC can ($expand), else page by page; as many at once as it stands."""
+        with self._connection.burst():
+            return self._inspect(deadline, remembered)
+
+    def _observe(self, deadline: Deadline, aspects: Aspects) -> NodeFound:
         tree, system = self._tree, self._tree.system(deadline)
         more: dict[str, Callable[[], Any]] = {}
         if aspects.secure_boot:
@@ -44,8 +53,7 @@ class RedfishSession:
             waiting = {name: pool.submit(read) for name, read in more.items()}
             return replace(found.result(), **{name: read.result() for name, read in waiting.items()})
 
-    def inspect(self, deadline: Deadline, remembered: Remembered = lambda found: None) -> NodeInventory:
-        """Collections whole where the BMC can ($expand), else page by page; as many at once as it stands."""
+    def _inspect(self, deadline: Deadline, remembered: Remembered) -> NodeInventory:
         system = self._tree.system(deadline)
         known = remembered(reading.found(system, {}))
         if known is not None:

@@ -9,6 +9,7 @@ from stacksmith.model.realised import RaidVolume
 from stacksmith.providers.base import Refused, TimedOut
 from stacksmith.providers.bmc import NotNow
 from tests.e2e.bmc_parts import served
+from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, light_farm, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
@@ -142,12 +143,14 @@ def test_controller_that_makes_volumes_at_a_boot_alone_is_refused(bmc: LightBmc)
 
 
 def test_controller_that_is_busy_is_not_now(bmc: LightBmc) -> None:
-    bmc.behave("raid", raid_seconds=2)
+    bmc.behave("raid", raid_seconds=10)
     drives = bmc.get("/Storage/RAID.1")["Drives"]
-    assert bmc.post(VOLUMES, {"Name": "other", "RAIDType": "RAID0", "Links": {"Drives": drives[:1]}}) == 202
+    job = bmc.ask("POST", VOLUMES, {"Name": "other", "RAIDType": "RAID0", "Links": {"Drives": drives[:1]}})
     with bmc.session() as session:
         with pytest.raises(NotNow, match="A job of the controller is still running"):
             session.set_raid((DATA,), soon())
+        until(lambda: bmc.get(job.headers["Location"])["TaskState"] == "Completed", 60, "the job is done")
+        bmc.behave("raid")
         patiently(lambda: session.set_raid((DATA,), soon()))
         assert [each.name for each in session.observe(soon(), RAID).raid] == ["data"]
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from stacksmith.providers.base import Deadline, Refused
+from stacksmith.providers.base import Deadline, Gone, Refused
 from stacksmith.providers.bmc import NextBoot
 from stacksmith.providers.redfish import bios, reading, registry
 from stacksmith.providers.redfish.reading import Page
@@ -80,17 +80,33 @@ def _set_mode_by_bios(tree: Tree, mode: str, refused: Refused, deadline: Deadlin
         raise
 
 
+def secure_boot(tree: Tree, system: Page, deadline: Deadline) -> bool | None:
+    """Secure boot as it is in force; some BMCs show none without UEFI, which has none."""
+    path = reading.link(system, "SecureBoot")
+    try:
+        return reading.secure_boot(tree.get(path, deadline)) if path else None
+    except Gone:
+        return False if reading.boot_mode(system) == "bios" else None
+
+
 def _set_secure_boot(tree: Tree, wanted: bool, deadline: Deadline) -> None:
-    path = reading.link(tree.system(deadline), "SecureBoot")
-    if path is None:
+    system = tree.system(deadline)
+    path = reading.link(system, "SecureBoot")
+    try:
+        page = tree.get(path, deadline) if path else None
+    except Gone:
+        page = None
+    if path is None or page is None:
+        if wanted is False and reading.boot_mode(system) == "bios":
+            return
         raise Refused(f"cannot set secure boot of {tree.name}: its BMC shows none", "secure_boot")
 
     def is_so() -> bool:
         return _coming(tree, tree.get(path, deadline), deadline) is wanted
 
-    if is_so():
+    if _coming(tree, page, deadline) is wanted:
         return
-    place = _settings(tree.get(path, deadline)) or path
+    place = _settings(page) or path
     try:
         write(tree, Change(place, {"SecureBootEnable": wanted}, "secure boot", is_so), deadline)
     except Refused as fault:
@@ -109,7 +125,10 @@ def _coming(tree: Tree, page: Page, deadline: Deadline) -> bool | None:
 
 def _secure_boot_waits(tree: Tree, deadline: Deadline) -> bool:
     path = reading.link(tree.system(deadline), "SecureBoot")
-    page = tree.get(path, deadline) if path else {}
+    try:
+        page = tree.get(path, deadline) if path else {}
+    except Gone:
+        return False
     return bool(page) and reading.secure_boot(page) is not _coming(tree, page, deadline)
 
 

@@ -1,9 +1,11 @@
 """One BMC over HTTPS: sushy's connector, its errors in our words, and no more requests at once than it stands."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, LifoQueue
+from threading import Lock
 from typing import Any, Final
 
 import requests
@@ -65,6 +67,8 @@ class Connection:
         self._verify = ca or node.verify
         self._sign_in = SignIn(name, node, password, self._exchange)
         self._is_closed = False
+        self._bursts = 0
+        self._lock = Lock()
         self._idle: LifoQueue[Any] = LifoQueue()
         for _ in range(node.connections):
             self._idle.put(self._link())
@@ -84,6 +88,28 @@ class Connection:
     def look(self, path: str, deadline: Deadline) -> Answer:
         """A page asked for once, which may be empty, as those of tasks are. Raises: as ``get``."""
         return self._ask(Request("GET", path), deadline)
+
+    @contextmanager
+    def burst(self) -> Iterator[None]:
+        """Connections stay open from one page to the next while many are read; some BMCs choke on those that last."""
+        with self._lock:
+            self._bursts += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bursts -= 1
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Closes what is open and not in use; a connector opens it again."""
+        idle = []
+        with suppress(Empty):
+            while not self._bursts:
+                idle.append(self._idle.get_nowait())
+        for link in idle:
+            link.close()
+            self._idle.put(link)
 
     def post(self, path: str, body: JSON, deadline: Deadline, read_seconds: float = 0.0) -> Answer:
         """An action, or a new member of a collection; sent once.
@@ -160,9 +186,14 @@ class Connection:
             min(self._node.connect_timeout_seconds, deadline.seconds),
             min(max(self._node.read_timeout_seconds, request.read_seconds), deadline.seconds),
         )
+        headers = dict(request.headers)
+        if request.method != "GET":
+            link.close()  # a connection that was kept may just have ended: what cannot be sent twice gets a new one
+        elif self._bursts:
+            headers["Connection"] = "keep-alive"
         send = {"GET": link.get, "POST": link.post, "PATCH": link.patch, "DELETE": link.delete}[request.method]
         try:
-            answer = send(path, data=request.body, headers=dict(request.headers), timeout=limits, **ONCE)
+            answer = send(path, data=request.body, headers=headers, timeout=limits, **ONCE)
         except exceptions.SushyError as fault:
             if deadline.seconds < HURRY_SECONDS and isinstance(fault.__context__, requests.exceptions.Timeout):
                 raise TimedOut(f"cannot ask {self.name} for {path}: no answer in the time that was left") from fault

@@ -59,7 +59,7 @@ def _refusal(name: str, path: str, fault: exceptions.HTTPError) -> ProviderError
     if status == 401:
         hint = "check username and password of the node in the fleet file"
         return NotSigned(f"cannot sign in to the BMC of {name}: {cause}", "password", hint)
-    if status == 404:
+    if status in (404, 501):  # the second: not for this machine, or not as it is
         return Gone(text)
     if status in (412, 428):
         return OtherTag(text)

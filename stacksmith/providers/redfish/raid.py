@@ -144,6 +144,8 @@ def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: De
         except Refused as fault:
             if "Name" not in str(fault):
                 raise
+        except Gone as fault:
+            raise Refused(str(fault), "raid") from fault
         return tree.connection.post(controller.path, {"DisplayName": volume.name, **body}, deadline, LONG_SECONDS)
 
     def is_there() -> bool:

@@ -29,11 +29,19 @@ class RedfishSession:
 
     def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
         """The system and its BIOS, and what else is asked for; as much at once as the BMC stands."""
+        with self._connection.burst():
+            return self._observe(deadline, aspects)
+
+    def inspect(self, deadline: Deadline, remembered: Remembered = lambda found: None) -> NodeInventory:
+        """Collections whole where the BMC can ($expand), else page by page; as many at once as it stands."""
+        with self._connection.burst():
+            return self._inspect(deadline, remembered)
+
+    def _observe(self, deadline: Deadline, aspects: Aspects) -> NodeFound:
         tree, system = self._tree, self._tree.system(deadline)
         more: dict[str, Callable[[], Any]] = {}
-        path = reading.link(system, "SecureBoot")
-        if aspects.secure_boot and path:
-            more["secure_boot"] = lambda: reading.secure_boot(tree.get(path, deadline))
+        if aspects.secure_boot:
+            more["secure_boot"] = lambda: boot.secure_boot(tree, system, deadline)
         if aspects.firmware:
             more["firmware"] = lambda: firmware.versions(tree, deadline)
         if aspects.raid:
@@ -45,8 +53,7 @@ class RedfishSession:
             waiting = {name: pool.submit(read) for name, read in more.items()}
             return replace(found.result(), **{name: read.result() for name, read in waiting.items()})
 
-    def inspect(self, deadline: Deadline, remembered: Remembered = lambda found: None) -> NodeInventory:
-        """Collections whole where the BMC can ($expand), else page by page; as many at once as it stands."""
+    def _inspect(self, deadline: Deadline, remembered: Remembered) -> NodeInventory:
         system = self._tree.system(deadline)
         known = remembered(reading.found(system, {}))
         if known is not None:

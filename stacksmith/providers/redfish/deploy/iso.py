@@ -33,7 +33,8 @@ def build(boot: Boot, label: str, job: Archive, image: Path | None, folder: Path
     add("/JOB.;1", "job", job.pack())
     files = [("/VMLINUZ.;1", "vmlinuz", boot.kernel), ("/RAMDISK.;1", "ramdisk", boot.ramdisk)]
     files += [("/BIOS.IMG;1", "bios.img", boot.bios), ("/EFI.IMG;1", "efi.img", boot.efi)]
-    files += [("/IMAGE.GZ;1", "image.gz", image)] if image else []
+    # Files lie in the order of their names, and SeaBIOS reads GRUB's files wrong behind 32 MiB: the image comes last.
+    files += [("/ZIMAGE.GZ;1", "image.gz", image)] if image else []
     for path, name, source in files:
         iso.add_file(str(source), path, rr_name=name)
     iso.add_eltorito("/BIOS.IMG;1", boot_load_size=4, boot_info_table=True)

@@ -102,7 +102,7 @@ def test_plan_new_server_goes_to_the_first_free_node_of_its_class(folder: Path) 
     step = only(plan)
     assert (step.operation, step.host, step.limit_seconds) == (Operation.CREATE, "bm1", 3600.0)
     assert {claim.allocations["bm1"]["CUSTOM_GOLD"] for claim in plan.claims.wanted} == {1}
-    assert [room.host for room in plan.claims.rooms] == ["bm1"]
+    assert [room.provider for room in plan.claims.rooms] == ["bm1"]
     verdicts = {v.host: v.reason for v in plan.placements[0].verdicts if not v.fits}
     assert verdicts == {"bm3": "no CUSTOM_GOLD here"}
 

@@ -89,7 +89,7 @@ class Rack:
         running = self.start(*words)
         out, err = running.communicate(timeout=900)
         self.done[scene] = Done(running.returncode, out, err)
-        self.boots[scene] = self.console().count("BdsDxe: starting Boot")
+        self.boots[scene] = self.bmc.node.console.with_name("bm1.log").read_text().count(": starting up libvirt")
         return self.done[scene]
 
     def kill_at(self, stage: str, *words: str) -> None:

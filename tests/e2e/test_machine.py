@@ -89,7 +89,8 @@ class Rack:
         running = self.start(*words)
         out, err = running.communicate(timeout=900)
         self.done[scene] = Done(running.returncode, out, err)
-        self.boots[scene] = self.bmc.node.console.with_name("bm1.log").read_text().count(": starting up libvirt")
+        log = self.bmc.node.console.with_name("bm1.log")
+        self.boots[scene] = log.read_text().count(": starting up libvirt") if log.exists() else 0
         return self.done[scene]
 
     def kill_at(self, stage: str, *words: str) -> None:

@@ -119,7 +119,8 @@ def _visit(visit: _Visit, open_host: Open, scope: Scope | None, done: "SimpleQue
         read = _patiently(session, scope, visit.deadline) if scope is not None else HostSnapshot(visit.name)
     except Exception as fault:
         log.debug("reading %s failed", visit.name, exc_info=fault)
-        read = HostSnapshot(visit.name, words(fault)[1])
+        _, cause, hint = words(fault)
+        read = HostSnapshot(visit.name, f"{cause}; {hint}" if hint else cause)
     keep = session if read.error is None else None
     if session is not None and (not visit.settle(read, keep) or keep is None):
         session.close()

@@ -163,15 +163,13 @@ def apply(
     if faults:
         raise Faults(faults)
     check_drives(stack, planned)
-    with opened(stack, options.environment, read_only=False) as store:
-        with (
-            _opener(stack, options, records, read_only=False) as opener,
-            open_places(opener, planned, made.sessions if made is not None else {}) as sessions,
-        ):
-            contents = contents_of(stack, options.environment)
-            report = _run(planned, sessions, store, contents, sink, what)
-        _record_lost(planned, store)
-    return report
+    already = made.sessions if made is not None else {}
+    with (
+        opened(stack, options.environment, read_only=False) as store,
+        _opener(stack, options, records, read_only=False) as opener,
+        open_places(opener, planned, already) as sessions,
+    ):
+        return _run(planned, sessions, store, contents_of(stack, options.environment), sink, what)
 
 
 def outputs(options: Options) -> Mapping[str, JSON]:
@@ -325,6 +323,8 @@ def _run(
         before = claim_rooms(planned, store)
         report = run(planned, sessions, store, contents, sink, options)
         settle(planned, report, before, store)
+        if not report.stopped:  # else the lease may be another's
+            _record_lost(planned, store)
         return report
 
 

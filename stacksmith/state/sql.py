@@ -56,8 +56,13 @@ class SqlStore:
         return tuple(sorted((_record(*row) for row in rows), key=lambda record: record.address.order))
 
     def put(self, stack: str, record: Record) -> None:
-        """Writes one record."""
-        self._write(lambda db: _put(db, stack, record))
+        """Writes one record, and that what was begun on its object is over."""
+
+        def work(db: Connection) -> None:
+            _supersede(db, self._database.now(db), stack, record.address)
+            _put(db, stack, record)
+
+        self._write(work)
 
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claim of its name."""
@@ -189,16 +194,21 @@ def _begin(db: Connection, now: float, entry: JournalEntry, record: Record | Non
     if row is None or row[0] != entry.run:
         raise LeaseLost(f"run {entry.run} does not hold the lease of stack {entry.stack}")
     address = str(entry.address)
-    db.execute(
-        "UPDATE journal SET ended = ?, outcome = 'superseded' WHERE stack = ? AND address = ? AND ended IS NULL",
-        (now, entry.stack, address),
-    )
+    _supersede(db, now, entry.stack, entry.address)
     db.execute(
         "INSERT INTO journal (run, stack, step, operation, address, host, uuid, began) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (entry.run, entry.stack, entry.step, entry.operation, address, entry.host, entry.uuid, now),
     )
     if record is not None:
         _put(db, entry.stack, record)
+
+
+def _supersede(db: Connection, now: float, stack: str, address: Address) -> None:
+    """Ends what a run that is gone had begun on an object."""
+    db.execute(
+        "UPDATE journal SET ended = ?, outcome = 'superseded' WHERE stack = ? AND address = ? AND ended IS NULL",
+        (now, stack, str(address)),
+    )
 
 
 def _acquire(db: Connection, now: float, stack: str, holder: Holder, seconds: float) -> None:

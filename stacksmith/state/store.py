@@ -122,7 +122,8 @@ class Store(Reader, Protocol):
     durable when the method returns. Raises: ``Faults`` when the store cannot be read or written."""
 
     def put(self, stack: str, record: Record) -> None:
-        """Writes one record, outside any run: ``state rebuild``."""
+        """Writes one record, outside any step: what the store lost. An open begin of its address is superseded, for its
+        object is as the record says."""
 
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claims of its name, outside any run; none is fine."""

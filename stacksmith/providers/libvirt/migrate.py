@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 import libvirt
+from lxml import etree
 
 from stacksmith.model.found import Mark
 from stacksmith.model.naming import local_disk_name
 from stacksmith.model.realised import Disk, Server
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Target, TimedOut
-from stacksmith.providers.libvirt import carry, power, server_disk, storage
+from stacksmith.providers.libvirt import carry, nvram, power, server_disk, storage
 from stacksmith.providers.libvirt.carry import Carried
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.host import LibvirtHost
@@ -145,8 +146,6 @@ def _check(
     """Raises: Refused for what cannot be brought along."""
     if any(d.source == "volume" and d.device_type == "cdrom" for d in spec.disks):
         raise Refused("a volume that is its cdrom cannot be brought along", "disks", "detach it first")
-    if spec.firmware != "bios" and spec.power_state == "stopped":
-        raise Refused("the variables of its firmware cannot be copied while it is off", "firmware", "start it first")
     for kind in sorted({source.storage.default, *(each.volume_type for each in volumes)}):
         here, there = (h.call(partial(_folder, h, kind), deadline) for h in (source, destination))
         if here != there:
@@ -238,7 +237,8 @@ def _progress(mark: Mark, link: Link) -> tuple[int, int]:
 def _cold(
     source: LibvirtHost, target: Target, destination: LibvirtHost, files: list[File], deadline: Deadline, link: Link
 ) -> None:
-    """Copies the disks, then the definition, then removes the one here. In the thread of a connection to the source."""
+    """Copies disks, firmware variables, then the definition, then removes the one here. In the thread of a connection
+    to the source."""
     domain = power.must_find(link, target.mark)
     if domain.hasManagedSaveImage() or domain.snapshotNum():
         raise Refused("its saved memory and snapshots cannot be copied", hint="start it, or remove them first")
@@ -249,11 +249,31 @@ def _cold(
             pools = [h.storage.ensure(at, kind) for h, at in ((source, link), (destination, other))]
             volumes = [pool.storageVolLookupByName(name) for pool in pools]
             _copy(link, volumes[0], other, volumes[1], deadline, partial(_told, target, device))
-        other.connect.defineXMLFlags(xml, 0)
+        has_variables = _define(link, xml, other, deadline)
     finally:
         other.pools.clear()
         other.connect.close()
-    domain.undefine()
+    keep = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM  # what was not found is not removed
+    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if has_variables else keep)
+
+
+def _define(link: Link, xml: str, other: Link, deadline: Deadline) -> bool:
+    """Defines the server on the destination; True when that was with variables of its firmware."""
+    path = nvram.path_of(xml, link.connect.getURI())
+    variables = nvram.read(link, path) if path is not None else None
+    if path is None or variables is None:
+        other.connect.defineXMLFlags(xml, 0)
+        return False
+    name = etree.fromstring(xml.encode()).findtext("name", "")
+    if name in {each.name() for each in other.connect.listAllDomains(0)}:
+        raise Refused(f"a domain {name} is there already", "name")  # its variables would be overwritten
+    try:
+        nvram.write(other, path, variables, deadline)
+        other.connect.defineXMLFlags(xml, 0)
+    except BaseException:
+        nvram.remove(other, path)
+        raise
+    return True
 
 
 def _told(target: Target, device: str, sent: int, total: int) -> None:

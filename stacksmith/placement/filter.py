@@ -48,7 +48,8 @@ def _is_known(host: HostState) -> bool:
 def _of_state(host: HostState) -> Iterator[Refusal]:
     if host.state != "enabled":
         state = "being drained" if host.state == "drain" else host.state
-        yield Refusal(Rule.STATE, state, f"host is {state}{f': {host.state_reason}' if host.state_reason else ''}")
+        reason = f"host is {state}{f': {host.state_reason}' if host.state_reason else ''}"
+        yield Refusal(Rule.STATE, state, reason, help=host.state_help)
     if not host.reachable and host.state != "failed":
         yield Refusal(Rule.REACH, "", f"not reachable: {host.problem}" if host.problem else "not reachable")
 

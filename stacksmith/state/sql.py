@@ -12,7 +12,7 @@ from stacksmith.model.record import Record
 from stacksmith.state.commit import Commits
 from stacksmith.state.database import Connection, Database
 from stacksmith.state.process import is_dead
-from stacksmith.state.store import Holder, JournalEntry, LeaseLost, Locked
+from stacksmith.state.store import Holder, JournalEntry, LeaseLost, Locked, NodeNote
 
 if TYPE_CHECKING:
     from stacksmith.placement import Claim, Consumer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 JOURNAL_DAYS = 90
 _HOLDER = ", ".join(f'"{each.name}"' for each in fields(Holder))  # user is a word of SQL
+_NODE = ", ".join(each.name for each in fields(NodeNote))
 _ENTRY = "run, stack, step, operation, address, host, uuid, began, ended, outcome, cause"
 
 
@@ -129,6 +130,22 @@ class SqlStore:
 
         return self._write(lambda db: grant(db, stack, claims, check))
 
+    # Nodes.
+
+    def nodes(self) -> tuple[NodeNote, ...]:
+        """What is noted of nodes."""
+        return self._read(
+            lambda db: tuple(NodeNote(*row) for row in db.execute(f"SELECT {_NODE} FROM node ORDER BY name"))
+        )
+
+    def note_node(self, note: NodeNote) -> None:
+        """Writes a note."""
+        self._write(lambda db: _note(db, self._database.now(db), note))
+
+    def clear_node(self, name: str) -> None:
+        """Drops a note."""
+        self._write(lambda db: db.execute("DELETE FROM node WHERE name = ?", (name,)))
+
     # Lease.
 
     def holder(self, stack: str) -> Holder | None:
@@ -162,6 +179,14 @@ class SqlStore:
             return self._commits.write(work)
         except self._database.errors as broken:
             raise Faults([self._database.fault("write", broken)]) from broken
+
+
+def _note(db: Connection, now: float, note: NodeNote) -> None:
+    had = db.execute("SELECT state, since FROM node WHERE name = ?", (note.name,)).fetchone()
+    since = had[1] if had and had[0] == note.state else now
+    db.execute("DELETE FROM node WHERE name = ?", (note.name,))
+    values = astuple(replace(note, since=since))
+    db.execute(f"INSERT INTO node ({_NODE}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def _begin(db: Connection, now: float, entry: JournalEntry, record: Record | None) -> None:

@@ -94,12 +94,13 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
     had is unknown. ``notes`` are the store's of its nodes."""
     stack = opener.stack
     nodes = dict(stack.fleet.nodes) if opener.every_node else nodes_of(stack, opener.records)
-    nodes = {} if opener.provider == "memory" else nodes
     places: dict[str, Place] = {**stack.fleet.hosts, **nodes}
-    failed = [name for name, place in places.items() if place.state == "failed"]
-    alive = {name: place for name, place in places.items() if name not in failed}
+    left = {name: FAILED for name, place in places.items() if place.state == "failed"}
+    if opener.provider is not None:
+        left |= dict.fromkeys(nodes, f"the provider {opener.provider} has no bare-metal nodes")
+    alive = {name: place for name, place in places.items() if name not in left}
     with observe(alive, _open(opener, read_only), scope_of(stack, opener.records)) as sessions:
-        read = [*sessions.snapshot.hosts, *(HostSnapshot(name, FAILED) for name in failed)]
+        read = [*sessions.snapshot.hosts, *(HostSnapshot(name, why) for name, why in left.items())]
         read.sort(key=lambda snap: snap.host)
         noted = {note.name: note for note in notes}
         snapshot = Snapshot(

@@ -1,10 +1,15 @@
-"""50 bare-metal nodes by their BMCs, each of which takes 0.5 s ± 50 % for an answer and answers two at a time."""
+"""Bare-metal nodes by their BMCs, each of which takes 0.5 s ± 50 % for an answer and answers two at a time."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,45 +20,108 @@ from bench.measure import STACKSMITH, Cost, best
 from bench.measure import cost as run
 from bench.table import Bar, Row, Table
 from stacksmith import lab
+from stacksmith.engine.node import AT_ONCE
 from stacksmith.lab.layout import RACK, layout_of
 
 NODES = 50
+LIGHT_NODES = (50, 100, 200, 500)
+PROFILES = ["slow", "expand"]
+CONNECTIONS = 2  # of a node, at once
 
 
 def tables(times: int = 3) -> Iterator[Table]:
-    """One table: what drift needs of every node, and everything of every node."""
-    folder = Path(tempfile.mkdtemp(prefix="stacksmith-bench-")) / "lab"
+    """Two tables: what drift needs of every node, and everything of every node; and the same of more and more nodes."""
+    with tempfile.TemporaryDirectory(prefix="stacksmith-bench-") as folder, _cache(Path(folder) / "cache"):
+        yield _lab(Path(folder) / "lab", times)
+        yield Table(
+            "Up to 500 bare-metal nodes by Redfish, 0.5 s ± 50 % for each answer",
+            "BMCs in front of machines that are pages alone, in one process beside the command. So many nodes are\n"
+            f"asked at once: {AT_ONCE}, each by {CONNECTIONS} connections at most; 500 take eight turns.\n"
+            "`node inspect` reads everything anew (`--refresh`).",
+            tuple(_light(Path(folder), times)),
+        )
+
+
+def _lab(folder: Path, times: int) -> Table:
     there = lab.up(folder, hosts=1, nodes=NODES)
+    log = layout_of(folder).home(RACK) / "log" / "bmc.log"
     try:
         for node in there.nodes:
-            lab.behave(folder, node.name, ["slow", "expand"])
-        read, all_of_it = (
-            best(partial(counted, folder, [STACKSMITH, "--fleet", str(there.fleet), "node", word]), times)
-            for word in ("list", "inspect")
+            lab.behave(folder, node.name, PROFILES)
+        argv = [STACKSMITH, "--fleet", str(there.fleet), "node"]
+        read, all_of_it, kept = (
+            best(partial(counted, log, [*argv, *words]), times)
+            for words in (["list"], ["inspect", "--refresh"], ["inspect"])
         )
         rows = (
             Row("raw: system and BIOS, 50 threads", best(partial(raw, there), times)),
-            Row("node list", read, (Bar("wall s", read.wall_seconds, 2.5), per_node(read, 2))),
-            Row("node inspect", all_of_it, (Bar("wall s", all_of_it.wall_seconds, 4), per_node(all_of_it, 6))),
+            Row("node list", read, (Bar("wall s", read.wall_seconds, 2.5), per_node(read, NODES, 2))),
+            Row("node inspect", all_of_it, (Bar("wall s", all_of_it.wall_seconds, 4), per_node(all_of_it, NODES, 6))),
+            Row("node inspect, again", kept, (per_node(kept, NODES, 2),)),
         )
     finally:
         lab.down(folder)
-    yield Table(
+    return Table(
         "50 bare-metal nodes by Redfish, 0.5 s ± 50 % for each answer",
         "The lab's BMCs in one process, two requests at once in each, `$expand` advertised; calls are requests. `raw`\n"
         "gets the system and the BIOS of every node with requests, without imports; `node list` gets the same and is\n"
-        "what drift needs.",
+        "what drift needs. `node inspect` keeps what it found: again, it asks as much as `node list`.",
         rows,
     )
 
 
-def per_node(cost: Cost, limit: int) -> Bar:
-    return Bar("requests per node", sum(cost.calls.values()) / NODES, limit)
+def _light(folder: Path, times: int) -> Iterator[Row]:
+    """Rows of more and more nodes; the last are held against the first of their command."""
+    first: dict[str, Cost] = {}
+    for count in LIGHT_NODES:
+        with _light_farm(folder / f"light-{count}", count) as farm:
+            for words, limit in (("list", 2), ("inspect --refresh", 6)):
+                argv = [STACKSMITH, "--fleet", str(farm / "fleet.yaml"), "node", *words.split()]
+                found = best(partial(counted, farm / "bmc.log", argv), times)
+                base = first.setdefault(words, found)
+                bars = [per_node(found, count, limit)]
+                if count > LIGHT_NODES[0]:
+                    share = count / LIGHT_NODES[0]
+                    bars.append(Bar("times the seconds", found.wall_seconds / base.wall_seconds, share))
+                    bars.append(Bar("times the memory", found.rss_mb / base.rss_mb, 1.5))
+                at_once = int((farm / "connections").read_text())
+                bars.append(Bar("connections at once", at_once, AT_ONCE * CONNECTIONS))
+                yield Row(f"{count} nodes, node {words.partition(' ')[0]}", found, tuple(bars))
 
 
-def counted(folder: Path, argv: list[str]) -> Cost:
+@contextmanager
+def _light_farm(folder: Path, count: int) -> Iterator[Path]:
+    argv = [sys.executable, "-m", "stacksmith.lab.bmc.light_farm", str(folder), str(count)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as farm:
+        try:
+            assert farm.stdout is not None
+            farm.stdout.readline()
+            entries = {f"bm{number + 1}": {"profiles": PROFILES, "more": {}} for number in range(count)}
+            (folder / "behaviours.json").write_text(json.dumps(entries))
+            yield folder
+        finally:
+            farm.kill()
+
+
+@contextmanager
+def _cache(folder: Path) -> Iterator[None]:
+    """Lets commands keep what they keep in a folder of their own."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("XDG_CACHE_HOME")
+        if before is not None:
+            os.environ["XDG_CACHE_HOME"] = before
+
+
+def per_node(cost: Cost, count: int, limit: int) -> Bar:
+    return Bar("requests per node", sum(cost.calls.values()) / count, limit)
+
+
+def counted(log: Path, argv: list[str]) -> Cost:
     """The cost of a command with the requests that BMCs were asked meanwhile."""
-    log = layout_of(folder).home(RACK) / "log" / "bmc.log"
     start = log.stat().st_size
     found = run(argv)
     with log.open() as file:

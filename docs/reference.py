@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from stacksmith.cli.app import program
 from stacksmith.model.codes import CODES
+from stacksmith.model.deploy import DeploySpec, NodeDeploySpec
 from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, VolumeType
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
@@ -37,6 +38,7 @@ FLEET: dict[str, type[BaseModel]] = {
     "hosts": Host,
     "hosts: volume_types": VolumeType, "hosts: pci": PciSpec, "pci_aliases": PciAlias,
     "nodes": Node, "nodes: password": SecretRef, "nodes: root_device": RootDeviceHints,
+    "nodes: deploy": NodeDeploySpec, "deploy": DeploySpec,
 }  # fmt: skip
 EXITS = {
     "plan": "0; with `--detailed-exitcode` 0 nothing to do, 1 error, 2 changes",

@@ -37,7 +37,7 @@ def strange(stack: Stack, planned: Plan, records: Sequence[Record]) -> list[Diag
 def _strange(stack: Stack, step: Step) -> Iterator[str]:
     if step.operation is Operation.FORGET:
         return
-    if step.host not in stack.fleet.hosts:
+    if step.host not in stack.fleet.hosts and step.host not in stack.fleet.nodes:
         yield f"the fleet has no host {step.host!r}"
     if (step.operation is Operation.MIGRATE) != (step.source in stack.fleet.hosts):
         yield f"it comes from {step.source!r}"

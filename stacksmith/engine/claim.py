@@ -10,7 +10,7 @@ from stacksmith.model.report import Outcome, Report, StepResult
 from stacksmith.model.stack import Stack
 from stacksmith.placement import Claim, Consumer, Provider, Reason, Refused, claim_faults
 from stacksmith.placement.tree.reason import OverCapacity
-from stacksmith.planner.claim import PlannedClaim, Room
+from stacksmith.planner.claim import Allocations, PlannedClaim, Room
 from stacksmith.planner.layout import provider_name
 from stacksmith.planner.ledger import CLAIMED_KINDS, Ledger, Sight, make_claims
 from stacksmith.planner.plan import Operation, Plan, Step
@@ -68,6 +68,12 @@ def hold_found(stack: Stack, snapshot: Snapshot, found: Iterable[Found], store: 
     objects = {each.address: each for each in found}
     ledger = Ledger(stack.name, stack.fleet, snapshot, store.claims(stack.name))
     _written(stack.name, make_claims(ledger, (), Sight((), objects, objects, {})).there, ledger.own, store)
+
+
+def hold(stack: str, name: str, uuid: str, allocations: Allocations, store: Store) -> None:
+    """Writes what an object holds that is there, whatever room there is."""
+    known = {each.uuid: each for each in store.claims(stack)}
+    _written(stack, [PlannedClaim(uuid, name, allocations)], known, store)
 
 
 def give_up(stack: str, consumers: Iterable[Consumer], store: Store) -> None:

@@ -90,7 +90,9 @@ class Job:
     def __init__(self, step: Step, options: RunOptions) -> None:
         self.step, self.detail, self.unreachable = step, "", False
         self.began = self.reported = options.clock()
-        seconds = options.step_timeout_seconds + (step.wait_for.timeout_seconds if step.wait_for else 0.0)
+        seconds = max(options.step_timeout_seconds, step.limit_seconds) + (
+            step.wait_for.timeout_seconds if step.wait_for else 0.0
+        )
         self._clock, self._latest = options.clock, math.inf
         self.deadline = Deadline(self.began + seconds, self._now)
         self._unsettled = threading.Lock()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.engine.inspection import inspections
 from stacksmith.engine.retry import retried
 from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.engine.session import Options, load
@@ -20,6 +21,7 @@ from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory
 from stacksmith.providers.base import Deadline, ProviderError
 from stacksmith.providers.bmc import BmcSession, Unreachable
 from stacksmith.providers.registry import open_bmc
+from stacksmith.source import Span
 
 AT_ONCE = 64  # BMCs; each takes no more requests at once than its node's `connections`
 T = TypeVar("T")
@@ -29,11 +31,17 @@ INSPECT_REQUESTS = 10  # an inspection may take so many answers' time
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """The nodes of a fleet file; ``folder`` is where its relative paths start."""
+    """The nodes of a fleet file."""
 
     fleet: Fleet
-    folder: Path
+    fleet_path: Path
     environment: Mapping[str, str]
+    state_place: Span | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the fleet file start."""
+        return self.fleet_path.parent
 
     def one(self, name: str) -> Node:
         """The node of this name. Raises: Faults."""
@@ -49,11 +57,11 @@ def nodes(options: Options) -> Nodes:
         loaded = load(options)
         if loaded.stack is None:
             raise Faults(loaded.diagnostics)
-        return Nodes(loaded.stack.fleet, loaded.stack.fleet_path.parent, options.environment)
+        return Nodes(loaded.stack.fleet, loaded.stack.fleet_path, options.environment, loaded.stack.state_place)
     fleet, diagnostics = load_fleet(options.fleet, LoadOptions(environment=options.environment))
     if fleet is None or has_errors(diagnostics):
         raise Faults(diagnostics)
-    return Nodes(fleet, options.fleet.absolute().parent, options.environment)
+    return Nodes(fleet, options.fleet.absolute(), options.environment)
 
 
 def observe(of: Nodes) -> list[NodeSnapshot]:
@@ -62,9 +70,9 @@ def observe(of: Nodes) -> list[NodeSnapshot]:
     return [NodeSnapshot(name, found, why) for name, found, why in read]
 
 
-def inspect_all(of: Nodes) -> list[NodeInspection]:
+def inspect_all(of: Nodes, *, refresh: bool = False) -> list[NodeInspection]:
     """What every node consists of; one that fails has an error. In order of name."""
-    read = _each(of, lambda name: inspect(of, name))
+    read = _each(of, lambda name: inspect(of, name, refresh=refresh))
     return [NodeInspection(name, found, why) for name, found, why in read]
 
 
@@ -89,10 +97,17 @@ def observe_one(of: Nodes, name: str) -> NodeFound:
     return _asked(of, name, lambda bmc, until: bmc.observe(until), seconds)
 
 
-def inspect(of: Nodes, name: str) -> NodeInventory:
-    """What the node consists of. Raises: Faults."""
+def inspect(of: Nodes, name: str, *, refresh: bool = False) -> NodeInventory:
+    """What the node consists of, as it was kept unless ``refresh``; its settings as they are. Raises: Faults."""
     seconds = _answers(of.one(name), INSPECT_REQUESTS)
-    return _asked(of, name, lambda bmc, until: bmc.inspect(until), seconds)
+    kept = inspections(of.environment)
+
+    def remembered(found: NodeFound) -> NodeInventory | None:
+        return None if refresh else kept.find(found)
+
+    inventory = _asked(of, name, lambda bmc, until: bmc.inspect(until, remembered), seconds)
+    kept.keep(inventory)
+    return inventory
 
 
 def switch(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> None:
@@ -105,7 +120,7 @@ def switch(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> 
         if on:
             bmc.switch_on(Deadline(until.clock() + seconds, until.clock))
 
-    with _open(of, name) as bmc:
+    with open_bmc_of(of, name) as bmc:
         act(bmc, Deadline(time.monotonic() + seconds, time.monotonic))
 
 
@@ -125,12 +140,12 @@ def _asked(of: Nodes, name: str, ask: Callable[[BmcSession, Deadline], T], secon
             halted.set()
             raise
 
-    with _open(of, name) as bmc:
+    with open_bmc_of(of, name) as bmc:
         return retried(once, Deadline(clock() + BUSY_SECONDS, clock), halted, lambda cause, attempt, wait: None)
 
 
 @contextmanager
-def _open(of: Nodes, name: str) -> Iterator[BmcSession]:
+def open_bmc_of(of: Nodes, name: str) -> Iterator[BmcSession]:
     """A session with a node's BMC, whose faults become diagnostics."""
     node = of.one(name)
     ca = str(of.folder / node.ca) if node.ca else None

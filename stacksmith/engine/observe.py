@@ -9,15 +9,20 @@ from types import TracebackType
 from typing import Self
 
 from stacksmith.engine.job import words
+from stacksmith.engine.retry import retried
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import HostSnapshot, Snapshot
-from stacksmith.providers.base import Deadline, Scope, Session
+from stacksmith.model.node import Node
+from stacksmith.providers.base import Deadline, Scope, Session, Transient
+from stacksmith.providers.bmc import NotNow
 
 log = logging.getLogger(__name__)
 
 OVERDUE_SECONDS = 1.0  # what a provider may be late with its own TimedOut
 
-Open = Callable[[str, Host, Deadline], Session]
+Place = Host | Node
+Open = Callable[[str, Place, Deadline], Session]
+BUSY_SECONDS = 20.0  # so long a BMC may say that it cannot tell just now
 
 
 class Sessions:
@@ -41,7 +46,7 @@ class Sessions:
 
 
 def observe(
-    hosts: Mapping[str, Host], open_host: Open, scope: Scope | None, clock: Callable[[], float] = time.monotonic
+    hosts: Mapping[str, Place], open_host: Open, scope: Scope | None, clock: Callable[[], float] = time.monotonic
 ) -> Sessions:
     """Opens and reads every host (without a scope only opens it), each in its thread within its ``timeout_seconds``.
 
@@ -71,7 +76,7 @@ def observe(
 class _Visit:
     """One host being read. Whoever settles it first, its thread or the caller's patience, says what it gave."""
 
-    def __init__(self, name: str, host: Host, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, host: Place, clock: Callable[[], float]) -> None:
         self.name, self.host = name, host
         self.deadline = Deadline(clock() + host.timeout_seconds, clock)
         self.read = HostSnapshot(name, f"no answer in {host.timeout_seconds:g} s")
@@ -90,15 +95,32 @@ class _Visit:
         self._unsettled.acquire(blocking=False)
 
 
+def _patiently(session: Session, scope: Scope, deadline: Deadline) -> HostSnapshot:
+    """What a place is; one that is busy is asked again for a while."""
+    halted = threading.Event()
+
+    def once() -> HostSnapshot:
+        try:
+            return session.observe(scope, deadline)
+        except Transient as fault:
+            if not isinstance(fault, NotNow):
+                halted.set()
+            raise
+
+    until = Deadline(min(deadline.at, deadline.clock() + BUSY_SECONDS), deadline.clock)
+    return retried(once, until, halted, lambda cause, attempt, wait: None)
+
+
 def _visit(visit: _Visit, open_host: Open, scope: Scope | None, done: "SimpleQueue[_Visit]") -> None:
     """On the host's thread."""
     session: Session | None = None
     try:
         session = open_host(visit.name, visit.host, visit.deadline)
-        read = session.observe(scope, visit.deadline) if scope is not None else HostSnapshot(visit.name)
+        read = _patiently(session, scope, visit.deadline) if scope is not None else HostSnapshot(visit.name)
     except Exception as fault:
         log.debug("reading %s failed", visit.name, exc_info=fault)
-        read = HostSnapshot(visit.name, words(fault)[1])
+        _, cause, hint = words(fault)
+        read = HostSnapshot(visit.name, f"{cause}; {hint}" if hint else cause)
     keep = session if read.error is None else None
     if session is not None and (not visit.settle(read, keep) or keep is None):
         session.close()

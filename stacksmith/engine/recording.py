@@ -12,7 +12,7 @@ from stacksmith.state.store import Store
 
 def live(snapshot: Snapshot) -> list[Found]:
     """The whole objects of all hosts."""
-    return [f for host in snapshot.hosts for f in host.found if not f.partial and f.spec is not None]
+    return [f for host in snapshot.places for f in host.found if not f.partial and f.spec is not None]
 
 
 def stood_on(found: Iterable[Found]) -> list[Found]:

@@ -1,45 +1,43 @@
 """The library's front door: load, plan, apply, and care of the state, each from one set of options."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stacksmith.address import Address, identity
-from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, has_errors
 from stacksmith.engine.allow import NotAllowed, barred
 from stacksmith.engine.belonging import strange
 from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
-from stacksmith.engine.contents import StackContents, cache_folder
+from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
-from stacksmith.engine.observe import Sessions, observe
+from stacksmith.engine.material import check_drives, contents_of
+from stacksmith.engine.observe import Sessions
+from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
 from stacksmith.engine.output import LIVE_VALUES, server_values
+from stacksmith.engine.preflight import bios_faults
+from stacksmith.engine.quote import quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
-from stacksmith.engine.scope import scope_of
 from stacksmith.engine.store import opened
 from stacksmith.events import Event
 from stacksmith.model.change import Impact
-from stacksmith.model.fleet import Host
-from stacksmith.model.found import HostSnapshot, Snapshot
+from stacksmith.model.found import Snapshot
 from stacksmith.model.load import LoadOptions, evaluate_outputs, load_stack
-from stacksmith.model.realised import Server
 from stacksmith.model.record import Record
 from stacksmith.model.report import Report
 from stacksmith.model.stack import Loaded, Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.aim import Aim
-from stacksmith.planner.build import server_nics
-from stacksmith.planner.drive import drive_digest, drive_files
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
-from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.plan import Plan
 from stacksmith.planner.rebalance import rebalance as make_rebalance
 from stacksmith.planner.scene import Scene
-from stacksmith.planner.sharing import seen_once
-from stacksmith.providers.base import Contents, Deadline, Session, Stale
-from stacksmith.providers.registry import provider
+from stacksmith.providers.base import Contents, Session
+from stacksmith.providers.registry import make_deployer, node_rules, provider
 from stacksmith.state.lease import Patience, held
 from stacksmith.state.process import this_process
 from stacksmith.state.store import Store
@@ -115,22 +113,22 @@ def planning(options: Options) -> Iterator[Planned]:
 @contextmanager
 def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
-    with opened(stack, options.environment, read_only=True) as store:
-        records = store.records(stack.name)
-    with _read_hosts(stack, records, read_only) as read:
+    with _observed(stack, options, read_only) as (records, read):
         # Read after the hosts: what runs by then was claimed before it was made.
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
-        made = _planned(stack, read.snapshot, records, options, consumers)
-        yield Planned(made, read.snapshot, stack, diagnostics, {} if read_only else read.sessions)
+        snapshot = with_owners(read.snapshot, stack.name, consumers)
+        with quoting(stack):
+            made = _planned(stack, snapshot, records, options, consumers)
+            if faults := bios_faults(stack, made, read.sessions):
+                raise Faults(faults)
+        yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
 
 
 def rebalance(options: Options, aim: Aim = Aim()) -> Planned:  # noqa: B008
     """The fewest migrations that reach the aim; without one, that end what violates rules. Raises: Faults."""
     stack, diagnostics = _loaded(options)
-    with opened(stack, options.environment, read_only=True) as store:
-        records = store.records(stack.name)
-    with _read_hosts(stack, records) as read:
+    with _observed(stack, options) as (records, read):
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         scene = Scene(stack, read.snapshot, records, _rules(stack), consumers)
@@ -138,12 +136,10 @@ def rebalance(options: Options, aim: Aim = Aim()) -> Planned:  # noqa: B008
         return Planned(replace(made, provider=options.provider), read.snapshot, stack, diagnostics)
 
 
-def survey(options: Options) -> tuple[Stack, Snapshot]:
+def survey(options: Options, every_node: bool = False) -> tuple[Stack, Snapshot]:
     """The stack and what the hosts of its fleet hold, where no plan is wanted or can be made. Raises: Faults."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=True) as store:
-        records = store.records(stack.name)
-    with _read_hosts(stack, records) as read:
+    with _observed(stack, options, every_node=every_node) as (_, read):
         return stack, read.snapshot
 
 
@@ -162,16 +158,18 @@ def apply(
         raise NotAllowed(found)
     stack = made.stack if made is not None else _loaded(options)[0]
     with opened(stack, options.environment, read_only=True) as store:
-        faults = strange(stack, planned, store.records(stack.name))
+        records = store.records(stack.name)
+        faults = strange(stack, planned, records)
     if faults:
         raise Faults(faults)
-    _check_drives(stack, planned)
-    with opened(stack, options.environment, read_only=False) as store:
-        with _open_hosts(stack, planned, made.sessions if made is not None else {}) as sessions:
-            contents = _contents(stack, options.environment)
-            report = _run(planned, sessions, store, contents, sink, what)
-        _record_lost(planned, store)
-    return report
+    check_drives(stack, planned)
+    already = made.sessions if made is not None else {}
+    with (
+        opened(stack, options.environment, read_only=False) as store,
+        _opener(stack, options, records, read_only=False) as opener,
+        open_places(opener, planned, already) as sessions,
+    ):
+        return _run(planned, sessions, store, contents_of(stack, options.environment), sink, what)
 
 
 def outputs(options: Options) -> Mapping[str, JSON]:
@@ -209,9 +207,12 @@ def rebuild(options: Options) -> tuple[Record, ...]:
     """Writes the records and claims anew from what is on the hosts, and returns the records. Those of objects on hosts
     that cannot be read stay. Raises: Faults; Locked when a run of the stack is at work."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=False) as store, _alone(store, stack.name, "state rebuild"):
+    with opened(stack, options.environment, read_only=False) as store, alone(store, stack.name, "state rebuild"):
         before = store.records(stack.name)
-        with _read_hosts(stack, before) as read:
+        with (
+            _opener(stack, options, before, read_only=True) as opener,
+            read_places(opener, store.nodes()) as read,
+        ):
             snapshot = read.snapshot
         unread = {h.host for h in snapshot.unreachable}
         found = stood_on(live(snapshot))
@@ -232,7 +233,7 @@ def correct_store(options: Options, planned: Planned) -> None:
     if planned.plan.claims.there or any(each.record is not None for each in planned.plan.unchanged):
         with (
             opened(planned.stack, options.environment, read_only=False) as store,
-            _alone(store, planned.stack.name, "apply"),
+            alone(store, planned.stack.name, "apply"),
         ):
             claim_rooms(planned.plan, store)
             _record_lost(planned.plan, store)
@@ -255,18 +256,23 @@ def release(options: Options, owner: str, address: str | None = None) -> int:
     """Drops the claims of any stack of the store, or of one of its resources; how many there were. Hosts and records
     are left alone. Raises: Faults; Locked when a run of that stack is at work."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=False) as store, _alone(store, owner, "state release"):
+    with opened(stack, options.environment, read_only=False) as store, alone(store, owner, "state release"):
         gone = [each for each in store.claims(owner) if address in (None, each.name)]
         give_up(owner, gone, store)
         return len(gone)
 
 
 @contextmanager
-def _alone(store: Store, stack: str, command: str) -> Iterator[None]:
+def alone(store: Store, stack: str, command: str) -> Iterator[None]:
     """Holds a stack's lease, so that no run is at work meanwhile. Raises: Locked when one is."""
     holder = this_process(uuid.uuid4().hex[:12], command)
     with held(store, stack, holder, lambda event: None, lambda cause: None):
         yield
+
+
+def load_whole(options: Options) -> Stack:
+    """The stack. Raises: Faults when there is anything wrong with its files."""
+    return _loaded(options)[0]
 
 
 def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
@@ -277,28 +283,28 @@ def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
 
 
 @contextmanager
-def _read_hosts(stack: Stack, records: tuple[Record, ...], read_only: bool = True) -> Iterator[Sessions]:
-    """The fleet's hosts, open and read. A failed host is not connected to: what it had is unknown."""
-    hosts = {name: host for name, host in stack.fleet.hosts.items() if host.state != "failed"}
-    with observe(hosts, _opener(read_only), scope_of(stack, records)) as sessions:
-        left = [HostSnapshot(n, "marked failed in the fleet file") for n in stack.fleet.hosts if n not in hosts]
-        snapshot = Snapshot(tuple(sorted((*sessions.snapshot.hosts, *left), key=lambda h: h.host)))
-        yield Sessions(seen_once(stack.fleet, snapshot, records), sessions.sessions)
+def _observed(
+    stack: Stack, options: Options, read_only: bool = True, every_node: bool = False
+) -> Iterator[tuple[tuple[Record, ...], Sessions]]:
+    """What is recorded of the stack, and its places, open and read."""
+    with opened(stack, options.environment, read_only=True) as store:
+        records, notes = store.records(stack.name), store.nodes()
+    with (
+        _opener(stack, options, records, read_only) as opener,
+        read_places(replace(opener, every_node=every_node), notes, read_only) as read,
+    ):
+        yield records, read
 
 
 @contextmanager
-def _open_hosts(stack: Stack, planned: Plan, already: Mapping[str, Session]) -> Iterator[Mapping[str, Session]]:
-    """The hosts that the plan acts on, open for writing and not read: each step reads its own object."""
-    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET}
-    acted_on |= {step.source for step in planned.steps if step.source}
-    acted_on -= set(already)
-    hosts = {name: stack.fleet.hosts[name] for name in acted_on if name in stack.fleet.hosts}
-    with observe(hosts, _opener(read_only=False), None) as opened:
-        yield {**already, **opened.sessions}
-
-
-def _opener(read_only: bool) -> Callable[[str, Host, Deadline], Session]:
-    return lambda name, host, deadline: provider(host.libvirt).open(name, host, read_only, deadline)
+def _opener(stack: Stack, options: Options, records: Sequence[Record], read_only: bool) -> Iterator[Opener]:
+    """How places are opened, with what deploys nodes for as long as it is used."""
+    opener = Opener(stack, records, options.environment, options.provider)
+    if read_only or not nodes_of(stack, records):
+        yield opener
+        return
+    with closing(make_deployer(stack.fleet, cache_folder(options.environment).parent)) as deployer:
+        yield replace(opener, deployer=deployer)
 
 
 def _run(
@@ -317,47 +323,14 @@ def _run(
         before = claim_rooms(planned, store)
         report = run(planned, sessions, store, contents, sink, options)
         settle(planned, report, before, store)
+        if not report.stopped:  # else the lease may be another's
+            _record_lost(planned, store)
         return report
 
 
-def _check_drives(stack: Stack, planned: Plan) -> None:
-    """Before anything is done: the stack files still give what a saved plan needs of them."""
-    render, faults = _drive(stack), []
-    for step in planned.steps:
-        if isinstance(step.wanted, Server) and step.wanted.config_drive is not None:
-            try:
-                render(step.address, step.wanted.config_drive.digest)
-            except Stale as stale:
-                hint = "use the stack files and --var values that the plan was made with, or plan again"
-                faults.append(error("stale-plan", f"cannot apply the plan: {stale}", hint=hint, address=step.address))
-    if faults:
-        raise Faults(faults)
-
-
-def _contents(stack: Stack, environment: Mapping[str, str]) -> Contents:
-    files = {f.checksum: f for image in stack.image_files.values() for f in image.values()}
-    return StackContents(files, _drive(stack), cache_folder(environment))
-
-
-def _drive(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
-    """Renders config drives anew from the stack files: their bytes are in no plan and no store."""
-
-    def render(server: Address, digest: str) -> Mapping[str, bytes]:
-        resource = stack.resources.get(server)
-        hosts = [None, *sorted({h.availability_zone for h in stack.fleet.hosts.values() if h.availability_zone})]
-        if resource is not None:
-            made = str(identity(stack.fleet.fleet, stack.name, server))
-            for zone in hosts:
-                files = drive_files(stack, resource, made, server_nics(stack, resource, made), zone)
-                if drive_digest(files) == digest:
-                    return files
-        raise Stale(f"the stack files no longer give the config drive that was planned for {server}", "config_drive")
-
-    return render
-
-
 def _rules(stack: Stack) -> Rules:
-    return lambda host: provider(stack.fleet.hosts[host].libvirt)
+    hosts = stack.fleet.hosts
+    return lambda host: provider(hosts[host].libvirt) if host in hosts else node_rules()
 
 
 def _planned(

@@ -9,6 +9,7 @@ from stacksmith.address import Address
 from stacksmith.engine.check import check
 from stacksmith.engine.contents import StackContents
 from stacksmith.engine.job import Job, Site, redacted, words
+from stacksmith.engine.note import Notebook
 from stacksmith.engine.retry import retried
 from stacksmith.events import StepRetried
 from stacksmith.model.found import Found, Mark
@@ -98,6 +99,8 @@ class _Action:
         self.data = step.before if step.wanted is None else to_data(step.wanted)
         self.mark = Mark(plan.fleet, plan.stack, step.address, step.uuid, self.data, step.policy)
         self.entry = _entry(step, site)
+        self.notes = Notebook(site.store, plan.stack, step)
+        self.stage = ""
         self.found: Found | None = None
 
     def perform(self) -> StepResult | None:
@@ -110,9 +113,10 @@ class _Action:
             return self.job.result(Outcome.SKIPPED, because="interrupted")
         creating = self.step.operation is Operation.CREATE
         self.site.store.begin(self.entry, replace(self._record(), complete=False) if creating else None)
-        was_there = self.found is not None
+        was_there, self.stage = self.found is not None, self.notes.stage()
         try:
             self._act(driver)
+            self.notes.done()
         except Exception as fault:
             return self._ended_badly(driver, fault, was_there)
         if self.step.operation is Operation.DELETE:
@@ -179,6 +183,8 @@ class _Action:
             allowed=self.site.options.allowed,
             wait_for=step.wait_for,
             progress=self.job.note,
+            stage=self.stage,
+            reached=self.notes.reached,
         )
 
     def _contents(self) -> Contents:
@@ -206,6 +212,7 @@ class _Action:
         result = _failed(self.job, self.site, fault)
         try:
             remove = self.step.address if nothing else None
+            self.notes.failed(result.cause)
             self.site.store.end(self.entry, Outcome.FAILED, remove=remove, cause=result.cause)
         except Exception as broken:  # the failure itself is what matters; its entry stays open
             log.debug("%s: its end is not journalled", self.step.id, exc_info=broken)

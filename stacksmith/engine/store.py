@@ -3,17 +3,33 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.engine.secret import NoSecret, secret
-from stacksmith.model.stack import Stack
+from stacksmith.model.fleet import Fleet
 from stacksmith.model.state import StateSpec
+from stacksmith.source import Span
 from stacksmith.state.store import Store, open_store
 
 
+class OfFleet(Protocol):
+    """What has a fleet file: a stack, or the nodes of a fleet."""
+
+    @property
+    def fleet(self) -> Fleet: ...
+
+    @property
+    def fleet_path(self) -> Path: ...
+
+    @property
+    def state_place(self) -> Span | None: ...
+
+
 @contextmanager
-def opened(stack: Stack, environment: Mapping[str, str], read_only: bool) -> Iterator[Store]:
-    """The stack's store, closed at the end. ``environment`` is where a password's ``env`` is looked up.
+def opened(stack: OfFleet, environment: Mapping[str, str], read_only: bool) -> Iterator[Store]:
+    """The store of the stack's fleet, closed at the end. ``environment`` is where a password's ``env`` is looked up.
 
     Raises: Faults when it cannot be opened.
     """
@@ -35,7 +51,7 @@ def opened(stack: Stack, environment: Mapping[str, str], read_only: bool) -> Ite
         store.close()
 
 
-def _placed(fault: Diagnostic, stack: Stack) -> Diagnostic:
+def _placed(fault: Diagnostic, stack: OfFleet) -> Diagnostic:
     place = stack.state_place
     if place is None or fault.span is not None:
         return fault

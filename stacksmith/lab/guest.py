@@ -4,11 +4,12 @@ import lzma
 import re
 import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from stacksmith.lab import process
-from stacksmith.lab.archive import Archive
 from stacksmith.lab.layout import LabError
+from stacksmith.providers.archive import Archive
 
 SCRIPTS = Path(__file__).parent / "guest"
 BUSYBOX = Path("/bin/busybox")
@@ -19,6 +20,7 @@ MODULES = {  # in the order of loading: under TCG each costs the guest some 30 m
     "vfat": "vfat nls_cp437 nls_ascii",  # for a config drive that is not ISO 9660
     "rest": "button evdev virtio_console virtio_balloon virtio_rng",
 }
+NODE_MODULES = {**MODULES, "node": "ahci sd_mod"}  # for the disk of a bare-metal node
 SIGNATURE_MARK = b"~Module signature appended~\n"
 COMMAND_LINE = "console=ttyS0 no_timer_check quiet"
 DISK_MIB = 40
@@ -42,8 +44,13 @@ def kernel() -> tuple[str, Path]:
     return release, path
 
 
-def ramdisk(release: str) -> bytes:
-    """The guest's whole system: busybox, kernel modules, our scripts, and the guest agent where it is installed."""
+def ramdisk(
+    release: str, modules: Mapping[str, str] = MODULES, is_signed: bool = False, has_agent: bool = True
+) -> bytes:
+    """The guest's whole system: busybox, kernel modules, our scripts, and the guest agent where it is installed.
+
+    With secure boot a kernel takes signed modules alone.
+    """
     archive = Archive()
     for folder in ("dev", "proc", "sys", "run", "tmp", "mnt", "etc/acpi/PWRF"):
         archive.folder(folder)
@@ -54,7 +61,7 @@ def ramdisk(release: str) -> bytes:
             archive.link(f"bin/{applet}", "busybox")
     for tool in ("bash", "shutdown"):
         archive.link(f"bin/{tool}", "busybox" if tool == "bash" else "poweroff")
-    _add_modules(archive, release)
+    _add_modules(archive, release, modules, is_signed)
     archive.copy(SCRIPTS / "init", "init")
     archive.copy(SCRIPTS / "flat.awk", "etc/flat.awk")
     archive.copy(SCRIPTS / "static.awk", "etc/static.awk")
@@ -62,20 +69,20 @@ def ramdisk(release: str) -> bytes:
     archive.copy(SCRIPTS / "power.sh", "etc/acpi/PWRF/00000080")
     archive.file("etc/passwd", b"root::0:0:root:/:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
-    if AGENT.exists():
+    if has_agent and AGENT.exists():
         archive.copy(AGENT)
         for library in _libraries(AGENT):
             archive.file(str(library).lstrip("/"), library.resolve().read_bytes(), 0o755)
     return archive.pack()
 
 
-def _add_modules(archive: Archive, release: str) -> None:
-    for listing, modules in MODULES.items():
+def _add_modules(archive: Archive, release: str, wanted: Mapping[str, str], is_signed: bool) -> None:
+    for listing, modules in wanted.items():
         order: dict[str, Path] = {}
         for module in modules.split():
             order.update(_with_needs(release, module))
         for name, path in order.items():
-            archive.file(f"lib/modules/{name}", _plain(path))
+            archive.file(f"lib/modules/{name}", _plain(path) if is_signed else _unsigned(_plain(path)))
         archive.file(f"lib/modules/order.{listing}", "".join(f"{name}\n" for name in order).encode())
 
 
@@ -90,13 +97,13 @@ def _with_needs(release: str, module: str) -> dict[str, Path]:
 
 
 def _plain(module: Path) -> bytes:
-    """A module's bytes without compression, which busybox's insmod does not know, and signature."""
+    """A module's bytes without compression, which busybox's insmod does not know."""
     data = module.read_bytes()
     if module.suffix == ".xz":
         data = lzma.decompress(data)
     if module.suffix == ".zst":
         data = process.run_bytes(["zstd", "-dcq", str(module)])
-    return _unsigned(data)
+    return data
 
 
 def _unsigned(module: bytes) -> bytes:

@@ -5,13 +5,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from stacksmith.lab import archive, guest
+from stacksmith.lab import guest, node_disk
 from stacksmith.lab.layout import LabError, Progress
+from stacksmith.providers import archive
 
-KEPT_BUILDS = 3
+KEPT_BUILDS = 6
 FILES = {
     "lab": ("kernel", ["vmlinuz", "guest.gz"]),
     "lab-disk": ("qcow2", ["disk.qcow2"]),
@@ -37,28 +40,53 @@ class Image:
 
 
 def ensure(progress: Progress) -> tuple[Path, list[Image]]:
-    """The folder that holds the images, built if need be, and what they are. Another builder is waited for.
+    """The folder that holds the images for hosts, built if need be, and what they are. Another builder is waited for.
 
     Raises:
         LabError: a tool is missing or fails.
     """
     release, kernel = guest.kernel()
+    folder = _once(
+        f"{_digest(guest, archive)}-{release}", progress, guest.needs, lambda draft: _write(draft, release, kernel)
+    )
+    return folder, _images(folder, FILES)
+
+
+def ensure_node(progress: Progress) -> tuple[Path, list[Image]]:
+    """The same for the image of the nodes.
+
+    Raises:
+        LabError: a tool is missing or fails.
+    """
+    node_disk.needs()
+    release = node_disk.kernel()
+    name = f"{_digest(guest, archive, node_disk)}-{release}-node"
+    folder = _once(name, progress, node_disk.needs, lambda draft: node_disk.write(draft / node_disk.FILE, release))
+    return folder, _images(folder, {node_disk.NAME: ("raw", [node_disk.FILE])})
+
+
+def _once(name: str, progress: Progress, needs: Callable[[], None], write: Callable[[Path], None]) -> Path:
+    """The folder of a build, which `write` fills if there is none."""
     home = cache_home() / "lab-images"
-    folder = home / f"{_digest()}-{release}"
+    folder = home / name
     if not (folder / "manifest.json").exists():
         home.mkdir(parents=True, exist_ok=True)
         with open(home / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "manifest.json").exists():
-                guest.needs()
-                progress(f"images: building for kernel {release}, once")
-                _build(folder, release, kernel)
+                needs()
+                progress(f"images: building {name}, once")
+                _build(folder, write)
                 _prune(home)
+    return folder
+
+
+def _images(folder: Path, files: Mapping[str, tuple[str, list[str]]]) -> list[Image]:
     digests = json.loads((folder / "manifest.json").read_text())
-    images = [
-        Image(name, kind, tuple(File(file, digests[file]) for file in files)) for name, (kind, files) in FILES.items()
+    return [
+        Image(name, kind, tuple(File(each, digests[each]) for each in each_of))
+        for name, (kind, each_of) in files.items()
     ]
-    return folder, images
 
 
 def cache_home() -> Path:
@@ -66,10 +94,11 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stacksmith"
 
 
-def _digest() -> str:
+def _digest(*modules: ModuleType) -> str:
     """Twelve hex digits that change with the builder's code, the guest's scripts and the programs packed."""
     total = hashlib.sha256()
-    for path in sorted([Path(guest.__file__), Path(archive.__file__), *guest.SCRIPTS.iterdir()]):
+    sources = [Path(str(module.__file__)) for module in modules]
+    for path in sorted([*sources, *guest.SCRIPTS.iterdir()]):
         if path.is_file():
             total.update(path.read_bytes())
     for program in (guest.BUSYBOX, guest.AGENT):
@@ -78,17 +107,21 @@ def _digest() -> str:
     return total.hexdigest()[:12]
 
 
-def _build(folder: Path, release: str, kernel: Path) -> None:
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+def _write(draft: Path, release: str, kernel: Path) -> None:
+    """Fill the folder of the images for hosts."""
     shutil.copyfile(kernel, draft / "vmlinuz")
     (draft / "guest.gz").write_bytes(guest.ramdisk(release))
     (draft / "acpi.img").write_bytes(guest.boot_sector())
     guest.write_disk(draft / "disk.qcow2", draft / "vmlinuz", draft / "guest.gz")
-    names = [name for _, files in FILES.values() for name in files]
-    digests = {name: hashlib.sha256((draft / name).read_bytes()).hexdigest() for name in names}
-    for name in names:
+
+
+def _build(folder: Path, write: Callable[[Path], None]) -> None:
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    write(draft)
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(draft.iterdir())}
+    for name in digests:
         (draft / name).chmod(0o444)
     (draft / "manifest.json").write_text(json.dumps(digests))
     shutil.rmtree(folder, ignore_errors=True)

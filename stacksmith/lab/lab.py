@@ -48,7 +48,7 @@ def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: 
         claim(layout)
         rack = [RACK] if node.names(layout, nodes) else []
         names = sorted({*rack, *host_names(hosts), *layout.hosts()}, key=number)
-        images = fetch_images(layout, progress)
+        images = fetch_images(layout, bool(rack), progress)
         subnet = start_switch(layout, guard)
         boot_all(layout, names, subnet, guard, progress)
         if rack:
@@ -82,11 +82,14 @@ def claim(layout: Layout) -> None:
         raise LabError(f"cannot make a lab in {layout.directory}: {error.strerror}") from error
 
 
-def fetch_images(layout: Layout, progress: Progress) -> list[image.Image]:
+def fetch_images(layout: Layout, has_nodes: bool, progress: Progress) -> list[image.Image]:
     """Put the lab's images in the lab's folder."""
-    folder, images = image.ensure(progress)
-    image.offer(folder, layout.images, images)
-    return images
+    found = []
+    for ensure in (image.ensure, image.ensure_node) if has_nodes else (image.ensure,):
+        folder, images = ensure(progress)
+        image.offer(folder, layout.images, images)
+        found += images
+    return found
 
 
 def start_switch(layout: Layout, guard: int) -> str:

@@ -57,6 +57,7 @@ CODES: Final[dict[str, str]] = {
     "unsupported-extra-spec": "An extra spec of Nova that nothing here carries out: it would silently have no effect.",
     "bad-extra-spec": "Extra specs that contradict each other, the flavor, or what the fleet names.",
     "bad-group": "A server group's keys contradict each other.",
+    "bad-bare-metal": "A bare-metal server says what no node can have, or a virtual one what is about nodes.",
     # the fleet
     "no-fleet": "The stack names no fleet file and none is given on the command line.",
     "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",
@@ -66,6 +67,8 @@ CODES: Final[dict[str, str]] = {
     "bad-node": "A node's BMC address is not an https URL of a host, or two nodes are one machine.",
     "literal-secret": "A password stands in a fleet file, where only a reference to it may.",
     "unknown-node": "The fleet file has no node of this name.",
+    "bad-bios": "A BIOS attribute, or a value of one, that the node's BMC does not know.",
+    "node-in-use": "A node has a server or a state that what was asked for does not go with.",
     "node": "A node's BMC cannot be asked, or does not do what it was asked.",
     "bad-output": "An output cannot be evaluated.",
     # the plan

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.hardware import PciDevice, cpu_list, cpu_numbers, device_class
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
@@ -160,6 +161,7 @@ class Fleet(Spec):
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     hosts: dict[str, Host] = Field(default_factory=dict)
     nodes: dict[str, Node] = Field(default_factory=dict, description="Bare-metal machines")
+    deploy: DeploySpec = Field(default_factory=DeploySpec, description="How images get on the disks of nodes")
     pci_aliases: dict[str, PciAlias] = Field(default_factory=dict, description="Names that flavors ask for devices by")
     flavors: dict[str, FlavorSpec] = Field(default_factory=dict, description="Offered to every stack")
     images: dict[str, ImageSpec] = Field(default_factory=dict, description="Offered to every stack")

@@ -112,11 +112,18 @@ class HostSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every host of the fleet as read in one observation, in order of host name."""
+    """Every host of the fleet as read in one observation, in order of host name, and the bare-metal ``nodes`` that the
+    stack is about."""
 
     hosts: tuple[HostSnapshot, ...]
+    nodes: tuple[HostSnapshot, ...] = ()
+
+    @property
+    def places(self) -> tuple[HostSnapshot, ...]:
+        """Hosts and nodes."""
+        return (*self.hosts, *self.nodes) if self.nodes else self.hosts
 
     @property
     def unreachable(self) -> tuple[HostSnapshot, ...]:
-        """The hosts that could not be read."""
-        return tuple(h for h in self.hosts if h.error is not None)
+        """The hosts and nodes that could not be read."""
+        return tuple(h for h in self.places if h.error is not None)

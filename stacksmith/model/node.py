@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stacksmith.model.deploy import NodeDeploySpec
 from stacksmith.model.spec import GiB, Spec
 
 Trait = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,254}$")]
@@ -46,6 +47,10 @@ class Node(Spec):
     )
     username: str = Field(min_length=1, description="User of the BMC")
     password: SecretRef = Field(description="Where the password is: never the password itself")
+    auth: Literal["basic", "session", "auto"] = Field(
+        "basic",
+        description="How to sign in: basic, one session for each run, or auto: a session where basic is refused",
+    )
     verify: bool = Field(True, description="Check the BMC's certificate")
     ca: str | None = Field(None, min_length=1, description="File of the authority that signed it, from the fleet file")
     resource_class: str = Field(
@@ -54,6 +59,7 @@ class Node(Spec):
     traits: list[Trait] = Field(default_factory=list, description="Traits flavors may require, as CUSTOM_NVME")
     availability_zone: str | None = Field(None, description="Zone the node is in; servers may ask for it")
     root_device: RootDeviceHints = Field(default_factory=RootDeviceHints, description="Which disk gets the image")
+    deploy: NodeDeploySpec | None = Field(None, description="What differs from the deploy section of the fleet")
     state: Literal["enabled", "disabled", "failed"] = Field(
         "enabled", description="All but enabled take no new server; a failed node is not connected to"
     )
@@ -61,3 +67,11 @@ class Node(Spec):
     connect_timeout_seconds: float = Field(10.0, gt=0, description="Time limit to connect to the BMC")
     read_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of each answer; slow BMCs need minutes")
     power_timeout_seconds: float = Field(300.0, gt=0, description="Time limit of a change of power")
+    deploy_timeout_seconds: float = Field(
+        3600.0, gt=0, description="Time limit to write an image to the node and to boot it"
+    )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Time limit to read what can drift."""
+        return self.connect_timeout_seconds + 2 * self.read_timeout_seconds

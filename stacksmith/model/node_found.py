@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 
 
@@ -18,8 +19,25 @@ class Power(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Aspects:
+    """What is to be read of a node beyond its system and its BIOS; each costs requests of its own.
+
+    ``pending``: the BIOS attributes that wait for the next boot.
+    """
+
+    secure_boot: bool = False
+    pending: bool = False
+    firmware: bool = False
+    raid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFound:
-    """What can drift, and what tells one machine from another. What a BMC does not say is None, or empty."""
+    """What can drift, and what tells one machine from another. What a BMC does not say is None, or empty.
+
+    ``secure_boot``, ``pending`` (attributes that differ from those in force), ``firmware`` (versions by name) and
+    ``raid`` are read only when asked for.
+    """
 
     power_state: Power
     boot_mode: str | None = None  # uefi or bios, as Ironic calls them
@@ -31,6 +49,10 @@ class NodeFound:
     model: str = ""
     serial: str = ""
     bios_version: str = ""
+    secure_boot: bool | None = None
+    pending: Mapping[str, JSON] = field(default_factory=dict)
+    firmware: Mapping[str, str] = field(default_factory=dict)
+    raid: tuple[RaidVolume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

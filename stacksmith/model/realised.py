@@ -21,6 +21,7 @@ LIST_KEYS = {
     "dns": "ip",
     "subnets": "cidr",
     "files": "role",
+    "raid": "name",
 }
 
 
@@ -113,6 +114,49 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class RaidVolume:
+    """A volume that a node's controller makes of its drives, named by ``name``.
+
+    ``level`` is Redfish's RAIDType (``RAID1``). ``drives`` are names of drives as ``node inspect`` shows them; a
+    size of None is all of them.
+    """
+
+    name: str
+    level: str
+    drives: tuple[str, ...] = ()
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A server on a bare-metal node: what is on its root disk, and the settings of the node that are declared.
+
+    ``image`` is the checksum of what the root disk was written with, ``boot_iso`` of an ISO that is booted once in
+    place of it. ``power_state`` None is left to others. ``bios`` and ``firmware`` hold the declared names alone; what
+    a BMC does not tell is found as None, or empty. BMCs keep no ``image``, ``config_drive``, ``name``, ``metadata`` and
+    ``tags``: found ones are as they were applied.
+    """
+
+    name: str
+    resource_class: str
+    description: str = ""
+    image: str | None = None
+    boot_iso: str | None = None
+    config_drive: ConfigDrive | None = None
+    power_state: str | None = "running"  # running | stopped
+    boot_mode: str | None = None  # uefi | bios
+    secure_boot: bool | None = None
+    bios: dict[str, JSON] = field(default_factory=dict)
+    firmware: dict[str, str] = field(default_factory=dict)
+    firmware_images: dict[str, str] = field(default_factory=dict)  # URLs that versions are had from
+    raid: tuple[RaidVolume, ...] = ()
+    indicator_led: str | None = None  # lit | blinking | off
+    asset_tag: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
     """A disk with a life of its own. ``image`` is the checksum of the image it was made from."""
 
@@ -191,8 +235,9 @@ class Policy:
     on_destroy: str = "delete"
 
 
-Realised = Server | Volume | Network | Image
+Realised = Server | Machine | Volume | Network | Image
 SHAPES: dict[str, type[Realised]] = {"server": Server, "volume": Volume, "network": Network, "image": Image}
+MACHINE = "machine"  # the shape of a server on a bare-metal node
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +285,16 @@ def _is_scalar(hint: Any) -> bool:
 def _adapter(kind: str) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(SHAPES[kind])
+    return TypeAdapter(Machine if kind == MACHINE else SHAPES[kind])
 
 
 def from_data(kind: str, data: JSON) -> Realised:
-    """The realised object of ``kind`` that ``to_data`` wrote. Unknown fields are ignored, missing ones get defaults.
+    """The realised object of ``kind`` that ``to_data`` wrote; a server is one of both shapes.
+
+    Unknown fields are ignored, missing ones get defaults.
 
     Raises: ValueError when a value has the wrong type.
     """
-    made: Realised = _adapter(kind).validate_python(data)
+    is_machine = kind == "server" and isinstance(data, dict) and "resource_class" in data
+    made: Realised = _adapter(MACHINE if is_machine else kind).validate_python(data)
     return made

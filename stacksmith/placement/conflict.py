@@ -4,7 +4,7 @@ A set of constraints conflicts when every host that can be used refuses one of t
 hosts refuse. Hosts that refuse for the same count once, so that the work depends on how many ways there are to refuse.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -193,9 +193,4 @@ def _counted(term: Term) -> str:
     verb, _, rest = term.words.partition(" ")
     more = f" and {count - NAMED} more" if count > NAMED else ""
     listed = f" ({', '.join(names)}{more})" if names else ""
-    return f"{count} {verb if count == 1 else _verb(verb)} {rest}{listed}"
-
-
-def _verb(verb: str) -> str:
-    words: Mapping[str, str] = _PLURALS
-    return words.get(verb, verb)
+    return f"{count} {verb if count == 1 else _PLURALS[verb]} {rest}{listed}"

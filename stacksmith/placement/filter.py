@@ -18,9 +18,8 @@ def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
     yield from _crowded(unit, site)
     yield from _alone(unit, site)
     yield from _short(unit, site)
-    if unit.has_parts and not site.parts.takes(unit):
-        rule = Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS
-        yield Refusal(rule, "", site.parts.reasons(unit))
+    if unit.has_parts and (lack := site.parts_lack(unit)):
+        yield Refusal(Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS, "", lack)
 
 
 def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:
@@ -49,7 +48,8 @@ def _is_known(host: HostState) -> bool:
 def _of_state(host: HostState) -> Iterator[Refusal]:
     if host.state != "enabled":
         state = "being drained" if host.state == "drain" else host.state
-        yield Refusal(Rule.STATE, state, f"host is {state}{f': {host.state_reason}' if host.state_reason else ''}")
+        reason = f"host is {state}{f': {host.state_reason}' if host.state_reason else ''}"
+        yield Refusal(Rule.STATE, state, reason, help=host.state_help)
     if not host.reachable and host.state != "failed":
         yield Refusal(Rule.REACH, "", f"not reachable: {host.problem}" if host.problem else "not reachable")
 

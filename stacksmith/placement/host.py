@@ -44,13 +44,13 @@ class HostState:
     """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
 
     ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests, and ``state_reason`` says
-    why it is not. ``problem`` says why a host is not reachable. ``metadata`` is what its aggregates say, the values by
-    key; ``capabilities`` are nova's host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances …
-    ``parts`` are the providers below the host, whose uuid is its name, and those without a parent that it shares with
-    other hosts (in an aggregate of theirs); ``parts_used`` what is used of them, by uuid and class.
-    ``own_disks`` are those of them, by uuid, that are the host's own DISK_GB under another name.
-    ``claimed`` is the part of ``used`` that does not run yet, by class and stack; ``parts_claimed`` that of
-    ``parts_used``.
+    why it is not, and ``state_help`` what makes it so, where that is not said in the fleet file. ``problem`` says why
+    a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
+    host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances … ``parts`` are the providers below
+    the host, whose uuid is its name, and those without a parent that it shares with other hosts (in an aggregate of
+    theirs); ``parts_used`` what is used of them, by uuid and class; ``own_disks`` those of them, by uuid, that are the
+    host's own DISK_GB under another name. ``claimed`` is the part of ``used`` that does not run yet, by class and
+    stack; ``parts_claimed`` that of ``parts_used``.
     """
 
     name: str
@@ -61,6 +61,7 @@ class HostState:
     aggregates: frozenset[str] = frozenset()
     state: str = "enabled"
     state_reason: str = ""
+    state_help: str = ""
     groups: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     capabilities: Mapping[str, JSON] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """What would make a unit fit that no host takes: per host the constraints it refuses, of which the least are told."""
 
+import re
 from collections.abc import Sequence
 from math import ceil, floor, isinf
 from typing import Final
@@ -22,7 +23,7 @@ _HELP: Final = {
     Rule.ZONE: "let it go to another availability zone than {subject}",
     Rule.ANTI_AFFINITY: "add a host, or raise max_server_per_host of {subject}",
     Rule.AGGREGATE: "add {host} to aggregate {subject}",
-    Rule.FILTER: "{help}",
+    Rule.FILTER: "make {host} pass {subject}: {reason}",
     Rule.TRAIT: "give {host} the trait {subject}, or do not require it",
     Rule.FORBIDDEN: "take the trait {subject} from {host}, or do not forbid it",
     Rule.PIN: "drop the pin to {subject}",
@@ -57,7 +58,7 @@ def helps(found: Sequence[Relaxation]) -> str:
     if not found:
         return "add a host to the fleet"
     least = [each for each in found if len(each.remedies) == len(found[0].remedies)]
-    known = [each for each in least if not any("is not known" in remedy.words for remedy in each.remedies)]
+    known = [each for each in least if not any(_is_blind(remedy.constraint) for remedy in each.remedies)]
     least = (known or least)[:TOLD]
     return "; or ".join(map(_said, least))
 
@@ -65,8 +66,14 @@ def helps(found: Sequence[Relaxation]) -> str:
 def _said(relaxation: Relaxation) -> str:
     words = [remedy.words for remedy in relaxation.remedies]
     if len(words) == 1:
-        return words[0] if relaxation.host in words[0] else f"{words[0]}: {relaxation.host} has room"
+        named = relaxation.host in re.split(r"[\s:,]+", words[0])
+        return words[0] if named else f"{words[0]}: {relaxation.host} has room"
     return f"for {relaxation.host}, all of: {'; '.join(words)}"
+
+
+def _is_blind(constraint: Constraint) -> bool:
+    """True for what keeps from knowing what a host has free."""
+    return constraint.rule == Rule.REACH or (constraint.rule == Rule.STATE and constraint.subject == "failed")
 
 
 def _effort(answer: Answer) -> tuple[int, bool, int, float, int]:
@@ -79,7 +86,7 @@ def _effort(answer: Answer) -> tuple[int, bool, int, float, int]:
 
 
 def _rank(refusal: Refusal) -> int:
-    return _RANK[Rule.REACH if refusal.subject == "failed" else refusal.rule]
+    return _RANK[Rule.REACH if _is_blind(constraint_of(refusal)) else refusal.rule]
 
 
 def _is_too_big(refusal: Refusal, site: Site) -> bool:
@@ -98,7 +105,7 @@ def _remedies(unit: Unit, site: Site, refused: Sequence[Refusal]) -> list[Remedy
 def _words(unit: Unit, site: Site, refused: Sequence[Refusal]) -> str:
     """What to do about refusals of one constraint."""
     first, name = refused[0], site.host.name
-    if first.rule is Rule.STATE and first.subject == "failed":
+    if first.rule is Rule.STATE and _is_blind(constraint_of(first)):
         return f"mend {name} and set its state to enabled: what it has free is not known"
     if any(each.rule is Rule.UNIT for each in refused):
         return _other_amount(unit, site, first.subject)
@@ -106,7 +113,7 @@ def _words(unit: Unit, site: Site, refused: Sequence[Refusal]) -> str:
         return _less(unit, site, first)
     if first.help:
         return first.help
-    return _HELP[first.rule].format(host=name, subject=first.subject, reason=first.reason, help=first.help)
+    return _HELP[first.rule].format(host=name, subject=first.subject, reason=first.reason)
 
 
 def _less(unit: Unit, site: Site, refusal: Refusal) -> str:
@@ -115,8 +122,8 @@ def _less(unit: Unit, site: Site, refusal: Refusal) -> str:
     best = _accepted(site.host.inventories[name], asked - lack)
     less = asked - best if best is not None and len(unit.requests) == 1 else lack if best is not None else None
     if _is_too_big(refusal, site):
-        much = f"for {name} {less} less" if less is not None else f"{host} for less {name}, which it cannot give"
-        return f"even empty {host} has too little {name}: ask {much}, or add a larger host"
+        ask = f"ask for {name} {less} less, or " if less is not None else ""
+        return f"even empty {host} has too little {name}: {ask}add a larger host"
     if less is None:
         return f"free {name} {lack} on {host}"
     return f"free {name} {lack} on {host}, or ask for {'that much' if less == lack else f'{name} {less}'} less"

@@ -1,8 +1,8 @@
 """A host while a batch is being placed: what is used and who is there so far."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
@@ -10,6 +10,8 @@ from stacksmith.placement.unit import Unit
 
 if TYPE_CHECKING:
     from stacksmith.placement.part import Parts
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -68,16 +70,22 @@ class Site:
         for name, amount in unit.amounts:
             if name not in capacity or used.get(name, 0) + amount > capacity[name]:
                 return False
-        return not unit.has_parts or self._has_parts(unit)
+        return not unit.has_parts or self._beside_amounts(unit, self.parts.takes)
 
-    def _has_parts(self, unit: Unit) -> bool:
-        """True when the parts have room beside the amounts, which may be of the same disks."""
+    def parts_lack(self, unit: Unit) -> str:
+        """Why the parts have no room for the unit, in words; empty when they have."""
+        if self._beside_amounts(unit, self.parts.takes):
+            return ""
+        return self._beside_amounts(unit, self.parts.reasons)
+
+    def _beside_amounts(self, unit: Unit, question: Callable[[Unit], T]) -> T:
+        """The answer of the parts with the unit's amounts here, which may be of the same disks."""
         if not self.host.own_disks:
-            return self.parts.takes(unit)
+            return question(unit)
         self._count(unit, 1)
-        takes = self.parts.takes(unit)
+        answer = question(unit)
         self._count(unit, -1)
-        return takes
+        return answer
 
     def keeps_apart(self, unit: Unit) -> bool:
         """True when no anti-affinity group gets more members here than it may have."""

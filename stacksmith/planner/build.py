@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from stacksmith.address import Address, identity
+from stacksmith.model.bare_metal import class_of
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.kinds.network import NetworkSpec, SubnetSpec
 from stacksmith.model.kinds.server import ServerSpec
@@ -27,6 +28,7 @@ from stacksmith.model.realised import (
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.planner.disk import GIB, Layout, layout
 from stacksmith.planner.drive import config_drive, server_label
+from stacksmith.planner.machine import machine
 from stacksmith.planner.part import Parts
 from stacksmith.providers.base import WaitFor
 
@@ -35,7 +37,10 @@ _MODELS = {"virtio": "virtio", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One object that one host must have. ``depends_on`` are addresses of objects it stands on."""
+    """One object that one host must have. ``depends_on`` are addresses of objects it stands on.
+
+    ``limit_seconds``: how long making or changing it may take, where that is longer than usual.
+    """
 
     address: Address
     host: str
@@ -45,6 +50,7 @@ class Wanted:
     depends_on: tuple[Address, ...] = ()
     wait_for: WaitFor | None = None
     block: Resource | None = None
+    limit_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -53,6 +59,12 @@ class Draft:
 
     layouts: dict[Address, Layout]
     volumes: dict[Address, tuple[Volume, Policy, Resource]]
+    machines: dict[Address, Resource] = field(default_factory=dict)  # servers on bare-metal nodes
+
+    @property
+    def blocks(self) -> set[Address]:
+        """All of them."""
+        return {*self.layouts, *self.volumes, *self.machines}
 
     def local_bytes(self, server: Address) -> int:
         """What the server's own disks take on its host."""
@@ -70,9 +82,13 @@ class Draft:
 
 def draft(stack: Stack, devices: Mapping[Address, Mapping[str, str]]) -> Draft:
     """Disks and volumes of the stack. ``devices`` maps a server to the devices its volumes already have."""
-    layouts, volumes = {}, {}
+    layouts: dict[Address, Layout] = {}
+    volumes: dict[Address, tuple[Volume, Policy, Resource]] = {}
+    machines: dict[Address, Resource] = {}
     for address, resource in stack.resources.items():
-        if isinstance(resource.spec, ServerSpec):
+        if class_of(stack, resource) is not None:
+            machines[address] = resource
+        elif isinstance(resource.spec, ServerSpec):
             layouts[address] = layout(stack, resource, devices.get(address))
             for implicit in layouts[address].volumes:
                 volumes[implicit.address] = (implicit.spec, implicit.policy, resource)
@@ -80,7 +96,7 @@ def draft(stack: Stack, devices: Mapping[Address, Mapping[str, str]]) -> Draft:
             spec = resource.spec
             policy = Policy(protect=spec.protect, on_destroy=spec.on_destroy)
             volumes[address] = (_volume(stack, spec), policy, resource)
-    return Draft(layouts, volumes)
+    return Draft(layouts, volumes, machines)
 
 
 def volume_formats(stack: Stack) -> dict[Address, str]:
@@ -116,7 +132,10 @@ def build(
     for address, (spec, policy, block) in draft.volumes.items():
         if address in hosts:
             wanted[address] = _wanted_volume(stack, address, hosts[address], (spec, policy, block), images)
-    servers = [r for r in stack.resources.values() if isinstance(r.spec, ServerSpec) and r.address in hosts]
+    for address, resource in draft.machines.items():
+        if address in hosts:
+            wanted[address] = _wanted_machine(stack, resource, hosts[address])
+    servers = [stack.resources[a] for a in stack.resources if a in draft.layouts and a in hosts]
     for resource in servers:
         made = _wanted_server(stack, resource, hosts[resource.address], draft, images)
         wanted[resource.address] = _with_parts(made, (parts or {}).get(resource.address))
@@ -181,6 +200,22 @@ def _wanted_server(
         tuple(dict.fromkeys([*needs, *resource.depends_on])),
         WaitFor(wait.source, wait.timeout, wait.text or "") if wait else None,
         resource,
+    )
+
+
+def _wanted_machine(stack: Stack, resource: Resource, name: str) -> Wanted:
+    spec = resource.spec
+    assert isinstance(spec, ServerSpec)
+    uuid, node = _id(stack, resource.address), stack.fleet.nodes[name]
+    return Wanted(
+        resource.address,
+        name,
+        uuid,
+        machine(stack, resource, uuid, node),
+        Policy(protect=spec.protect),
+        resource.depends_on,
+        block=resource,
+        limit_seconds=node.deploy_timeout_seconds,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from stacksmith.address import Address
+from stacksmith.model.bare_metal import node_class
 from stacksmith.model.demand import demand
 from stacksmith.model.found import Snapshot
 from stacksmith.model.stack import Stack
@@ -13,6 +14,7 @@ from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.machine import node_states
 from stacksmith.planner.schedule import flavor_amounts, with_parts
 
 MIB, GIB = 2**20, 2**30
@@ -28,7 +30,11 @@ def capacities(
     that the stack has not.
     """
     asking, states = Asking(stack), states_of(stack, snapshot, consumers)
-    return {name: capacity(_request(asking, name), states) for name in flavors}
+    nodes = node_states(stack, snapshot, consumers, ())
+    return {
+        name: capacity(_request(asking, name), nodes if node_class(stack.flavors[name], stack.fleet) else states)
+        for name in flavors
+    }
 
 
 def states_of(stack: Stack, snapshot: Snapshot, consumers: Iterable[Consumer]) -> list[HostState]:
@@ -50,6 +56,8 @@ def _request(asking: Asking, name: str) -> Request:
     """The request of a server of the flavor that says nothing more: no zone, no group, no image."""
     stack = asking.stack
     flavor, question = stack.flavors[name], asking.of_flavor(name)
+    if (bare := node_class(flavor, stack.fleet)) is not None:
+        return Request(Address("server", name), {bare: 1}, required=question.required, forbidden=question.forbidden)
     amounts = flavor_amounts(stack, name, (flavor.disk + flavor.ephemeral) * GIB + flavor.swap * MIB)
     request = Request(
         Address("server", name),

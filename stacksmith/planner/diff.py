@@ -10,9 +10,13 @@ from stacksmith.model.types import JSON
 # Applied data that is not known: nothing was recorded, so what differs is a change, never drift.
 UNKNOWN: Any = object()
 
+# Fields that every server states: None is that it has none.
+_STATED = frozenset({"config_drive"})
+
 
 def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:
-    """The differences between wanted and found data, each with its status; a wanted None is not declared.
+    """The differences between wanted and found data, each with its status; a wanted None is not declared,
+    but for a config drive.
 
     Elements of keyed lists (disks, NICs, …) are matched by key whatever their order; an element that only one side
     has is one change at ``disks[vdc]`` with None for absence.
@@ -36,7 +40,7 @@ def _fields(path: str, wanted: JSON, applied: JSON, found: JSON) -> Iterator[Cha
     declared = path.rpartition(".")[2] == "metadata"
     for name in dict.fromkeys([*wanted, *found]):
         want, have = wanted.get(name), found.get(name)
-        if want is None and not declared:
+        if want is None and not declared and name not in _STATED:
             continue
         # A field that a later release added was never applied: no drift.
         before = UNKNOWN if applied is UNKNOWN else applied.get(name, None if declared else UNKNOWN)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stacksmith.model.fleet import Host, PciSpec
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
 from stacksmith.model.hardware import NOTHING_HELD, CellUse, Holding, PciDevice, cpu_numbers, device_class, page_class
+from stacksmith.model.realised import Machine
 
 THREADS, CELL_MEMORY = "NUMA_THREAD", "NUMA_MEMORY_MB"
 WHOLE_CPU = "CUSTOM_CPU"  # one CPU that is given whole: claims name it, so that no two stacks give the same one
@@ -49,6 +50,8 @@ def taken(guest: Found | Unmanaged, layout: Layout) -> Taken:
 
     CPUs of its own, large pages, and volumes of types that are apart are not counted at the host.
     """
+    if isinstance(guest, Found) and isinstance(guest.spec, Machine):
+        return {layout.host: {guest.spec.resource_class: 1}}
     usage, holds = guest.usage, guest.holds
     memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)
     amounts = {"VCPU": usage.vcpus, "MEMORY_MB": memory, "DISK_GB": usage.disk_gib}

@@ -8,7 +8,7 @@ from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import Found, Snapshot, Unmanaged
 from stacksmith.model.hardware import Holding, holding
-from stacksmith.model.realised import Realised, Server, Volume
+from stacksmith.model.realised import Machine, Realised, Server, Volume
 from stacksmith.placement.host import HostState, Inventory
 from stacksmith.placement.request import CLASSES, Request
 from stacksmith.placement.tree.provider import Consumer
@@ -48,6 +48,8 @@ def spec_amounts(spec: Realised | None, apart: Container[str] = ()) -> dict[str,
             "MEMORY_MB": 0 if spec.page_size else spec.ram_mib,
             "DISK_GB": -(-local // GIB),
         }
+    elif isinstance(spec, Machine):
+        amounts = {spec.resource_class: 1}
     elif isinstance(spec, Volume) and spec.volume_type not in apart:
         amounts = {"DISK_GB": -(-spec.size_bytes // GIB)}
     return {name: amount for name, amount in amounts.items() if amount}
@@ -61,15 +63,16 @@ class Ledger:
     """
 
     def __init__(self, stack: str, fleet: Fleet, snapshot: Snapshot, consumers: Iterable[Consumer]) -> None:
-        self.stack, self.snapshot = stack, snapshot
+        self.stack, self.snapshot, self.consumers = stack, snapshot, tuple(consumers)
         self.own: dict[str, Consumer] = {}
         self.layouts = {snap.host: layout_of(fleet.hosts[snap.host], snap) for snap in snapshot.hosts}
-        self._guests: dict[str, list[Found | Unmanaged]] = {snap.host: list(guests(snap)) for snap in snapshot.hosts}
+        self.layouts |= {snap.host: Layout(snap.host) for snap in snapshot.nodes}
+        self._guests: dict[str, list[Found | Unmanaged]] = {snap.host: list(guests(snap)) for snap in snapshot.places}
         self.shared = {shared_uuid(storage): frozenset(hosts) for storage, hosts in sharing(fleet).items()}
         for uuid, hosts in self.shared.items():
             self._guests[uuid] = [guest for host in sorted(hosts) for guest in self._guests.get(host, ())]
         self._held: dict[str, dict[str, Consumer]] = defaultdict(dict)  # by host or shared storage, then uuid
-        for consumer in consumers:
+        for consumer in self.consumers:
             if consumer.owner == stack:
                 self.own[consumer.uuid] = consumer
             for provider in consumer.allocations:
@@ -243,9 +246,9 @@ def _orphans(ledger: Ledger, wanted: Container[str]) -> Iterator[PlannedClaim]:
     """Claims of this stack for what is nowhere; of a host that was not read nothing is known."""
     if not ledger.own:
         return
-    read = {snap.host for snap in ledger.snapshot.hosts if snap.error is None}
+    read = {snap.host for snap in ledger.snapshot.places if snap.error is None}
     read |= {uuid for uuid, hosts in ledger.shared.items() if hosts <= read}
-    there = {found.uuid for snap in ledger.snapshot.hosts for found in snap.found}
+    there = {found.uuid for snap in ledger.snapshot.places for found in snap.found}
     for uuid, consumer in ledger.own.items():
         if uuid not in there and uuid not in wanted and read.issuperset(map(host_of, consumer.allocations)):
             yield PlannedClaim(uuid, consumer.name)

@@ -8,7 +8,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import MOVING, Found, Snapshot
-from stacksmith.model.realised import Policy, Server, to_data
+from stacksmith.model.realised import Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.request import Request
@@ -21,14 +21,15 @@ from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
+from stacksmith.planner.machine import declared_only, node_states, place_machines
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.planner.wait import waits
-from stacksmith.providers.base import ProviderType
+from stacksmith.providers.base import ProviderRules
 
-Rules = Callable[[str], ProviderType]
+Rules = Callable[[str], ProviderRules]
 
 
 class Unplaced(Faults):
@@ -93,6 +94,7 @@ def make_plan(
     _plan_leftovers(wanted, view, plan)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
+    states += node_states(stack, snapshot, consumers, leaving)
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
@@ -105,7 +107,7 @@ def make_plan(
         steps=steps,
         unchanged=tuple(plan.unchanged),
         deviations=tuple(sorted(plan.deviations, key=lambda d: d.address)),
-        unmanaged=tuple(u for host in snapshot.hosts for u in host.unmanaged),
+        unmanaged=tuple(u for host in snapshot.places for u in host.unmanaged),
         unreachable=tuple((h.host, h.error or "") for h in snapshot.unreachable),
         unknown=tuple(sorted(set(plan.unknown))),
         placements=scheduled.placements,
@@ -122,16 +124,20 @@ def _wanted(
     stack: Stack, ledger: Ledger, view: View, plan: _Draft, options: PlanOptions
 ) -> tuple[dict[Address, Wanted], Schedule]:
     drafted = draft(stack, _devices(view))
-    blocks = {*drafted.layouts, *drafted.volumes}
+    blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
     moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
     carried = {volume for volume, server in drafted.users().items() if server in moving}
     fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
     leaving += [f for a, f in view.found.items() if a in carried]
-    held = _held(stack, blocks, view)
+    held = _held(stack, {*drafted.layouts, *drafted.volumes}, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
-    plan.requests = scheduled.requests
+    new = {a: r for a, r in drafted.machines.items() if a not in fixed}
+    placements, requests = place_machines(stack, ledger, new, leaving)
+    scheduled.placements += placements
+    scheduled.hosts |= {p.address: p.host for p in placements if p.host is not None}
+    plan.requests = scheduled.requests | requests
     plan.unknown += held
     for address, cause in scheduled.conflicts:
         plan.refusals.append((f"{Operation.CREATE} {address}", cause))
@@ -154,8 +160,8 @@ def _held(stack: Stack, blocks: set[Address], view: View) -> list[Address]:
     """New resources that may already exist on a host that cannot be read: nothing was ever recorded to say no."""
     if not view.unreachable or view.records:
         return []
-    ignored = {name for name, host in stack.fleet.hosts.items() if host.state in ("failed", "disabled")}
-    return sorted(a for a in blocks if a not in view.found) if view.unreachable - ignored else []
+    counted = {name for name, host in stack.fleet.hosts.items() if host.state not in ("failed", "disabled")}
+    return sorted(a for a in blocks if a not in view.found) if view.unreachable & counted else []
 
 
 def _without(drafted: Draft, held: Sequence[Address]) -> Draft:
@@ -163,6 +169,7 @@ def _without(drafted: Draft, held: Sequence[Address]) -> Draft:
     return Draft(
         {a: v for a, v in drafted.layouts.items() if a not in out},
         {a: v for a, v in drafted.volumes.items() if a not in out},
+        drafted.machines,
     )
 
 
@@ -287,7 +294,7 @@ def _check(stack: Stack, steps: Sequence[Step], wanted: Mapping[Address, Wanted]
     """What a host's provider cannot make is said at its block, before any host is asked. Raises: Faults."""
     faults = []
     for step in steps:
-        if step.wanted is None:
+        if step.wanted is None or step.host not in stack.fleet.hosts:
             continue
         for path, cause in rules(step.host).check(step.address.kind, step.wanted, stack.fleet.hosts[step.host]):
             block = wanted[step.address].block
@@ -310,13 +317,16 @@ def _is_replacing(kind: str, change: Change) -> bool:
 def _changes(wanted: Wanted, found: Found, view: View) -> list[Change]:
     """Differences of spec (live, then saved) and policy. Equal objects cost one comparison."""
     policy = view.policy(wanted.address)
-    changes = []
-    if wanted.spec != found.spec or found.saved is not None:
+    changes: list[Change] = []
+    if found.spec is None:
+        return changes
+    spec = declared_only(wanted.spec, found.spec)
+    if wanted.spec != spec or found.saved is not None:
         record = view.records.get(wanted.address)
         applied = found.mark.applied if found.mark else record.applied if record and record.complete else None
         applied = UNKNOWN if applied is None else applied
         want = to_data(wanted.spec)
-        changes = compare(want, applied, to_data(found.spec))
+        changes = compare(want, applied, to_data(spec))
         if found.saved is not None:
             live = {c.path for c in changes}
             saved = compare(want, applied, to_data(found.saved))
@@ -330,7 +340,8 @@ def _changes(wanted: Wanted, found: Found, view: View) -> list[Change]:
 def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], view: View, plan: _Draft) -> None:
     forcing = [c.path for c in changes if _is_replacing(wanted.address.kind, c)]
     reason = f"{', '.join(forcing)} cannot change in place" if forcing else "asked for by --replace"
-    impact = Impact.DATA_LOSS if wanted.address.kind == "volume" else Impact.REPLACE
+    loses = wanted.address.kind == "volume" or isinstance(wanted.spec, Machine)
+    impact = Impact.DATA_LOSS if loses else Impact.REPLACE
     plan.steps.append(
         replace(
             _delete(found.address, found.host, found, view, plan, reason), changes=changes, impact=impact, replaces=True

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from stacksmith.address import Address
+from stacksmith.model.bare_metal import node_class
 from stacksmith.model.demand import Demand, demand
 from stacksmith.model.fleet import Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
@@ -39,7 +40,10 @@ NO_PARTS = Parts()
 
 def demands(stack: Stack) -> dict[Address, Demand]:
     """What each server asks for that asks for parts."""
-    by_flavor = {name: demand(flavor, stack.fleet.pci_aliases)[0] for name, flavor in stack.flavors.items()}
+    by_flavor = {
+        name: Demand() if node_class(flavor, stack.fleet) else demand(flavor, stack.fleet.pci_aliases)[0]
+        for name, flavor in stack.flavors.items()
+    }
     return {
         address: wanted
         for address, resource in stack.resources.items()

@@ -35,7 +35,8 @@ class Step:
     id: ``<operation> <address>``, unique in the plan. ``requires`` are ids of steps that must end well first.
     ``fingerprint`` is the object's as planned, None when it was absent: the step checks it just before it acts
     (rule 9). ``replaces`` is set on the delete and the create of a replacement. ``before`` is the found spec's data.
-    A migrate takes the object from ``source`` to ``host``.
+    A migrate takes the object from ``source`` to ``host``. ``limit_seconds`` is how long it may take, where that is
+    longer than usual.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Step:
     depends_on: tuple[Address, ...] = ()  # resources this one is built on, for its record
     wait_for: WaitFor | None = None
     source: str = ""
+    limit_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ def whereabouts(scene: Scene) -> dict[Address, str]:
         )
         raise Faults([error("changes-first", message, hint="apply the stack first: stacksmith apply")])
     there = {each.address: each.host for each in plan.unchanged} | {step.address: step.host for step in moved}
-    return {address: host for address, host in there.items() if address.kind == "server"}
+    hosts = scene.stack.fleet.hosts  # what is on a bare-metal node stays there
+    return {address: host for address, host in there.items() if address.kind == "server" and host in hosts}
 
 
 def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[Address]) -> Balance:

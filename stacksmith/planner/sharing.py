@@ -23,16 +23,15 @@ def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Sn
             gone |= {id(each) for each in sights if each is not home}
     if not gone:
         return snapshot
-    return Snapshot(
-        tuple(
-            replace(
-                snap,
-                found=tuple(each for each in snap.found if id(each) not in gone),
-                unmanaged=tuple(each for each in snap.unmanaged if id(each) not in gone),
-            )
-            for snap in snapshot.hosts
+    hosts = tuple(
+        replace(
+            snap,
+            found=tuple(each for each in snap.found if id(each) not in gone),
+            unmanaged=tuple(each for each in snap.unmanaged if id(each) not in gone),
         )
+        for snap in snapshot.hosts
     )
+    return replace(snapshot, hosts=hosts)
 
 
 def _sights(types: Mapping[str, str], snapshot: Snapshot) -> Iterable[Sequence[Found | Unmanaged]]:

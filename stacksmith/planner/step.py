@@ -29,6 +29,7 @@ def create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = Fa
         replaces=replaces,
         depends_on=wanted.depends_on,
         wait_for=wanted.wait_for,
+        limit_seconds=wanted.limit_seconds,
     )
 
 
@@ -51,6 +52,7 @@ def update(wanted: Wanted, found: Found, changes: tuple[Change, ...], impact: Im
         impact=impact,
         fingerprint=found.fingerprint,
         depends_on=wanted.depends_on,
+        limit_seconds=wanted.limit_seconds,
     )
 
 

@@ -41,10 +41,10 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
     """The view of what was read; of what is on several hosts, the one that is recorded."""
     view = View(records={r.address: r for r in records})
     view.unreachable = frozenset(h.host for h in snapshot.unreachable)
-    everything = [found for host in snapshot.hosts for found in host.found]
+    everything = [found for host in snapshot.places for found in host.found]
     left = _left_by_moves(everything)
     view.leftovers += left
-    for host in snapshot.hosts:
+    for host in snapshot.places:
         for found in (f for f in host.found if f not in left):
             if found.address in view.found:
                 there = view.found[found.address]

@@ -102,6 +102,7 @@ class Target:
     ``mark`` is written on the object (``mark.applied`` is the new spec's data, without secrets); ``wanted`` is None
     for a delete: then ``mark.applied`` is the data of the object as planned. ``found`` is the object as just re-read,
     None when there is none. ``progress`` takes short words on how far a long call is (``uploading 40 of 149 MiB``).
+    ``reached`` notes durably how far a long operation has come, and ``stage`` is what a killed run had noted of it.
     """
 
     mark: Mark
@@ -113,6 +114,8 @@ class Target:
     allowed: Impact = Impact.LIVE
     wait_for: WaitFor | None = None
     progress: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
+    stage: str = ""
+    reached: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
 
 class Driver(Protocol):
@@ -156,8 +159,8 @@ class Session(Protocol):
         """Gives the connections back; never blocks on a dead host."""
 
 
-class ProviderType(Protocol):
-    """The offline half, and the way to open the online one."""
+class ProviderRules(Protocol):
+    """The offline half."""
 
     name: str
 
@@ -166,6 +169,10 @@ class ProviderType(Protocol):
 
     def check(self, kind: str, wanted: Realised, host: Host) -> Sequence[tuple[str, str]]:
         """Faults that need no host to see, as (attribute path, cause)."""
+
+
+class ProviderType(ProviderRules, Protocol):
+    """The offline half, and the way to open the online one."""
 
     def open(self, name: str, host: Host, read_only: bool, deadline: Deadline) -> Session:
         """A session. Raises: Transient, Refused, TimedOut."""

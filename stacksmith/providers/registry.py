@@ -1,10 +1,15 @@
 """Which provider serves a host: by the scheme of its URI. The only place that names concrete providers."""
 
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+from stacksmith.model.fleet import Fleet
 from stacksmith.model.node import Node
-from stacksmith.providers.base import ProviderType, Refused
-from stacksmith.providers.bmc import BmcSession
+from stacksmith.providers.base import Deadline, ProviderRules, ProviderType, Refused, Session
+from stacksmith.providers.bmc import Access, BmcSession, Deployer
 
 
 def provider(uri: str) -> ProviderType:
@@ -28,6 +33,46 @@ def open_bmc(name: str, node: Node, password: str, ca: str | None) -> BmcSession
     from stacksmith.providers.redfish.session import RedfishSession
 
     return RedfishSession(name, node, password, ca)
+
+
+def open_node(name: str, node: Node, access: Access, deployer: Deployer | None) -> Session:
+    """A node as a place for servers. Nothing is asked of its BMC yet; without a ``deployer`` nothing is deployed."""
+    from stacksmith.providers.redfish.place import open_place
+
+    return open_place(name, node, access, deployer)
+
+
+def make_deployer(fleet: Fleet, cache: Path) -> Deployer:
+    """What deploys the nodes of one run; it serves nothing until the first of them. To be closed."""
+    from stacksmith.providers.redfish.deploy import make_deployer
+
+    return make_deployer(fleet, cache)
+
+
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """Disks of a node to wipe, all when none is named: their signatures, or with ``whole`` every byte."""
+
+    node: str
+    disks: tuple[str, ...] = ()
+    whole: bool = False
+
+
+def wipe(deployer: Deployer, bmc: BmcSession, what: Wipe, tell: Callable[[str], None], deadline: Deadline) -> None:
+    """Wipes disks of a node, which is off afterwards. Safe to repeat. Raises: Refused, TimedOut, Transient."""
+    from stacksmith.providers.redfish.deploy import Cleaning
+    from stacksmith.providers.redfish.deploy import Deployer as RedfishDeployer
+
+    assert isinstance(deployer, RedfishDeployer)
+    cleaning = Cleaning(what.node, str(uuid.uuid4()), what.disks, what.whole)
+    deployer.clean(bmc, cleaning, tell, deadline)
+
+
+def node_rules() -> ProviderRules:
+    """What changes of a server do to a node."""
+    from stacksmith.providers.redfish.rules import RedfishRules
+
+    return RedfishRules()
 
 
 @cache

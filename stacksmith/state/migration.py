@@ -41,6 +41,12 @@ MIGRATIONS = (
     ALTER TABLE consumer ADD COLUMN name TEXT NOT NULL DEFAULT '';
     CREATE INDEX consumer_name ON consumer (stack, name);
     """,
+    """
+    CREATE TABLE node (
+        name TEXT PRIMARY KEY, state TEXT NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, stack TEXT NOT NULL,
+        uuid TEXT NOT NULL, since REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 

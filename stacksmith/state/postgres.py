@@ -40,7 +40,7 @@ CONNECTING: Mapping[str, str | int] = {
 }
 # Shutdown, crash and start of the server, too many clients, a deadlock: they pass by themselves.
 _PASSING = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01"})
-_TABLES = frozenset({"record", "journal", "lease", "consumer", "allocation"})
+_TABLES = frozenset({"record", "journal", "lease", "consumer", "allocation", "node"})
 _HINTS = {
     "28": "check the role and its password: state: {url: …, password: {env: NAME}}",
     "3D": "make the database: createdb --owner ROLE NAME",

@@ -12,7 +12,7 @@ from stacksmith.model.record import Record
 from stacksmith.state.commit import Commits
 from stacksmith.state.database import Connection, Database
 from stacksmith.state.process import is_dead
-from stacksmith.state.store import Holder, JournalEntry, LeaseLost, Locked
+from stacksmith.state.store import Holder, JournalEntry, LeaseLost, Locked, NodeNote
 
 if TYPE_CHECKING:
     from stacksmith.placement import Claim, Consumer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 JOURNAL_DAYS = 90
 _HOLDER = ", ".join(f'"{each.name}"' for each in fields(Holder))  # user is a word of SQL
+_NODE = ", ".join(each.name for each in fields(NodeNote))
 _ENTRY = "run, stack, step, operation, address, host, uuid, began, ended, outcome, cause"
 
 
@@ -55,8 +56,13 @@ class SqlStore:
         return tuple(sorted((_record(*row) for row in rows), key=lambda record: record.address.order))
 
     def put(self, stack: str, record: Record) -> None:
-        """Writes one record."""
-        self._write(lambda db: _put(db, stack, record))
+        """Writes one record, and that what was begun on its object is over."""
+
+        def work(db: Connection) -> None:
+            _supersede(db, self._database.now(db), stack, record.address)
+            _put(db, stack, record)
+
+        self._write(work)
 
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claim of its name."""
@@ -124,6 +130,22 @@ class SqlStore:
 
         return self._write(lambda db: grant(db, stack, claims, check))
 
+    # Nodes.
+
+    def nodes(self) -> tuple[NodeNote, ...]:
+        """What is noted of nodes."""
+        return self._read(
+            lambda db: tuple(NodeNote(*row) for row in db.execute(f"SELECT {_NODE} FROM node ORDER BY name"))
+        )
+
+    def note_node(self, note: NodeNote) -> None:
+        """Writes a note."""
+        self._write(lambda db: _note(db, self._database.now(db), note))
+
+    def clear_node(self, name: str) -> None:
+        """Drops a note."""
+        self._write(lambda db: db.execute("DELETE FROM node WHERE name = ?", (name,)))
+
     # Lease.
 
     def holder(self, stack: str) -> Holder | None:
@@ -159,21 +181,34 @@ class SqlStore:
             raise Faults([self._database.fault("write", broken)]) from broken
 
 
+def _note(db: Connection, now: float, note: NodeNote) -> None:
+    had = db.execute("SELECT state, since FROM node WHERE name = ?", (note.name,)).fetchone()
+    since = had[1] if had and had[0] == note.state else now
+    db.execute("DELETE FROM node WHERE name = ?", (note.name,))
+    values = astuple(replace(note, since=since))
+    db.execute(f"INSERT INTO node ({_NODE}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+
 def _begin(db: Connection, now: float, entry: JournalEntry, record: Record | None) -> None:
     row = db.execute("SELECT run FROM lease WHERE stack = ?", (entry.stack,)).fetchone()
     if row is None or row[0] != entry.run:
         raise LeaseLost(f"run {entry.run} does not hold the lease of stack {entry.stack}")
     address = str(entry.address)
-    db.execute(
-        "UPDATE journal SET ended = ?, outcome = 'superseded' WHERE stack = ? AND address = ? AND ended IS NULL",
-        (now, entry.stack, address),
-    )
+    _supersede(db, now, entry.stack, entry.address)
     db.execute(
         "INSERT INTO journal (run, stack, step, operation, address, host, uuid, began) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (entry.run, entry.stack, entry.step, entry.operation, address, entry.host, entry.uuid, now),
     )
     if record is not None:
         _put(db, entry.stack, record)
+
+
+def _supersede(db: Connection, now: float, stack: str, address: Address) -> None:
+    """Ends what a run that is gone had begun on an object."""
+    db.execute(
+        "UPDATE journal SET ended = ?, outcome = 'superseded' WHERE stack = ? AND address = ? AND ended IS NULL",
+        (now, stack, str(address)),
+    )
 
 
 def _acquire(db: Connection, now: float, stack: str, holder: Holder, seconds: float) -> None:

@@ -72,6 +72,23 @@ class JournalEntry:
     cause: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NodeNote:
+    """What is to be remembered of a bare-metal node, beside the record of the server on it.
+
+    state: ``deploying`` (how far: ``stage``), ``failed`` (at ``stage``, for ``reason``) or ``maintenance``. ``uuid`` is
+    the server's that it was deployed for, ``stack`` its stack. ``since``: seconds since 1970.
+    """
+
+    name: str
+    state: str
+    stage: str = ""
+    reason: str = ""
+    stack: str = ""
+    uuid: str = ""
+    since: float = 0.0
+
+
 class Reader(Protocol):
     """What plans and views need of a store."""
 
@@ -90,6 +107,9 @@ class Reader(Protocol):
     def claims(self, stack: str | None = None) -> tuple["Consumer", ...]:
         """Who holds what of the hosts, of one stack or of all, in order of consumer; its ``owner`` is the stack."""
 
+    def nodes(self) -> tuple[NodeNote, ...]:
+        """What is noted of bare-metal nodes, in order of name."""
+
     def holder(self, stack: str) -> Holder | None:
         """Who holds the lease, whether or not it has expired."""
 
@@ -102,7 +122,8 @@ class Store(Reader, Protocol):
     durable when the method returns. Raises: ``Faults`` when the store cannot be read or written."""
 
     def put(self, stack: str, record: Record) -> None:
-        """Writes one record, outside any run: ``state rebuild``."""
+        """Writes one record, outside any step: what the store lost. An open begin of its address is superseded, for its
+        object is as the record says."""
 
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claims of its name, outside any run; none is fine."""
@@ -130,6 +151,12 @@ class Store(Reader, Protocol):
         Each replaces all that its consumer holds. ``check`` is called in the transaction, with what these consumers
         hold and what all stacks hold of the providers that are claimed: no other program claims meanwhile.
         Raises: Refused (``stacksmith.placement``) with what ``check`` found."""
+
+    def note_node(self, note: NodeNote) -> None:
+        """Writes a node's note in place of what it had; ``since`` is set to now when the state is another."""
+
+    def clear_node(self, name: str) -> None:
+        """Drops a node's note; none is fine."""
 
     def acquire(self, stack: str, holder: Holder, seconds: float) -> None:
         """Takes the lease for ``seconds``. Raises: Locked when another run, not known to be dead, holds it."""

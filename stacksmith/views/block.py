@@ -5,13 +5,13 @@ from dataclasses import fields
 
 from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact, Status
-from stacksmith.model.realised import LIST_KEYS, SHAPES, Realised, to_data
+from stacksmith.model.realised import LIST_KEYS, SHAPES, Machine, Realised, to_data
 from stacksmith.model.types import JSON
 from stacksmith.views import difference
 from stacksmith.views.paint import Paint
 from stacksmith.views.words import SENSITIVE, label, line, value
 
-_NAMES = {shape: tuple(field.name for field in fields(shape)) for shape in SHAPES.values()}
+_NAMES = {shape: tuple(field.name for field in fields(shape)) for shape in (*SHAPES.values(), Machine)}
 
 
 def block(symbol: str, address: Address, content: Iterable[str], paint: Paint) -> Iterator[str]:

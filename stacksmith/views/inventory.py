@@ -40,7 +40,7 @@ def inventory_data(plan: Plan, snapshot: Snapshot) -> JSON:
 
 
 def _found(snapshot: Snapshot) -> Mapping[Address, Found]:
-    return {found.address: found for host in snapshot.hosts for found in host.found}
+    return {found.address: found for host in snapshot.places for found in host.found}
 
 
 def _states(plan: Plan) -> dict[Address, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Protocol
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
@@ -13,27 +14,53 @@ from stacksmith.views.words import clean
 GIB = 1024**3
 
 
-def nodes_text(fleet: Fleet, snapshots: Sequence[NodeSnapshot], paint: Paint = PLAIN) -> str:
+class Tenancy(Protocol):
+    """What the state store knows of a node: its state, how far and why, and its server as ``stack/address``."""
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def stage(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def server(self) -> str: ...
+
+
+Tenancies = Mapping[str, Tenancy]
+
+
+def nodes_text(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenancies, paint: Paint = PLAIN) -> str:
     """The table of ``stacksmith node list``."""
-    header = ("NODE", "STATE", "POWER", "CLASS", "ZONE", "BOOT", "MODEL", "SERIAL", "ASSET TAG", "ERROR")
+    header = ("NODE", "STATE", "SERVER", "POWER", "CLASS", "ZONE", "BOOT", "MODEL", "SERIAL", "ASSET TAG", "ERROR")
     rows = []
     for each in snapshots:
-        node, found = fleet.nodes[each.node], each.found
+        node, found, tenancy = fleet.nodes[each.node], each.found, tenancies[each.node]
         facts = (found.boot_mode, found.model, found.serial, found.asset_tag) if found else ("", "", "", "")
         power = found.power_state.value if found else "unknown"
         zone = node.availability_zone or ""
-        rows.append(
-            (each.node, node.state, power, node.resource_class, zone, *(f or "" for f in facts), each.error or "")
-        )
+        server, said = tenancy.server, (f or "" for f in facts)
+        state = _state(node.state, tenancy)
+        rows.append((each.node, state, server, power, node.resource_class, zone, *said, each.error or ""))
     return "\n".join(table(header, rows, paint)) + "\n"
 
 
-def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot]) -> JSON:
+def _state(said: str, tenancy: Tenancy) -> str:
+    """What the fleet file says when it keeps the node from servers, else what the store knows."""
+    if said != "enabled":
+        return said
+    return f"{tenancy.state} ({tenancy.stage})" if tenancy.stage else tenancy.state
+
+
+def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenancies) -> JSON:
     """The same as JSON data."""
-    return {"nodes": [node_data(fleet, each) for each in snapshots]}
+    return {"nodes": [node_data(fleet, each, tenancies[each.node]) for each in snapshots]}
 
 
-def node_data(fleet: Fleet, each: NodeSnapshot) -> JSON:
+def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
     """One node as JSON data; ``found`` is null when it could not be read."""
     node = fleet.nodes[each.node]
     return {
@@ -43,14 +70,22 @@ def node_data(fleet: Fleet, each: NodeSnapshot) -> JSON:
         "resource_class": node.resource_class,
         "traits": list(node.traits),
         "availability_zone": node.availability_zone,
+        "tenancy": {
+            "state": tenancy.state,
+            "stage": tenancy.stage,
+            "reason": tenancy.reason,
+            "server": tenancy.server or None,
+        },
         "found": asdict(each.found) if each.found else None,
         "error": each.error,
     }
 
 
-def node_text(name: str, found: NodeFound, paint: Paint = PLAIN) -> str:
+def node_text(name: str, found: NodeFound, tenancy: Tenancy, paint: Paint = PLAIN) -> str:
     """One node in words, with its BIOS attributes."""
-    facts = {key: value for key, value in asdict(found).items() if key != "bios" and value not in (None, "")}
+    known = {"state": tenancy.state, "stage": tenancy.stage, "reason": tenancy.reason, "server": tenancy.server}
+    told = {key: value for key, value in asdict(found).items() if key != "bios"}
+    facts = {key: value for key, value in {**known, **told}.items() if value not in (None, "", {}, ())}
     return _block(name, facts, paint) + (_block("bios", found.bios, paint) if found.bios else "")
 
 

@@ -229,6 +229,15 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.get("/BIOS/Settings")["Attributes"] == TURBO["Attributes"]
 
 
+@check("late-bios")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("/BIOS/Settings", TURBO) == 204
+    bmc.reset("On")
+    assert bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Enabled"
+    until(lambda: bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Disabled", 10, "the attribute is in force")
+    assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"
+
+
 @check("slow-bios")
 def _(bmc: Bmc, media: str) -> None:
     started = time.monotonic()
@@ -322,6 +331,122 @@ def _(bmc: Bmc, media: str) -> None:
     token = bmc.ask("POST", path, {"UserName": "admin", "Password": bmc.password}).headers["X-Auth-Token"]
     time.sleep(1.1)
     assert bmc.stranger().get(bmc.url(""), headers={"X-Auth-Token": token}, timeout=10).status_code == 401
+
+
+@check("etag-required")
+def _(bmc: Bmc, media: str) -> None:
+    refused = bmc.ask("PATCH", "", {"AssetTag": "x"})
+    assert (refused.status_code, bmc.message(refused).rpartition(".")[2]) == (428, "PreconditionRequired")
+    assert bmc.patch("", {"AssetTag": "x"}, If_Match=bmc.get()["@odata.etag"]) == 204
+
+
+@check("basic-refused")
+def _(bmc: Bmc, media: str) -> None:
+    path = "/redfish/v1/SessionService/Sessions"
+    assert bmc.ask("GET", "").status_code == 401
+    made = bmc.ask("POST", path, {"UserName": "admin", "Password": bmc.password})
+    token = {"X-Auth-Token": made.headers["X-Auth-Token"]}
+    assert bmc.stranger().get(bmc.url(""), headers=token, timeout=10).status_code == 200
+    assert bmc.stranger().delete(bmc.url(made.headers["Location"]), headers=token, timeout=10).status_code == 204
+    bmc.behave()
+
+
+@check("no-apply-time")
+def _(bmc: Bmc, media: str) -> None:
+    assert "SupportedApplyTimes" not in bmc.get("/BIOS")["@Redfish.Settings"]
+    at_reset = {"@Redfish.SettingsApplyTime": {"ApplyTime": "OnReset"}}
+    assert [bmc.patch("/BIOS/Settings", body) for body in ({**TURBO, **at_reset}, TURBO)] == [400, 204]
+
+
+@check("no-registry")
+def _(bmc: Bmc, media: str) -> None:
+    assert "AttributeRegistry" not in bmc.get("/BIOS")
+    bmc.behave()
+    name = bmc.get("/BIOS")["AttributeRegistry"]
+    german, english = (each["Uri"] for each in bmc.get(f"/redfish/v1/Registries/{name}")["Location"])
+    assert (bmc.get(german)["Language"], bmc.get(english)["Language"]) == ("de", "en")
+    entries = {entry["AttributeName"]: entry for entry in bmc.get(english)["RegistryEntries"]["Attributes"]}
+    assert entries.keys() == bmc.get("/BIOS")["Attributes"].keys()
+    assert [bmc.patch("/BIOS/Settings", {"Attributes": {"PowerCapWatts": watts}}) for watts in (2001, "1", 2000)] == [
+        400,
+        400,
+        204,
+    ]
+
+
+@check("location-indicator")
+def _(bmc: Bmc, media: str) -> None:
+    assert "IndicatorLED" not in bmc.get()
+    assert [bmc.patch("", body) for body in ({"IndicatorLED": "Lit"}, {"LocationIndicatorActive": True})] == [400, 204]
+    assert bmc.get()["LocationIndicatorActive"] is True
+    assert bmc.patch("", {"LocationIndicatorActive": False}) == 204
+
+
+@check("raid")
+def _(bmc: Bmc, media: str) -> None:
+    storage = bmc.get("/Storage/RAID.1")
+    volumes = storage["Volumes"]["@odata.id"]
+    body = {"Name": "system", "RAIDType": "RAID1", "Links": {"Drives": storage["Drives"][:2]}}
+    made, second = bmc.ask("POST", volumes, body), bmc.ask("POST", volumes, body)
+    assert (made.status_code, second.status_code) == (202, 409)  # one task at a time
+    until(lambda: bmc.get(made.headers["Location"])["TaskState"] == "Completed", 10, "the volume is made")
+    assert bmc.post(volumes, body) == 400  # no room is left
+    (member,) = bmc.get(volumes)["Members"]
+    assert (bmc.get(member["@odata.id"])["Name"], bmc.get(member["@odata.id"])["RAIDType"]) == ("system", "RAID1")
+    task = bmc.ask("DELETE", member["@odata.id"]).headers["Location"]
+    until(lambda: bmc.get(task)["TaskState"] == "Completed", 10, "the volume is deleted")
+    assert bmc.get(volumes)["Members"] == []
+    bmc.behave()
+    assert bmc.ask("GET", "/Storage/RAID.1").status_code == 404
+
+
+@check("raid-strict")
+def _(bmc: Bmc, media: str) -> None:
+    drives = bmc.get("/Storage/RAID.1")["Drives"][:1]
+    volumes = "/Storage/RAID.1/Volumes"
+    page = bmc.get(volumes)
+    assert page["@Redfish.OperationApplyTimeSupport"]["SupportedValues"] == ["Immediate", "OnReset"]
+    (raw,) = page["Members"]
+    assert bmc.get(raw["@odata.id"])["VolumeType"] == "RawDevice"
+    assert bmc.ask("DELETE", raw["@odata.id"]).status_code == 405
+    body = {"RAIDType": "RAID0", "Links": {"Drives": drives}}
+    now = {"@Redfish.OperationApplyTime": "Immediate"}
+    bodies = ({"Name": "a", **body, **now}, {"DisplayName": "a", **body}, {"DisplayName": "a", **body, **now})
+    assert [bmc.post(volumes, each) for each in bodies] == [400, 400, 202]
+    until(lambda: bmc.get(volumes)["Members@odata.count"] == 2, 10, "the volume is made")
+    made = bmc.get(volumes)["Members"][1]["@odata.id"]
+    assert bmc.get(made)["DisplayName"] == "a"
+    until(lambda: bmc.ask("DELETE", made).status_code == 202, 10, "the volume is about to go")
+    until(lambda: bmc.get(volumes)["Members@odata.count"] == 1, 10, "the volume is deleted")
+
+
+@check("firmware-at-once")
+def _(bmc: Bmc, media: str) -> None:
+    update = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate"
+    answer = bmc.ask("POST", update, {"ImageURI": media})
+    assert answer.status_code == 202
+    until(lambda: bmc.get(answer.headers["Location"])["TaskState"] == "Exception", 30, "the image is looked at")
+    (message,) = bmc.get(answer.headers["Location"])["Messages"]
+    assert message["MessageId"] == "Update.1.0.ApplyFailed"  # an ISO is no firmware
+    assert bmc.post(update, {"ImageURI": "ftp://x"}) == 400
+
+
+@check("answers-lost")
+def _(bmc: Bmc, media: str) -> None:
+    with pytest.raises(requests.exceptions.ConnectionError):
+        bmc.patch("", {"AssetTag": "lost"})
+    assert bmc.get()["AssetTag"] == "lost"
+    bmc.behave()
+
+
+@check("slow-writes")
+def _(bmc: Bmc, media: str) -> None:
+    started = time.monotonic()
+    assert bmc.patch("", {"AssetTag": "late"}) == 204
+    assert time.monotonic() - started >= 3
+    started = time.monotonic()
+    assert bmc.get()["AssetTag"] == "late"
+    assert time.monotonic() - started < 3
 
 
 def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stacksmith.lab import LabError, guest, image
-from stacksmith.lab.archive import Archive
+from stacksmith.providers.archive import Archive
 
 needs_busybox = pytest.mark.skipif(not guest.BUSYBOX.exists(), reason="busybox-static is not installed")
 texts = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=12)

@@ -13,7 +13,11 @@ import yaml
 from stacksmith import lab
 from stacksmith.cli.app import run
 from stacksmith.lab.layout import RACK, layout_of
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Aspects
+from stacksmith.providers.registry import open_bmc
 from tests.e2e.bmc_parts import Bmc
+from tests.e2e.light_parts import soon
 
 pytestmark = [
     pytest.mark.e2e,
@@ -40,9 +44,12 @@ def bmc(directory: Path) -> Iterator[Bmc]:
 
 
 @pytest.fixture
-def call(directory: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+def call(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Call]:
     """Runs `stacksmith node …` on the lab's fleet, with other values for the first node; (status, stdout, stderr)."""
     copy = directory / "copy.yaml"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def called(*words: str, **changed: Any) -> tuple[int, str, str]:
         fleet = yaml.safe_load((directory / "fleet.yaml").read_text())
@@ -73,8 +80,8 @@ def test_list_reads_every_node_in_two_requests(directory: Path, bmc: Bmc, call: 
     before = len(asked(directory))
     status, out, err = call("list")
     assert (status, err) == (0, "")
-    assert re.search(r"^bm1 +enabled +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
-    assert re.search(r"^bm3 +enabled +off ", out, re.MULTILINE)
+    assert re.search(r"^bm1 +available +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
+    assert re.search(r"^bm3 +available +off ", out, re.MULTILINE)
     paths = asked(directory)[before:]
     assert len(paths) == 6 and sum("/BIOS" in path for path in paths) == 3
 
@@ -111,8 +118,28 @@ def test_inspect_takes_six_requests_where_collections_come_whole(directory: Path
     one_by_one = call("inspect", "bm1", "--format", "json")
     bmc.behave("expand")
     before = len(asked(directory))
-    assert call("inspect", "bm1", "--format", "json") == one_by_one
+    assert call("inspect", "bm1", "--refresh", "--format", "json") == one_by_one
     assert len(asked(directory)) - before == 6
+
+
+def test_inspect_again_takes_two_requests_and_shows_the_same(
+    directory: Path, tmp_path: Path, bmc: Bmc, call: Call
+) -> None:
+    first = call("inspect", "bm1", "--format", "json")
+    bmc.patch("", {"AssetTag": "R9"})
+    before = len(asked(directory))
+    status, out, _ = call("inspect", "bm1", "--format", "json")
+    assert len(asked(directory)) - before == 2
+    old, new = (json.loads(text)["nodes"][0]["inventory"] for text in (first[1], out))
+    assert (status, new["found"].pop("asset_tag")) == (0, "R9")  # settings are as they are now
+    assert {**old, "found": {**old["found"], "asset_tag": None}} == {
+        **new,
+        "found": {**new["found"], "asset_tag": None},
+    }
+    (kept,) = (tmp_path / "cache" / "stacksmith" / "nodes").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert bmc.password not in kept.read_text() and "ProcTurboMode" not in kept.read_text()
+    bmc.patch("", {"AssetTag": ""})
 
 
 def test_inspect_of_all_tells_of_those_that_cannot_be_read(bmc: Bmc, call: Call) -> None:
@@ -125,7 +152,7 @@ def test_inspect_of_all_tells_of_those_that_cannot_be_read(bmc: Bmc, call: Call)
 def test_reading_outlasts_a_bad_line(bmc: Bmc, call: Call, profile: str) -> None:
     bmc.behave(profile)
     for _ in range(2):
-        status, out, err = call("inspect", "bm1")
+        status, out, err = call("inspect", "bm1", "--refresh")
         assert (status, err) == (0, "") and "disk sda" in out
 
 
@@ -133,6 +160,32 @@ def test_reading_waits_for_a_bmc_that_is_busy_after_a_job(bmc: Bmc, call: Call) 
     bmc.behave("busy-after-job")
     assert bmc.patch("/BIOS/Settings", {"Attributes": {"QuietBoot": "true"}}) == 204
     assert call("show", "bm1")[0] == 0
+
+
+# --- settings
+
+
+def test_settings_of_a_real_machine_are_in_force_after_its_boot(bmc: Bmc) -> None:
+    fields = {"redfish": bmc.node.redfish, "system": bmc.node.system, "username": bmc.node.username}
+    node = Node.model_validate({**fields, "password": {"file": "unused"}, "auth": "session"})
+    everything = Aspects(secure_boot=True, pending=True)
+    session = open_bmc("bm1", node, bmc.password, str(bmc.node.ca))
+    try:
+        for mode, secure, turbo in (
+            ("bios", False, "Disabled"),
+            ("uefi", True, "Disabled"),
+            ("uefi", False, "Enabled"),
+        ):
+            session.set_bios({"ProcTurboMode": turbo}, soon())
+            session.set_boot(mode, secure, soon())
+            session.switch_on(soon())
+            found = session.observe(soon(), everything)
+            assert (found.boot_mode, found.secure_boot, found.pending) == (mode, secure, {})
+            assert found.bios["ProcTurboMode"] == turbo
+            session.switch_off(True, soon())
+    finally:
+        session.close()
+    assert bmc.get("/redfish/v1/SessionService/Sessions")["Members"] == []
 
 
 # --- what goes wrong
@@ -158,7 +211,7 @@ def test_node_that_cannot_be_read_says_why_and_the_others_are_read(
     assert status == 1 and "error[node]: " in err and cause in err and hint in err
     status, out, err = call("list", **changed)
     assert status == 4 and cause in out
-    assert re.search(r"^bm2 +enabled +off ", out, re.MULTILINE)
+    assert re.search(r"^bm2 +available +off ", out, re.MULTILINE)
     assert time.monotonic() - started < 5
     assert bmc.password not in out + err
 

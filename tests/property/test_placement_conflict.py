@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stacksmith.address import Address
-from stacksmith.placement import Group, HostState, Inventory, Placement, Request, clash, place
+from stacksmith.placement import (
+    CandidateRequest,
+    Group,
+    HostState,
+    Inventory,
+    Placement,
+    Provider,
+    Request,
+    ResourceGroup,
+    clash,
+    place,
+)
 from stacksmith.placement.conflict import hitting_set
 from stacksmith.placement.verdict import Beside, Constraint
 from tests.property.test_placement import GROUPS, NAMES, World, _tight, bound, legal, solvable, worlds
@@ -198,6 +209,33 @@ def test_hitting_set_is_smallest_unless_it_says_that_its_steps_ran_out(sets: lis
         if all(each & set(chosen) for each in named)
     )
     assert len(found) == least or not smallest
+
+
+def _disks(gib: int) -> CandidateRequest:
+    return CandidateRequest({"_disk": ResourceGroup({"DISK_GB": gib}, (frozenset({"CUSTOM_POOL"}),))})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=4), st.booleans(), st.booleans())
+def test_what_parts_refuse_is_told_also_of_a_hosts_own_disks(
+    asked: list[tuple[int, int]], own: bool, shared: bool
+) -> None:
+    """A failure without a refusal would be a fault: disks and volumes may take of one room."""
+    hosts = []
+    for name in NAMES[:2]:
+        parent, aggregates = (None, frozenset({"nfs"})) if shared else (name, frozenset[str]())
+        traits = frozenset({"CUSTOM_POOL", *(["MISC_SHARES_VIA_AGGREGATE"] if shared else [])})
+        uuid = "nfs" if shared else f"{name}-pool"
+        pool = Provider(uuid, uuid, parent, {"DISK_GB": Inventory(8)}, traits, aggregates)
+        bound = frozenset({uuid} if own and not shared else ())
+        hosts.append(HostState(name, {"DISK_GB": Inventory(8)}, parts=(pool,), own_disks=bound))
+    requests = [
+        Request(Address("server", "a", i), {"DISK_GB": disk}, parts=_disks(volume) if volume else None)
+        for i, (disk, volume) in enumerate(asked)
+    ]
+    for p in place(requests, hosts, {}):
+        assert (p.host is None) == (p.conflict is not None) == bool(p.relaxations)
+        assert p.host is not None or not any(v.fits or not v.reason for v in p.verdicts)
 
 
 def test_conflict_of_many_hosts_is_found_from_their_few_signatures() -> None:

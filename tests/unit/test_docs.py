@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stacksmith.lab.bmc.profile import PROFILES
 from stacksmith.model.codes import CODES
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,16 @@ def test_reference_is_current() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_page_of_the_bmc_profiles_names_them_all_and_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "bmc-profiles.md").read_text()
+    profiles, quirks = text.split("## What stacksmith does about it")
+    assert {name for name in PROFILES if f"`{name}`" not in profiles} == set()
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "e2e").glob("test_redfish*.py"))
+    named = set(re.findall(r"`(test_\w+)`", quirks))
+    assert len(named) > 15 and {name for name in named if f"def {name}(" not in tests} == set()
+    assert {number for number in range(1, 22) if f"| {number} |" not in quirks} == set()
 
 
 def test_modules_named_by_the_architecture_page_exist() -> None:

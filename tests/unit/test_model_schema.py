@@ -11,7 +11,8 @@ from stacksmith.model.load import LoadOptions, load_fleet, load_stack
 from stacksmith.model.schema import json_schema
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-STACKS = sorted(path.name for path in EXAMPLES.glob("*.yaml") if path.name != "fleet.yaml")
+FLEETS = sorted(path.name for path in EXAMPLES.glob("*fleet.yaml"))
+STACKS = sorted(path.name for path in EXAMPLES.glob("*.yaml") if path.name not in FLEETS)
 KINDS: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -83,10 +84,11 @@ def test_json_schema_accepts_example(name: str) -> None:
     assert faults(read_document((EXAMPLES / name).read_bytes(), name).data, schema, schema) == []
 
 
-def test_json_schema_accepts_fleet() -> None:
+@pytest.mark.parametrize("name", FLEETS)
+def test_json_schema_accepts_fleet(name: str) -> None:
     schema = json_schema("fleet")
-    assert faults(read_document((EXAMPLES / "fleet.yaml").read_bytes(), "f").data, schema, schema) == []
-    assert load_fleet(EXAMPLES / "fleet.yaml", LoadOptions())[1] == ()
+    assert faults(read_document((EXAMPLES / name).read_bytes(), "f").data, schema, schema) == []
+    assert load_fleet(EXAMPLES / name, LoadOptions())[1] == ()
 
 
 @pytest.mark.parametrize(

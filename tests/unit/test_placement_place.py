@@ -122,6 +122,15 @@ def test_place_large_batch_short_of_parts_says_that_no_arrangement_was_found() -
     assert [p.cause.partition(" (")[0] for p in failed] == ["no arrangement found within the search limit"]
 
 
+def test_place_disk_and_volume_too_large_together_for_the_hosts_own_disks_is_explained() -> None:
+    pool = Provider("pool", "pool", "hv1", {"DISK_GB": Inventory(100)}, frozenset({"CUSTOM_POOL"}))
+    only = HostState("hv1", {"DISK_GB": Inventory(100)}, parts=(pool,), own_disks=frozenset({"pool"}))
+    volume = load_request({"groups": {"_disk": {"resources": {"DISK_GB": 60}, "required": ["CUSTOM_POOL"]}}})
+    (failed,) = place([Request(Address("server", "a"), {"DISK_GB": 60}, parts=volume)], [only], {})
+    assert failed.cause == "no valid host: even if all were empty, no host (of 1) has room for it in its parts"
+    assert "pool: DISK_GB 20 short (used 60 of 100, 60 asked)" in failed.verdicts[0].reason
+
+
 def test_place_optimal_without_its_solver_raises_import_error(without_solver: None) -> None:
     with pytest.raises(ImportError, match="highspy"):
         place([server("a"), server("b")], [host("hv1"), host("hv2")], {}, strategy="optimal")

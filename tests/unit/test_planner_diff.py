@@ -32,6 +32,14 @@ def test_compare_wanted_none_is_left_alone() -> None:
     assert compare({"mtu": None}, {"mtu": None}, {"mtu": 1400}) == []
 
 
+def test_compare_config_drive_that_is_no_longer_wanted_is_a_change_and_one_that_came_by_hand_is_drift() -> None:
+    drive = {"format": "configdrive", "digest": "a"}
+    (taken,) = compare({"config_drive": None}, {"config_drive": drive}, {"config_drive": drive})
+    assert (taken.path, taken.wanted, taken.status) == ("config_drive", None, Status.CHANGE)
+    (came,) = compare({"config_drive": None}, {"config_drive": None}, {"config_drive": drive})
+    assert came.status is Status.DRIFT
+
+
 def test_compare_keyed_list_order_does_not_matter() -> None:
     both = [disk("vda"), disk("vdb")]
     assert compare({"disks": both}, UNKNOWN, {"disks": both[::-1]}) == []

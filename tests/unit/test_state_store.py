@@ -58,6 +58,15 @@ def test_end_closes_the_entry_and_writes_the_record(place: Place) -> None:
     assert written.ended is not None and written.began <= written.ended
 
 
+def test_record_that_is_made_whole_closes_what_a_killed_run_had_begun(place: Place) -> None:
+    store = leased(place.open())
+    store.begin(entry("server.web"), record("server.web", complete=False))
+    store.begin(entry("server.db"), record("server.db", complete=False))
+    store.put(STACK, record("server.web"))
+    assert [str(each.address) for each in store.open_steps(STACK)] == ["server.db"]
+    assert [each.outcome for each in store.journal(STACK)] == ["superseded", None]
+
+
 def test_end_of_failure_keeps_its_cause(place: Place) -> None:
     store = leased(place.open())
     store.begin(entry("server.web", operation="update"))

@@ -27,7 +27,7 @@ def command(
     from stacksmith.views.json_text import json_text
 
     options = call.on(what).options()
-    stack, snapshot = session.survey(options)
+    stack, snapshot = session.survey(options, every_node=True)
     if unknown := sorted(set(flavor or ()) - set(stack.flavors)):
         known = ", ".join(sorted(stack.flavors)) or "none"
         call.screen.say(f"Error: cannot count {', '.join(unknown)}: no such flavor (known: {known})\n")

@@ -28,49 +28,59 @@ class Power(StrEnum):
     REBOOT = "reboot"
 
 
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
 _Format = Annotated[Format, typer.Option("--format", help="Form of the answer")]
 
 
 def list_nodes(call: Call, format: _Format = Format.TEXT) -> int:
-    """Show every node with its power, boot mode and identity.
+    """Show every node with its state, its server, its power, boot mode and identity.
 
     Exit status: 0, 1 error, 4 some nodes could not be read.
     """
-    from stacksmith.engine import node
+    from stacksmith.engine import node, tenancy
     from stacksmith.views.json_text import json_text
     from stacksmith.views.node import nodes_data, nodes_text
 
     nodes = node.nodes(call.options())
-    read = node.observe(nodes)
-    is_text = format is Format.TEXT
-    call.screen.answer(
-        nodes_text(nodes.fleet, read, call.screen.paint) if is_text else json_text(nodes_data(nodes.fleet, read))
-    )
+    read, known = node.observe(nodes), tenancy.tenancies(nodes)
+    if format is Format.TEXT:
+        call.screen.answer(nodes_text(nodes.fleet, read, known, call.screen.paint))
+    else:
+        call.screen.answer(json_text(nodes_data(nodes.fleet, read, known)))
     return DriftStatus.UNREAD if any(each.error for each in read) else Status.OK
 
 
 def show(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
     """Show a node's settings: power, boot mode, asset tag, light and BIOS attributes."""
-    from stacksmith.engine import node
+    from stacksmith.engine import node, tenancy
     from stacksmith.model.node_found import NodeSnapshot
     from stacksmith.views.json_text import json_text
     from stacksmith.views.node import node_data, node_text
 
     nodes = node.nodes(call.options())
-    found = node.observe_one(nodes, name)
+    found, known = node.observe_one(nodes, name), tenancy.tenancies(nodes)[name]
     if format is Format.TEXT:
-        call.screen.answer(node_text(name, found, call.screen.paint))
+        call.screen.answer(node_text(name, found, known, call.screen.paint))
     else:
-        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found))))
+        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found), known)))
     return Status.OK
 
 
 def inspect(
     call: Call,
     name: Annotated[str | None, typer.Argument(help="A node of the fleet; without, every node", metavar="NODE")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Read everything anew, also what is kept")] = False,
     format: _Format = Format.TEXT,
 ) -> int:
     """Show what nodes consist of: processors, memory, disks, network cards, firmware.
+
+    It is kept in the cache folder, and read anew when a node's UUID, serial number or BIOS version is another one.
 
     Exit status: 0, 1 error, 4 some nodes could not be read.
     """
@@ -80,7 +90,10 @@ def inspect(
     from stacksmith.views.node import inspections_data, inspections_text
 
     nodes = node.nodes(call.options())
-    found = [NodeInspection(name, node.inspect(nodes, name))] if name else node.inspect_all(nodes)
+    if name:
+        found = [NodeInspection(name, node.inspect(nodes, name, refresh=refresh))]
+    else:
+        found = node.inspect_all(nodes, refresh=refresh)
     is_text = format is Format.TEXT
     call.screen.answer(inspections_text(found, call.screen.paint) if is_text else json_text(inspections_data(found)))
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
@@ -103,7 +116,72 @@ def power(
     return Status.OK
 
 
+def maintenance(
+    call: Call,
+    name: _Node,
+    state: Annotated[Switch, typer.Argument(help="Whether it is in maintenance", metavar="on|off")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, shown with the state")] = "",
+) -> int:
+    """Keep a node from getting new servers, or give it back; a server that it has runs on."""
+    from stacksmith.engine import node, tenancy
+
+    tenancy.maintain(node.nodes(call.options()), name, state is Switch.ON, reason)
+    call.screen.answer(f"{name} is {'in maintenance' if state is Switch.ON else 'out of maintenance'}\n")
+    return Status.OK
+
+
+def adopt(
+    call: Call, name: _Node, address: Annotated[str, typer.Argument(help="A bare-metal server of the stack")]
+) -> int:
+    """Take what runs on a node for a server of the stack, as if it had been deployed. The machine is left alone."""
+    from stacksmith.engine import node, tenancy
+
+    options = call.options()
+    adopted = tenancy.adopt(options, node.nodes(options), name, address)
+    call.screen.answer(f"{name} is {adopted} now; nothing of it was touched. stacksmith plan shows what differs.\n")
+    return Status.OK
+
+
+def release(call: Call, name: _Node) -> int:
+    """Give a node back whose deployment failed or was given up. The machine is left alone.
+
+    The server that was being made is forgotten: the next apply makes it anew, here or elsewhere.
+    """
+    from stacksmith.engine import node, tenancy
+
+    was = tenancy.release(node.nodes(call.options()), name)
+    call.screen.answer(f"{name} is released (it was: {was}); nothing of it was touched.\n")
+    return Status.OK
+
+
+def clean(
+    call: Call,
+    name: _Node,
+    disk: Annotated[
+        list[str] | None, typer.Option("--disk", help="Only this disk, as sda; may be repeated", metavar="NAME")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Every byte, not the partition tables and signatures")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking")] = False,
+) -> int:
+    """Wipe the disks of a node that has no server. What is on them is lost; the node is off afterwards."""
+    from stacksmith.cli.carry_out import confirmed
+    from stacksmith.engine import node, tenancy
+
+    what = f"disk {', '.join(disk)}" if disk else "every disk"
+    question = f"Wipe {what} of {name}? What is on it is lost. Only 'yes' is accepted: "
+    if not yes and not confirmed(call, question, f"clean {name}"):
+        return Status.ERROR
+    nodes = node.nodes(call.options())
+    tenancy.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
+    call.screen.answer(f"{what} of {name} is wiped; it is off\n")
+    return Status.OK
+
+
 app.command("list")(takes_stack(list_nodes))
 app.command("show")(takes_stack(show))
 app.command("inspect")(takes_stack(inspect))
 app.command("power")(takes_stack(power))
+app.command("maintenance")(takes_stack(maintenance))
+app.command("adopt")(takes_stack(adopt))
+app.command("release")(takes_stack(release))
+app.command("clean")(takes_stack(clean))

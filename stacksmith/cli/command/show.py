@@ -67,7 +67,7 @@ def _one(call: Call, text: str, format: Format) -> int:
         raise typer.BadParameter(f"{fault}; and it is no saved plan") from fault
     options = call.options()
     planned = session.plan(options)
-    found = next((f for host in planned.snapshot.hosts for f in host.found if f.address == address), None)
+    found = next((f for host in planned.snapshot.places for f in host.found if f.address == address), None)
     record = next((each for each in session.records(options) if each.address == address), None)
     step = next((each for each in reversed(planned.plan.steps) if each.address == address), None)
     if found is None and record is None and step is None:

@@ -2,8 +2,9 @@
 
 import time
 
+from stacksmith.lab.bmc.attribute import ATTRIBUTES, REGISTRY, in_force
 from stacksmith.lab.bmc.machine import Machine
-from stacksmith.lab.bmc.message import Answer, Request, refusal
+from stacksmith.lab.bmc.message import Answer, Request, link, refusal
 from stacksmith.lab.bmc.profile import Behaviour
 from stacksmith.model.types import JSON
 
@@ -23,13 +24,25 @@ def answer(machine: Machine, behaviour: Behaviour, request: Request) -> Answer:
         return _change(machine, behaviour, request.data)
     if request.method != "GET":
         return refusal(405, "Base.1.12.OperationNotAllowed", f"{request.method} is not allowed here")
-    found = machine.emulator.call("GET", request.path)
-    if request.path == path:
-        found.data["@Redfish.Settings"]["SupportedApplyTimes"] = ["OnReset"]
-    else:
-        known = {} if behaviour.apply_time_required else found.data["Attributes"]
-        found.data["Attributes"] = {**known, **machine.state.pending}
-    return found
+    return Answer(200, _page(machine, behaviour, request.path, is_settings=request.path != path))
+
+
+def _page(machine: Machine, behaviour: Behaviour, path: str, *, is_settings: bool) -> dict[str, JSON]:
+    known = in_force(machine.state.bios)
+    data: dict[str, JSON] = {
+        "@odata.id": path,
+        "@odata.type": "#Bios.v1_2_0.Bios",
+        "Id": "Settings" if is_settings else "BIOS",
+        "Name": "BIOS settings of the next boot" if is_settings else "BIOS settings",
+        "Attributes": known,
+        **({} if behaviour.no_registry else {"AttributeRegistry": REGISTRY}),
+    }
+    if is_settings:
+        return {**data, "Attributes": {**({} if behaviour.apply_time_required else known), **machine.state.pending}}
+    times = {} if behaviour.apply_time_unknown else {"SupportedApplyTimes": ["OnReset"]}
+    settings = {"@odata.type": "#Settings.v1_3_0.Settings", "SettingsObject": link(f"{path}/Settings"), **times}
+    actions = {"#Bios.ResetBios": {"target": f"{path}/Actions/Bios.ResetBios"}}
+    return {**data, "@Redfish.Settings": settings, "Actions": actions}
 
 
 def _change(machine: Machine, behaviour: Behaviour, body: dict[str, JSON]) -> Answer:
@@ -37,17 +50,21 @@ def _change(machine: Machine, behaviour: Behaviour, body: dict[str, JSON]) -> An
     attributes = body.get("Attributes")
     if not isinstance(attributes, dict):
         return refusal(400, "Base.1.12.PropertyMissing", "The property Attributes is required")
-    known = machine.emulator.call("GET", f"{machine.path}/BIOS").data["Attributes"]
     for name, value in attributes.items():
-        if name not in known:
+        if name not in ATTRIBUTES:
             return refusal(400, "Base.1.12.PropertyUnknown", f"The property {name} is not known")
-        if not isinstance(value, str):
-            return refusal(400, "Base.1.12.PropertyValueTypeError", f"The property {name} must be a string")
-    if behaviour.boot_mode_by_bios and {"BootMode", "SecureBootStatus"} <= set(attributes):
-        return refusal(400, "IDRAC.2.8.SYS410", "BootMode and SecureBootStatus cannot change together")
+        fault = ATTRIBUTES[name].fault(value)
+        if fault is not None:
+            return fault
+    if behaviour.apply_time_unknown and APPLY_TIME in body:
+        return refusal(400, "Base.1.12.PropertyUnknown", f"The property {APPLY_TIME} is not known")
+    secure_boot_too = "SecureBootStatus" in attributes or machine.state.secure_boot is not None
+    if behaviour.boot_mode_by_bios and "BootMode" in attributes and secure_boot_too:
+        return refusal(400, "IDRAC.2.8.SYS410", "BootMode and secure boot cannot change together")
     if behaviour.apply_time_required and APPLY_TIME not in body:
         return Answer(200, {})  # taken, and never applied
     with machine.lock:
+        known = in_force(machine.state.bios)
         pending = {**machine.state.pending, **attributes}
         machine.state.pending = {name: value for name, value in pending.items() if known[name] != value}
         machine.save()

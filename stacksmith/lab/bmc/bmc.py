@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stacksmith.lab.bmc import bios, page
-from stacksmith.lab.bmc.emulator import Emulator
+from stacksmith.lab.bmc import attribute, bios, page, update
+from stacksmith.lab.bmc.emulated import Emulated
 from stacksmith.lab.bmc.machine import Machine
 from stacksmith.lab.bmc.media import Media
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, collection, refusal
 from stacksmith.lab.bmc.profile import Behaviour
-from stacksmith.lab.bmc.session import OPEN, Sessions
+from stacksmith.lab.bmc.session import OPEN, SESSIONS, Sessions
+from stacksmith.lab.bmc.storage import Controller
 from stacksmith.lab.bmc.task import Tasks
 from stacksmith.model.types import JSON
 
@@ -23,13 +24,14 @@ from stacksmith.model.types import JSON
 class Bmc:
     """The BMC of one node; `answer` may be called by many threads."""
 
-    def __init__(self, name: str, identity: str, emulator: Emulator, user: tuple[str, str], remembered: Path) -> None:
+    def __init__(self, name: str, identity: str, emulator: Emulated, user: tuple[str, str], remembered: Path) -> None:
         self.name = name
         self.machine = Machine(emulator, identity, remembered)
         self._emulator = emulator
         self._sessions = Sessions(*user)
         self._media = Media(emulator, identity)
         self._tasks = Tasks()
+        self._controller = Controller(self.machine, self._tasks)
         self._manager = f"{ROOT}/Managers/{identity}"
         self._count = itertools.count(1)
         self._turn = threading.Condition()
@@ -55,11 +57,18 @@ class Bmc:
         number = next(self._count)
         if behaviour.drop_every and number % behaviour.drop_every == 0:
             return None
-        answer = self._refuse(request, behaviour, number) or self._checked(request, behaviour)
+        refused = self._refuse(request, behaviour, number)
+        answer = refused or self._checked(request, behaviour)
+        if refused is None and request.is_write and not request.path.startswith(SESSIONS):
+            if behaviour.answers_lost:
+                return None
+            time.sleep(behaviour.write_seconds)
         if behaviour.expands and answer.status == 200 and isinstance(answer.data, dict):
             answer.data = self._expanded(answer.data, request.levels, behaviour)
         if answer.status == 200 and isinstance(answer.data, dict) and request.method == "GET":
             answer.data, answer.headers["ETag"] = _tagged(answer.data, behaviour)
+        if behaviour.registries_compressed and answer.status == 200 and request.path.startswith(attribute.REGISTRIES):
+            answer.headers["Content-Encoding"] = "gzip"
         return _odd(answer) if behaviour.odd_data else answer
 
     def _expanded(self, data: dict[str, JSON], levels: int, behaviour: Behaviour) -> dict[str, JSON]:
@@ -93,6 +102,8 @@ class Bmc:
     def _checked(self, request: Request, behaviour: Behaviour) -> Answer:
         """The answer to a request that may pass, if its entity tag is that of the resource as it is."""
         wanted = request.headers.get("if-match")
+        if behaviour.etag_required and request.method == "PATCH" and wanted is None:
+            return refusal(428, "Base.1.12.PreconditionRequired", "The request must name the entity tag in If-Match")
         if request.is_write and wanted is not None and wanted != "*":
             found = self._route(Request("GET", request.path, request.headers), behaviour)
             if found.status != 200 or _tagged(found.data, behaviour)[1] != wanted:
@@ -103,7 +114,7 @@ class Bmc:
         if answer.status < 300 and request.is_write and ("/BIOS" in request.path or "InsertMedia" in request.path):
             self._busy_until = time.monotonic() + behaviour.busy_after_job
             if behaviour.tasks and "/BIOS" in request.path:
-                return self._tasks.start()
+                return self._tasks.start(is_odd=True)
         return answer
 
     def _route(self, request: Request, behaviour: Behaviour) -> Answer:
@@ -112,6 +123,9 @@ class Bmc:
             self._sessions.answer(request, behaviour)
             or self._media.answer(request, behaviour)
             or self._tasks.answer(request.path)
+            or self._controller.answer(request, behaviour)
+            or update.answer(self.machine, self._tasks, behaviour, request)
+            or attribute.answer(request)
             or self._of_machine(request, behaviour)
         )
         return own or self._of_emulator(request, behaviour)
@@ -122,14 +136,12 @@ class Bmc:
             return self.machine.reset(request.data.get("ResetType"), behaviour)
         if request.path.startswith(f"{path}/BIOS"):
             return bios.answer(self.machine, behaviour, request)
-        if request.path.startswith(page.FIRMWARE) and request.method == "GET":
-            return page.of_firmware(self.machine, request.path)
         if request.path.startswith(f"{path}/Memory") and request.method == "GET":
             return page.of_memory(self.machine, request.path)
         if request.method != "PATCH":
             return None
         if request.path == f"{path}/SecureBoot":
-            return page.patch_secure_boot(self.machine, request)
+            return page.patch_secure_boot(self.machine, behaviour, request)
         if request.path == path or (behaviour.settings_uri and request.path == f"{path}/Settings"):
             with self.machine.lock:
                 return page.patch_system(self.machine, behaviour, request)
@@ -153,11 +165,14 @@ class Bmc:
         """What is done to pages of the emulator, by path."""
         machine = self.machine
         media = {"VirtualMedia": {"@odata.id": self._media.base(behaviour)}}
+        storage = f"{machine.path}/Storage"
         return {
             ROOT: lambda data: page.of_root(data, behaviour),
             machine.path: lambda data: page.of_system(machine, behaviour, data, self.name),
             f"{machine.path}/SecureBoot": lambda data: page.of_secure_boot(machine, data),
-            self._manager: lambda data: {**data, **media, "FirmwareVersion": page.BMC_VERSION},
+            self._manager: lambda data: {**data, **media, "FirmwareVersion": machine.version("BMC")},
+            storage: lambda data: page.of_storages(data, self._controller.path if behaviour.raid_drives else None),
+            f"{storage}/1": lambda data: {key: value for key, value in data.items() if key != "Volumes"},
         }
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from stacksmith.lab.bmc import state
-from stacksmith.lab.bmc.emulator import Emulator
+from stacksmith.lab.bmc.emulated import Emulated
 from stacksmith.lab.bmc.message import ROOT, Answer, refusal
 from stacksmith.lab.bmc.profile import Behaviour
 from stacksmith.model.types import JSON
@@ -13,13 +13,14 @@ from stacksmith.model.types import JSON
 RESETS = ("On", "ForceOn", "ForceOff", "GracefulShutdown", "GracefulRestart", "ForceRestart", "Nmi")
 SHUTDOWN_SECONDS = 120.0
 NOT_IN_LIST = "Base.1.12.ActionParameterValueNotInList"
+BMC_VERSION = "1.4.2"
 CONFLICT = "Base.1.12.ActionParameterValueConflict"
 
 
 class Machine:
     """One machine. Every method is one step under the BMC's lock, so that a poll never sees half a reset."""
 
-    def __init__(self, emulator: Emulator, identity: str, remembered: Path) -> None:
+    def __init__(self, emulator: Emulated, identity: str, remembered: Path) -> None:
         self.emulator = emulator
         self.path = f"{ROOT}/Systems/{identity}"
         self.state = state.load(remembered)
@@ -38,6 +39,18 @@ class Machine:
         """The power state to show: the real one once it has settled."""
         word, until = self._settling
         return word if time.monotonic() < until else found
+
+    def version(self, name: str) -> str:
+        """The version of firmware that runs."""
+        known = BMC_VERSION if name == "BMC" else str(self.emulator.call("GET", self.path).data["BiosVersion"])
+        return self.state.firmware.get(name, known)
+
+    def install(self, name: str, version: str, *, at_once: bool) -> bool:
+        """Has the firmware run now, or from the next boot on; whether it runs."""
+        with self.lock:
+            (self.state.firmware if at_once else self.state.staged)[name] = version
+            self.save()
+        return at_once
 
     def reset(self, kind: object, behaviour: Behaviour) -> Answer:
         """Carry a reset out."""
@@ -111,14 +124,23 @@ class Machine:
         mode = {"Uefi": "UEFI", "Bios": "Legacy"}.get(str(self.state.pending.get("BootMode")))
         if behaviour.boot_mode_by_bios and mode:
             self.emulator.change(self.path, {"Boot": {"BootSourceOverrideMode": mode}})
-        if self.state.bios_reset:
-            self.emulator.change(f"{self.path}/BIOS/Actions/Bios.ResetBios", {}, "POST")
-        if self.state.pending:
-            self.emulator.change(f"{self.path}/BIOS/Settings", {"Attributes": self.state.pending})
+        self.state.firmware |= self.state.staged
         if self.state.secure_boot is not None:
             self.emulator.change(f"{self.path}/SecureBoot", {"SecureBootEnable": self.state.secure_boot})
-        self.state.bios_reset, self.state.pending, self.state.secure_boot = False, {}, None
-        self.save()
+        self.state.secure_boot, self.state.staged = None, {}
+        if behaviour.apply_seconds:
+            timer = threading.Timer(behaviour.apply_seconds, self._apply_bios)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._apply_bios()
+
+    def _apply_bios(self) -> None:
+        """Bring the attributes that waited into force, as firmware does while it starts."""
+        with self.lock:
+            self.state.bios = {**({} if self.state.bios_reset else self.state.bios), **self.state.pending}
+            self.state.bios_reset, self.state.pending = False, {}
+            self.save()
 
     def _off(self, kind: str, behaviour: Behaviour) -> Answer:
         answer = self._post(kind)

@@ -2,7 +2,7 @@
 
 import time
 
-from stacksmith.lab.bmc.emulator import Emulator
+from stacksmith.lab.bmc.emulated import Emulated
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, link, refusal
 from stacksmith.lab.bmc.profile import Behaviour
 from stacksmith.model.types import JSON
@@ -14,7 +14,7 @@ INSERT, EJECT = "VirtualMedia.InsertMedia", "VirtualMedia.EjectMedia"
 class Media:
     """The virtual media of one BMC."""
 
-    def __init__(self, emulator: Emulator, identity: str) -> None:
+    def __init__(self, emulator: Emulated, identity: str) -> None:
         self._emulator = emulator
         self._identity = identity
         self._real = f"{ROOT}/Systems/{identity}/VirtualMedia"

@@ -7,8 +7,6 @@ from stacksmith.lab.bmc.profile import Behaviour
 from stacksmith.lab.bmc.session import SESSIONS
 from stacksmith.model.types import JSON
 
-FIRMWARE = f"{ROOT}/UpdateService/FirmwareInventory"
-BMC_VERSION = "1.4.2"
 UNKNOWN = "Base.1.12.PropertyUnknown"
 
 
@@ -31,6 +29,10 @@ def of_system(machine: Machine, behaviour: Behaviour, data: dict[str, JSON], nam
         "Model": "Lab node",
         "HostName": name,
     }
+    own["BiosVersion"] = machine.state.firmware.get("BIOS", data.get("BiosVersion"))
+    if behaviour.location_indicator:
+        own["LocationIndicatorActive"] = data.get("IndicatorLED") == "Blinking"
+        data = {key: value for key, value in data.items() if key != "IndicatorLED"}
     if behaviour.settings_uri:
         own["@Redfish.Settings"] = {"SettingsObject": link(f"{machine.path}/Settings")}
     if behaviour.media == "managers":
@@ -40,7 +42,8 @@ def of_system(machine: Machine, behaviour: Behaviour, data: dict[str, JSON], nam
 
 def patch_system(machine: Machine, behaviour: Behaviour, request: Request) -> Answer:
     """A change of the system: asset tag, indicator light, boot override. All of it, or nothing."""
-    known = {"AssetTag", "IndicatorLED", "Boot"}
+    light = "LocationIndicatorActive" if behaviour.location_indicator else "IndicatorLED"
+    known = {"AssetTag", light, "Boot"}
     whole = request.path.endswith("/Settings")
     for name in request.data:
         if name not in known:
@@ -51,10 +54,11 @@ def patch_system(machine: Machine, behaviour: Behaviour, request: Request) -> An
         refused = boot.change(machine, behaviour, request.data["Boot"], whole=whole)
         if refused is not None:
             return refused
-    if "IndicatorLED" in request.data:
-        answer = machine.emulator.call("PATCH", machine.path, {"IndicatorLED": request.data["IndicatorLED"]})
-        if answer.status >= 300:
-            return refusal(400, boot.NOT_IN_LIST, "The value for the property IndicatorLED is not in the list")
+    if light in request.data:
+        value = request.data[light]
+        word = {True: "Blinking", False: "Off"}.get(value) if behaviour.location_indicator else value
+        if machine.emulator.call("PATCH", machine.path, {"IndicatorLED": word}).status >= 300:
+            return refusal(400, boot.NOT_IN_LIST, f"The value for the property {light} is not in the list")
     if "AssetTag" in request.data:
         machine.state.asset_tag = str(request.data["AssetTag"])
         machine.save()
@@ -67,14 +71,22 @@ def of_secure_boot(machine: Machine, data: dict[str, JSON]) -> dict[str, JSON]:
     return data if pending is None else {**data, "SecureBootEnable": pending}
 
 
-def patch_secure_boot(machine: Machine, request: Request) -> Answer:
+def patch_secure_boot(machine: Machine, behaviour: Behaviour, request: Request) -> Answer:
     """A change of secure boot, for the next boot."""
     enable = request.data.get("SecureBootEnable")
     if not isinstance(enable, bool):
         return refusal(400, "Base.1.12.PropertyValueTypeError", "The property SecureBootEnable must be a boolean")
+    if behaviour.boot_mode_by_bios and "BootMode" in machine.state.pending:
+        return refusal(400, "IDRAC.2.8.SYS410", "BootMode and secure boot cannot change together")
     machine.state.secure_boot = enable
     machine.save()
     return Answer(204)
+
+
+def of_storages(data: dict[str, JSON], controller: str | None) -> dict[str, JSON]:
+    """The collection of the machine's storage, with that of a RAID controller."""
+    members = [*data["Members"], *([link(controller)] if controller else [])]
+    return {**data, "Members": members, "Members@odata.count": len(members)}
 
 
 def of_memory(machine: Machine, path: str) -> Answer:
@@ -92,27 +104,6 @@ def of_memory(machine: Machine, path: str) -> Answer:
         "Name": "DIMM 1",
         "CapacityMiB": size_gib * 1024,
         "MemoryDeviceType": "DDR4",
-        "Status": {"State": "Enabled", "Health": "OK"},
-    }
-    return Answer(200, data)
-
-
-def of_firmware(machine: Machine, path: str) -> Answer:
-    """Versions of the BIOS and of the BMC."""
-    if path == FIRMWARE:
-        return collection(path, "SoftwareInventory", [f"{FIRMWARE}/{name}" for name in ("BIOS", "BMC")])
-    name = path.removeprefix(f"{FIRMWARE}/")
-    if name not in ("BIOS", "BMC"):
-        return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {path}")
-    version = machine.emulator.call("GET", machine.path).data["BiosVersion"] if name == "BIOS" else BMC_VERSION
-    data = {
-        "@odata.id": path,
-        "@odata.type": "#SoftwareInventory.v1_4_0.SoftwareInventory",
-        "Id": name,
-        "Name": f"{name} firmware",
-        "Version": version,
-        "Updateable": name == "BIOS",
-        "RelatedItem": [link(machine.path)],
         "Status": {"State": "Enabled", "Health": "OK"},
     }
     return Answer(200, data)

@@ -38,12 +38,26 @@ class Behaviour:
     media: Media = "standard"
     eject_seconds: float = 0.0
     apply_time_required: bool = False  # else a BIOS change makes no job; the pending area shows changes alone
+    apply_seconds: float = 0.0  # how long after an on BIOS attributes are in force
     bios_seconds: float = 0.0  # how long a write of BIOS attributes takes
     tasks: bool = False  # BIOS writes are tasks
     boot_mode_by_bios: bool = False  # not by the boot override, nor together with secure boot
     odd_data: bool = False
     licensed: bool = True
     expands: bool = False  # takes $expand, and says so
+    etag_required: bool = False  # of every PATCH
+    basic_refused: bool = False  # sessions alone are taken
+    apply_time_unknown: bool = False  # of a BIOS change
+    no_registry: bool = False  # of BIOS attributes
+    location_indicator: bool = False  # in place of IndicatorLED
+    answers_lost: bool = False  # writes are carried out, and not answered
+    write_seconds: float = 0.0  # how long after a write was carried out its answer comes
+    raid_drives: int = 0  # of a RAID controller; 0: there is none
+    raid_seconds: float = 0.0  # how long the task of a volume takes; 0: it is no task
+    raid_strict: bool = False  # names volumes by DisplayName, wants to know when, shows a single drive as a volume
+    raid_at_boot: bool = False  # a strict one makes volumes at a boot alone
+    update_seconds: float = 0.0  # how long an update takes
+    firmware_at_once: bool = False  # else the BIOS is updated at the next boot
 
 
 PROFILES: Mapping[str, Mapping[str, object]] = {
@@ -68,6 +82,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "media-strict-eject": {"media": "strict-eject"},  # 13
     "slow-eject": {"eject_seconds": 2.0},  # 14
     "apply-time": {"apply_time_required": True},  # 15
+    "late-bios": {"apply_seconds": 2.0},  # 15
     "slow-bios": {"bios_seconds": 3.0},  # 16
     "few-sessions": {"sessions": 1},  # 17
     "tasks": {"tasks": True},  # 18
@@ -75,10 +90,20 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "odd-data": {"odd_data": True},  # 20
     "no-licence": {"licensed": False},  # 21
     "expand": {"expands": True},
+    "etag-required": {"etag_required": True},  # 7
+    "basic-refused": {"basic_refused": True},  # 17
+    "no-apply-time": {"apply_time_unknown": True},  # 15
+    "no-registry": {"no_registry": True},
+    "location-indicator": {"location_indicator": True},
+    "raid": {"raid_drives": 4, "raid_seconds": 0.3},
+    "raid-strict": {"raid_drives": 4, "raid_seconds": 0.3, "raid_strict": True},  # 18
+    "firmware-at-once": {"firmware_at_once": True},
     # faults
     "slow": {"latency": 0.5, "jitter": 0.5, "at_once": 2},
     "drops": {"drop_every": 3},
     "fails": {"fail_every": 3},
+    "answers-lost": {"answers_lost": True},
+    "slow-writes": {"write_seconds": 3.0},
     "short-sessions": {"session_seconds": 1.0},
 }
 FIELDS = frozenset(field.name for field in dataclasses.fields(Behaviour))

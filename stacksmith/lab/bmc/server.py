@@ -1,5 +1,6 @@
 """HTTPS in front of the BMCs: one port each, one thread that waits at all of them, one thread a connection."""
 
+import gzip
 import json
 import logging
 import re
@@ -36,6 +37,7 @@ class Port(ThreadingHTTPServer):
         """Bind without the look-up of a host name that the base class makes."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -82,6 +84,8 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         body = b"" if answer.data is None or answer.status == 204 else json.dumps(answer.data).encode()
+        if answer.headers.get("Content-Encoding") == "gzip":
+            body = gzip.compress(body)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

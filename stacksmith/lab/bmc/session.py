@@ -43,7 +43,7 @@ class Sessions:
             if session is not None:
                 session.used = time.monotonic()
                 return None
-        elif self._is_user(*_basic(request)):
+        elif not behaviour.basic_refused and self._is_user(*_basic(request)):
             return None
         answer = refusal(401, "Base.1.12.NoValidSession", "There is no valid session for the request")
         answer.headers["WWW-Authenticate"] = 'Basic realm="bmc"'

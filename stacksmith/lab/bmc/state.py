@@ -25,6 +25,11 @@ class State:
     pending: dict[str, JSON] = field(default_factory=dict)
     bios_reset: bool = False
     secure_boot: bool | None = None  # pending
+    bios: dict[str, JSON] = field(default_factory=dict)  # attributes in force that are not at their defaults
+    firmware: dict[str, str] = field(default_factory=dict)  # versions that were installed, by name
+    staged: dict[str, str] = field(default_factory=dict)  # versions for the next boot
+    volumes: list[dict[str, JSON]] = field(default_factory=list)
+    volume_count: int = 0  # ever made
 
 
 def load(path: Path) -> State:

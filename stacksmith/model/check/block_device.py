@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stacksmith.address import Address
+from stacksmith.model.bare_metal import class_of
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath
 from stacksmith.model.kinds.flavor import FlavorSpec
@@ -44,7 +45,7 @@ def check_block_devices(stack: Stack, reporter: Reporter) -> None:
     attached: dict[Address, tuple[Resource, int]] = {}
     for resource in stack.resources.values():
         spec = resource.spec
-        if not isinstance(spec, ServerSpec):
+        if not isinstance(spec, ServerSpec) or class_of(stack, resource) is not None:
             continue
         server = _Server(resource, spec, stack.flavors.get(spec.flavor), stack.images, volumes, reporter)
         if spec.block_device_mapping:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from stacksmith.model.bare_metal import node_class
 from stacksmith.model.check.extra_spec import is_sound
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.demand import Fault, demand
@@ -41,7 +42,7 @@ def _check_image(resource: Resource, image: ImageSpec, reporter: Reporter) -> No
 
 
 def _faults(stack: Stack, flavor: FlavorSpec) -> tuple[Fault, ...]:
-    return demand(flavor, stack.fleet.pci_aliases)[1]
+    return () if node_class(flavor, stack.fleet) else demand(flavor, stack.fleet.pci_aliases)[1]
 
 
 def _fleet_faults(stack: Stack, flavor: FlavorSpec) -> Iterator[Fault]:

@@ -55,7 +55,7 @@ def resolve_references(stack: Stack, declared: Mapping[Address, Span], findings:
 
 def _names(stack: Stack, declared: Mapping[Address, Span], findings: Findings) -> _Names:
     by_kind: dict[str, set[str]] = {"flavor": set(stack.flavors), "image": set(stack.images)}
-    by_kind["host"] = set(stack.fleet.hosts)
+    by_kind["host"] = {*stack.fleet.hosts, *stack.fleet.nodes}
     for address in declared:
         by_kind.setdefault(address.kind, set()).add(address.name)
     grouped: dict[Address, list[Address]] = {address: [] for address in declared}

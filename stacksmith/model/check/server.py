@@ -22,6 +22,7 @@ def check_servers(stack: Stack, reporter: Reporter) -> None:
     names: dict[str, Resource] = {}
     labels: dict[str, Resource] = {}
     zones = {host.availability_zone for host in stack.fleet.hosts.values()} - {None}
+    zones |= {node.availability_zone for node in stack.fleet.nodes.values()} - {None}
     for resource in stack.resources.values():
         spec = resource.spec
         if isinstance(spec, ServerSpec):
@@ -107,7 +108,7 @@ def _check_place(
         known = ", ".join(sorted(z for z in zones if z)) or "none"
         cause = f"no host of the fleet is in zone {found(zone)}"
         reporter.fault("unknown-reference", resource, ("availability_zone",), cause, f"zones: {known}")
-    host = stack.fleet.hosts.get(spec.host or "")
+    host = stack.fleet.hosts.get(spec.host or "") or stack.fleet.nodes.get(spec.host or "")
     if host is not None and zone is not None and host.availability_zone != zone:
         cause = f"{spec.host} is in zone {host.availability_zone}, not in {zone}"
         reporter.fault("wrong-value", resource, ("host",), cause)

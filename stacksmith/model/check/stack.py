@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from stacksmith.address import Address
+from stacksmith.model.check.bare_metal import check_bare_metal
 from stacksmith.model.check.block_device import check_block_devices
 from stacksmith.model.check.cycle import check_cycles
 from stacksmith.model.check.demand import check_demands
@@ -34,6 +35,7 @@ def check_stack(stack: Stack, declared: Mapping[Address, Span], fleet: FleetFile
     check_networks(stack, reporter)
     check_servers(stack, reporter)
     check_scheduling(stack, reporter)
+    check_bare_metal(stack, reporter)
     check_block_devices(stack, reporter)
     check_cycles(stack, findings)
     return replace(stack, image_files={**_fleet_images(stack, fleet, findings), **stack.image_files})

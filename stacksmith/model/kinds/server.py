@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from stacksmith.model.kinds.bare_metal import BareMetalSpec
 from stacksmith.model.spec import Spec
 
 LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -85,10 +86,13 @@ class ServerSpec(Spec):
     config_drive: bool | Literal["configdrive", "nocloud"] = Field(
         True, description="Format; true is configdrive. Made with the server: a later `false` leaves it as it is"
     )
-    power_state: Literal["running", "stopped", "paused"] = "running"
+    power_state: Literal["running", "stopped", "paused", "unmanaged"] = Field(
+        "running", description="unmanaged: of a bare-metal server, left to others"
+    )
     autostart: bool = True
     availability_zone: str | None = None
-    host: str | None = Field(None, description="Pin to this host")
+    host: str | None = Field(None, description="Pin to this host, or bare-metal node")
+    bare_metal: BareMetalSpec | None = Field(None, description="Settings of the node, with a flavor of bare metal")
     scheduler_hints: HintsSpec | None = Field(None, description="Looked at when the server is made")
     wait_for: WaitForSpec | None = None
     protect: bool = False

@@ -40,6 +40,11 @@ _BUSY = (
     'Failed to get "write" lock',
 )
 _DENIED = ("Permission denied", "Host key verification failed", "authentication failed", "does not match the hostname")
+# What ssh says, and what to do about it: it is run so that it asks nothing.
+_SSH_ADVICE = {
+    "Host key verification failed": "connect once with ssh, and compare the host's key",
+    "Permission denied (": "ssh must get in without a question: by a key without a passphrase, or one in ssh-agent",
+}
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ def fault(error: libvirt.libvirtError) -> ProviderError:
     if code in _GONE:
         return Gone(text)
     if any(words in text for words in _DENIED):
-        return Refused(text)
+        return Refused(text, hint=next((advice for words, advice in _SSH_ADVICE.items() if words in text), None))
     if _is_lost(error) or code in _TRANSIENT or any(words in text for words in _BUSY):
         return Transient(text)
     return Refused(text)
@@ -97,7 +102,15 @@ class _EventLoop:
 _events = _EventLoop()
 
 
+def unattended(uri: str) -> str:
+    """The address with which ssh asks nothing, neither for a password nor about a host's key (libvirt's ``no_tty``)."""
+    if "+ssh://" not in uri or "no_tty=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}no_tty=1"
+
+
 def _open(uri: str, read_only: bool) -> Link:
+    uri = unattended(uri)
     connect = libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
     try:
         connect.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)

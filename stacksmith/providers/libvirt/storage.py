@@ -180,7 +180,11 @@ def _make_pool(link: Link, declared: VolumeType) -> Any:
         # Another run may have made it in this moment; if not, this raises the reason.
         pool = link.connect.storagePoolLookupByName(declared.pool)
     if not pool.isActive():
-        pool.build(0)
+        try:
+            pool.build(0)
+        except libvirt.libvirtError as error:
+            if "File exists" not in str(error):  # another host that sees the storage made the folder in this moment
+                raise
         pool.create(0)
     pool.setAutostart(1)
     return pool

@@ -1,149 +1,209 @@
 """One BMC over HTTPS: sushy's connector, its errors in our words, and no more requests at once than it stands."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from queue import Empty, LifoQueue
-from typing import Any, Final, TypeVar
+from threading import Lock
+from typing import Any, Final
 
 import requests
 from sushy import connector, exceptions
 
 from stacksmith.model.node import Node
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.base import Deadline, TimedOut, Transient
 from stacksmith.providers.bmc import NotNow, Unreachable
+from stacksmith.providers.redfish.fault import NotSigned, OtherTag, fault_of
+from stacksmith.providers.redfish.signin import SignIn
 
 logging.getLogger("sushy").addHandler(logging.NullHandler())  # else its warnings go to stderr
 
-# Messages of refusals that pass by themselves, without the version that vendors put before them.
-NOT_NOW: Final = (
-    "InvalidOperationForSystemState",  # HPE, while the machine starts
-    "UnableToModifyDuringSystemPOST",
-    "ActionParameterValueConflict",  # iDRAC 10, just after an off
-    "SYS518",  # iDRAC, after each job
-    "RAC0218",  # its sessions are all in use
-    "ResourceInUse",
-    "ServiceTemporarilyUnavailable",
-)
+ONCE: Final = {"server_side_retries_left": 0}  # of sushy, which sends again what some vendors refuse
 HURRY_SECONDS: Final = 0.05  # with less left, a limit that passed was our own
-T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a BMC is asked; ``read_seconds`` is how long the answer may take, where that is longer than for others."""
+
+    method: str
+    path: str
+    body: JSON = field(default=None, repr=False)  # a sign-in holds the password
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    read_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a BMC answers; ``page`` is empty when it is no JSON object."""
+
+    status: int
+    page: Mapping[str, JSON]
+    headers: Mapping[str, str]
+
+    @property
+    def task(self) -> str | None:
+        """Where to ask for what the BMC does later."""
+        return (self.headers.get("Location") or str(self.page.get("@odata.id") or "")) if self.status == 202 else None
+
+    @property
+    def tags(self) -> list[str]:
+        """The entity tag as it is given, and as a strong one: only that may be compared (RFC 9110), not all know."""
+        tag = str(self.headers.get("ETag") or self.page.get("@odata.etag") or "")
+        return list(dict.fromkeys(each for each in (tag, tag.removeprefix("W/")) if each.strip('"')))
 
 
 class Connection:
-    """A BMC with at most ``connections`` requests at once."""
+    """A BMC with at most ``connections`` requests at once.
+
+    Nothing that changes it is sent twice, except what it did not carry out for the signature or the entity tag.
+    """
 
     def __init__(self, name: str, node: Node, password: str, ca: str | None) -> None:
         self.name = name
         self._node = node
+        self._verify = ca or node.verify
+        self._sign_in = SignIn(name, node, password, self._exchange)
+        self._is_closed = False
+        self._bursts = 0
+        self._lock = Lock()
         self._idle: LifoQueue[Any] = LifoQueue()
         for _ in range(node.connections):
-            # One attempt for each request: what may be sent again is decided by who knows what it does.
-            link = connector.Connector(node.redfish, verify=ca or node.verify, server_side_retries=1)
-            link.set_http_basic_auth(node.username, password)
-            self._idle.put(link)
+            self._idle.put(self._link())
 
     def get(self, path: str, deadline: Deadline) -> Mapping[str, JSON]:
         """A page. Raises: Gone when there is none; Unreachable, Transient, Refused, TimedOut."""
         try:
-            answer = self._get(path, deadline)
+            page = self.look(path, deadline).page
         except (Unreachable, NotNow):
             raise
         except Transient:  # a page is safe to ask for again, and among many one is easily lost
-            answer = self._get(path, deadline)
-        try:
-            page = answer.json()
-        except ValueError:
-            page = None
-        if not isinstance(page, dict):
+            page = self.look(path, deadline).page
+        if not page:
             raise Transient(f"cannot read {path} of {self.name}: the answer is not a JSON object")
         return page
 
-    def _get(self, path: str, deadline: Deadline) -> Any:
-        return self._ask(path, lambda link, limits: link.get(path, timeout=limits), deadline)
+    def look(self, path: str, deadline: Deadline) -> Answer:
+        """A page asked for once, which may be empty, as those of tasks are. Raises: as ``get``."""
+        return self._ask(Request("GET", path), deadline)
 
-    def post(self, path: str, body: JSON, deadline: Deadline) -> None:
-        """An action, sent once. Raises: NotNow when the BMC will take it later; as ``get``.
+    @contextmanager
+    def burst(self) -> Iterator[None]:
+        """Connections stay open from one page to the next while many are read; some BMCs choke on those that last."""
+        with self._lock:
+            self._bursts += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bursts -= 1
+            self._hang_up()
 
-        TimedOut and Transient leave open whether it happened.
+    def _hang_up(self) -> None:
+        """Closes what is open and not in use; a connector opens it again."""
+        idle = []
+        with suppress(Empty):
+            while not self._bursts:
+                idle.append(self._idle.get_nowait())
+        for link in idle:
+            link.close()
+            self._idle.put(link)
+
+    def post(self, path: str, body: JSON, deadline: Deadline, read_seconds: float = 0.0) -> Answer:
+        """An action, or a new member of a collection; sent once.
+
+        Raises: NotNow when the BMC will take it later; as ``get``. TimedOut and Transient leave open whether it
+        happened.
         """
-        self._ask(path, lambda link, limits: link.post(path, data=body, timeout=limits), deadline)
+        return self._ask(Request("POST", path, body, read_seconds=read_seconds), deadline)
+
+    def patch(self, path: str, body: JSON, deadline: Deadline, read_seconds: float = 0.0) -> Answer:
+        """A change of a page, with its entity tag where the BMC wants one. Raises: as ``post``."""
+        request = Request("PATCH", path, body, read_seconds=read_seconds)
+        try:
+            return self._ask(request, deadline)
+        except OtherTag as fault:
+            refused = fault
+        for tag in self.look(path, deadline).tags:
+            try:
+                return self._ask(replace(request, headers={"If-Match": tag}), deadline)
+            except OtherTag as fault:
+                refused = fault
+        raise refused
+
+    def delete(self, path: str, deadline: Deadline) -> Answer:
+        """Deletes a resource. Raises: as ``post``."""
+        return self._ask(Request("DELETE", path), deadline)
 
     def close(self) -> None:
-        """Closes what is not in use; a request that still waits closes its own when it is done with."""
+        """Ends the session, and closes what is not in use; a request that still waits closes its own."""
+        self._is_closed = True
+        self._sign_in.close()
         try:
             while True:
                 self._idle.get_nowait().close()
         except Empty:
             return
 
-    def _ask(self, path: str, ask: Callable[[Any, tuple[float, float]], T], deadline: Deadline) -> T:
+    def _ask(self, request: Request, deadline: Deadline) -> Answer:
+        if self._is_closed:
+            raise Unreachable(f"cannot ask {self.name}: its connection is closed")
         try:
             link = self._idle.get(timeout=deadline.seconds)
         except Empty:
             raise TimedOut(f"cannot ask {self.name}: other requests to its BMC take too long") from None
-        if not deadline.seconds:
-            self._idle.put(link)
-            raise TimedOut(f"cannot ask {self.name} for {path}: the time is over")
-        limits = (
-            min(self._node.connect_timeout_seconds, deadline.seconds),
-            min(self._node.read_timeout_seconds, deadline.seconds),
-        )
         try:
-            return ask(link, limits)
-        except exceptions.SushyError as fault:
-            if deadline.seconds < HURRY_SECONDS and isinstance(fault.__context__, requests.exceptions.Timeout):
-                raise TimedOut(f"cannot ask {self.name} for {path}: no answer in the time that was left") from fault
-            raise self._fault(path, fault) from fault
+            token = self._sign_in.sign(link, deadline)
+            try:
+                return self._sent(link, request, deadline)
+            except NotSigned:
+                if not self._sign_in.renews(token):
+                    raise
+            self._sign_in.sign(link, deadline)
+            return self._sent(link, request, deadline)
         finally:
             self._idle.put(link)
 
-    def _fault(self, path: str, fault: exceptions.SushyError) -> ProviderError:
-        if isinstance(fault, exceptions.HTTPError):
-            return self._refusal(path, fault)
-        cause = fault.__context__
-        if isinstance(cause, requests.exceptions.SSLError):
-            hint = "name the authority that signed its certificate: ca: FILE"
-            return Refused(f"cannot trust the BMC of {self.name}: {_innermost(cause)}", "ca", hint)
-        if isinstance(cause, requests.exceptions.ConnectTimeout):
-            return Unreachable(f"cannot reach the BMC of {self.name}: no connection in time")
-        if isinstance(cause, requests.exceptions.Timeout):
-            return TimedOut(f"cannot ask {self.name} for {path}: no answer in time")
-        if isinstance(cause, requests.exceptions.ConnectionError) and "NewConnectionError" in repr(cause):
-            return Unreachable(f"cannot reach the BMC of {self.name}: {_innermost(cause)}")
-        return Transient(f"cannot ask {self.name} for {path}: {_innermost(cause or fault)}")
+    def _exchange(
+        self, method: str, path: str, body: JSON, token: str | None, deadline: Deadline
+    ) -> tuple[Mapping[str, str], Mapping[str, JSON]]:
+        """See signin.Exchange; by a connector of its own, since those in use are signed."""
+        link = self._link()
+        try:
+            answer = self._sent(link, Request(method, path, body, {"X-Auth-Token": token} if token else {}), deadline)
+        finally:
+            link.close()
+        return answer.headers, answer.page
 
-    def _refusal(self, path: str, fault: exceptions.HTTPError) -> ProviderError:
-        identifiers, words = messages(fault)
-        cause = f"{fault.status_code} {words or 'without a reason'}"
-        if fault.status_code == 401:
-            hint = "check username and password of the node in the fleet file"
-            return Refused(f"cannot sign in to the BMC of {self.name}: {cause}", "password", hint)
-        text = f"cannot use {path} of {self.name}: {cause}"
-        if fault.status_code == 404:
-            return Gone(text)
-        if fault.status_code == 409 or any(word in NOT_NOW for word in identifiers):
-            return NotNow(text)
-        return Transient(text) if fault.status_code >= 500 else Refused(text)
+    def _sent(self, link: Any, request: Request, deadline: Deadline) -> Answer:
+        """One request, sent once."""
+        path = request.path
+        if not deadline.seconds:
+            raise TimedOut(f"cannot ask {self.name} for {path}: the time is over")
+        limits = (
+            min(self._node.connect_timeout_seconds, deadline.seconds),
+            min(max(self._node.read_timeout_seconds, request.read_seconds), deadline.seconds),
+        )
+        headers = dict(request.headers)
+        if request.method != "GET":
+            link.close()  # a connection that was kept may just have ended: what cannot be sent twice gets a new one
+        elif self._bursts:
+            headers["Connection"] = "keep-alive"
+        send = {"GET": link.get, "POST": link.post, "PATCH": link.patch, "DELETE": link.delete}[request.method]
+        try:
+            answer = send(path, data=request.body, headers=headers, timeout=limits, **ONCE)
+        except exceptions.SushyError as fault:
+            if deadline.seconds < HURRY_SECONDS and isinstance(fault.__context__, requests.exceptions.Timeout):
+                raise TimedOut(f"cannot ask {self.name} for {path}: no answer in the time that was left") from fault
+            raise fault_of(self.name, path, fault) from fault
+        try:
+            page = answer.json()
+        except ValueError:
+            page = None
+        return Answer(answer.status_code, page if isinstance(page, dict) else {}, answer.headers)
 
-
-def messages(fault: exceptions.HTTPError) -> tuple[list[str], str]:
-    """The ids of a refusal's messages without registry and version, and their texts; BMCs send a list or one alone."""
-    entries = fault.extended_info if isinstance(fault.extended_info, list) else [fault.extended_info]
-    entries = [entry for entry in entries if isinstance(entry, dict)]
-    identifiers = [str(entry.get("MessageId") or "").rpartition(".")[2] for entry in entries]
-    texts = [str(entry["Message"]) for entry in entries if entry.get("Message")] or [str(fault.detail or "")]
-    return identifiers, "; ".join(dict.fromkeys(filter(None, texts)))
-
-
-def _innermost(fault: BaseException) -> str:
-    """What the system said, at the bottom of the errors that libraries put around it."""
-    reason = fault
-    while True:
-        inner = getattr(reason, "reason", None) or (reason.args[-1] if reason.args else None)
-        if not isinstance(inner, BaseException) or inner is reason:
-            break
-        reason = inner
-    system = reason.__cause__ or reason.__context__ or reason
-    if isinstance(system, OSError) and system.strerror:
-        return system.strerror
-    return str(reason).rpartition(": ")[2] or type(reason).__name__
+    def _link(self) -> Any:
+        """A connector that makes one attempt for each request: what may be sent again is decided by who knows it."""
+        return connector.Connector(self._node.redfish, verify=self._verify, server_side_retries=1)

@@ -26,32 +26,43 @@ def found(system: Page, bios: Page) -> NodeFound:
     attributes = bios.get("Attributes")
     return NodeFound(
         power_state=power_of(system),
-        boot_mode=_MODES.get(str(inside(system, "Boot").get("BootSourceOverrideMode"))),
-        asset_tag=_told(system, "AssetTag"),
-        indicator_led=_led(system),
+        boot_mode=boot_mode(system),
+        asset_tag=told(system, "AssetTag"),
+        indicator_led=led(system),
         bios=dict(sorted(attributes.items())) if isinstance(attributes, dict) else {},
-        uuid=_told(system, "UUID") or "",
-        manufacturer=_told(system, "Manufacturer") or "",
-        model=_told(system, "Model") or "",
-        serial=_told(system, "SerialNumber") or "",
-        bios_version=_told(system, "BiosVersion") or "",
+        uuid=told(system, "UUID") or "",
+        manufacturer=told(system, "Manufacturer") or "",
+        model=told(system, "Model") or "",
+        serial=told(system, "SerialNumber") or "",
+        bios_version=told(system, "BiosVersion") or "",
     )
+
+
+def boot_mode(system: Page) -> str | None:
+    return _MODES.get(str(inside(system, "Boot").get("BootSourceOverrideMode")))
+
+
+def secure_boot(page: Page) -> bool | None:
+    """Secure boot as it is in force; where that is not told, as it is set."""
+    current = {"Enabled": True, "Disabled": False}.get(str(page.get("SecureBootCurrentBoot")))
+    enabled = page.get("SecureBootEnable")
+    return current if current is not None else enabled if isinstance(enabled, bool) else None
 
 
 def disk(page: Page) -> Disk:
     return Disk(
-        name=_told(page, "Name") or _told(page, "Id") or "",
+        name=told(page, "Name") or told(page, "Id") or "",
         size_bytes=number(page.get("CapacityBytes")),
-        model=_told(page, "Model") or "",
-        serial=_told(page, "SerialNumber") or "",
-        media_type=_told(page, "MediaType") or "",
-        protocol=_told(page, "Protocol") or "",
+        model=told(page, "Model") or "",
+        serial=told(page, "SerialNumber") or "",
+        media_type=told(page, "MediaType") or "",
+        protocol=told(page, "Protocol") or "",
     )
 
 
 def nic(page: Page) -> Nic:
-    mac = _told(page, "MACAddress") or _told(page, "PermanentMACAddress") or ""
-    return Nic(_told(page, "Id") or "", mac.lower())
+    mac = told(page, "MACAddress") or told(page, "PermanentMACAddress") or ""
+    return Nic(told(page, "Id") or "", mac.lower())
 
 
 def inside(page: Page, name: str) -> Page:
@@ -62,7 +73,7 @@ def inside(page: Page, name: str) -> Page:
 
 def link(page: Page, name: str) -> str | None:
     """Where ``name`` of a page leads."""
-    return _told(inside(page, name), "@odata.id")
+    return told(inside(page, name), "@odata.id")
 
 
 def links(page: Page, name: str = "Members") -> list[str]:
@@ -79,7 +90,7 @@ def number(value: Any) -> int:
     return int(value) if isinstance(value, int | float) else 0
 
 
-def _led(system: Page) -> str | None:
+def led(system: Page) -> str | None:
     """LocationIndicatorActive took the place of IndicatorLED in ComputerSystem 1.14."""
     active = system.get("LocationIndicatorActive")
     if isinstance(active, bool):
@@ -87,6 +98,7 @@ def _led(system: Page) -> str | None:
     return _LEDS.get(str(system.get("IndicatorLED")))
 
 
-def _told(page: Page, name: str) -> str | None:
+def told(page: Page, name: str) -> str | None:
+    """The text ``name`` of a page, without spaces around it; None when there is none."""
     value = page.get(name)
     return value.strip() if isinstance(value, str) else None

@@ -1,0 +1,46 @@
+"""What a run notes of the bare-metal node that a step works on: how far it has come, and what went wrong."""
+
+from dataclasses import dataclass
+
+from stacksmith.model.realised import Machine
+from stacksmith.planner.plan import Operation, Step
+from stacksmith.state.store import NodeNote, Store
+
+DEPLOYING, FAILED = "deploying", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """The notes of one step; of a step that is about no node there are none."""
+
+    store: Store
+    stack: str
+    step: Step
+
+    @property
+    def is_used(self) -> bool:
+        """True when the step is about a node."""
+        step, before = self.step, self.step.before
+        return isinstance(step.wanted, Machine) or (isinstance(before, dict) and "resource_class" in before)
+
+    def stage(self) -> str:
+        """How far a killed or failed run had come with the same server on the same node; empty for nothing."""
+        notes = self.store.nodes() if self.is_used else ()
+        return next((n.stage for n in notes if (n.name, n.uuid) == (self.step.host, self.step.uuid)), "")
+
+    def reached(self, stage: str) -> None:
+        """Notes how far the step has come."""
+        self._write(DEPLOYING, stage)
+
+    def failed(self, cause: str) -> None:
+        """Notes that the node is not to be given to others as it is: only of one that was being deployed."""
+        if self.is_used and self.step.operation is not Operation.DELETE and (stage := self.stage()):
+            self._write(FAILED, stage, cause)
+
+    def done(self) -> None:
+        """Drops the note that the run or an earlier one made of this server."""
+        if self.is_used and any(n.name == self.step.host and n.uuid == self.step.uuid for n in self.store.nodes()):
+            self.store.clear_node(self.step.host)
+
+    def _write(self, state: str, stage: str, reason: str = "") -> None:
+        self.store.note_node(NodeNote(self.step.host, state, stage, reason, self.stack, self.step.uuid))

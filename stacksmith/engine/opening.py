@@ -1,0 +1,155 @@
+"""The places of a stack, opened and read: the fleet's hosts, and the bare-metal nodes that it is about."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stacksmith.engine.observe import Sessions, observe
+from stacksmith.engine.scope import scope_of
+from stacksmith.engine.secret import NoSecret, secret
+from stacksmith.model.bare_metal import class_of
+from stacksmith.model.fleet import Host
+from stacksmith.model.found import HostSnapshot, Snapshot
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Aspects
+from stacksmith.model.realised import Machine, from_data
+from stacksmith.model.record import Record
+from stacksmith.model.stack import Stack
+from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.machine import NOTE, machine
+from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.sharing import seen_once
+from stacksmith.providers.base import Deadline, Refused, Session
+from stacksmith.providers.bmc import Access, Deployer, Occupant
+from stacksmith.providers.registry import open_node, provider
+from stacksmith.state.store import NodeNote
+
+FAILED = "marked failed in the fleet file"
+Place = Host | Node
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """How the places of a stack are opened: what is recorded tells which server a node has. ``every_node``: all of the
+    fleet's nodes are read, whatever the stack has."""
+
+    stack: Stack
+    records: Sequence[Record]
+    environment: Mapping[str, str]
+    provider: str | None = None
+    deployer: Deployer | None = None
+    every_node: bool = False
+
+    def __call__(self, name: str, place: Place, read_only: bool, deadline: Deadline) -> Session:
+        """A session. Raises: Transient, Refused, TimedOut."""
+        if isinstance(place, Host):
+            return provider(place.libvirt).open(name, place, read_only, deadline)
+        return open_node(name, place, self._access(name, place), None if read_only else self.deployer)
+
+    def _access(self, name: str, node: Node) -> Access:
+        folder = self.stack.fleet_path.parent
+        ca = str(folder / node.ca) if node.ca else None
+        if ca and not Path(ca).is_file():
+            raise Refused(f"cannot use {ca}: there is no such file", "ca", "name the authority's file in ca:")
+        try:
+            password = secret(node.password, self.environment, folder)
+        except NoSecret as fault:
+            raise Refused(f"cannot sign in to {name}: {fault}", "password", fault.hint) from None
+        record = next((r for r in self.records if r.host == name and r.address.kind == "server"), None)
+        if record is None:
+            return Access(password, ca)
+        return access_of(record, self._wanted(record, node), Access(password, ca))
+
+    def _wanted(self, record: Record, node: Node) -> Machine | None:
+        """The server as it is to be; None when it is not in the stack any more."""
+        resource = self.stack.resources.get(record.address)
+        if resource is None or class_of(self.stack, resource) is None:
+            return None
+        return machine(self.stack, resource, record.uuid, node)
+
+
+def access_of(record: Record, wanted: Machine | None, access: Access) -> Access:
+    """The access with who is on the node, and what is to be read of it: what is declared, or was when applied."""
+    applied = from_data("server", record.applied)
+    assert isinstance(applied, Machine)
+    declared = wanted or applied
+    return replace(
+        access,
+        occupant=Occupant(record.address, record.uuid, record.applied, record.complete),
+        aspects=Aspects(
+            secure_boot=declared.secure_boot is not None,
+            pending=bool(declared.bios),
+            firmware=bool(declared.firmware),
+            raid=bool(declared.raid),
+        ),
+        bios=frozenset(declared.bios),
+        firmware=frozenset(declared.firmware),
+    )
+
+
+@contextmanager
+def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = True) -> Iterator[Sessions]:
+    """The fleet's hosts and the stack's nodes, open and read. One that is marked failed is not connected to: what it
+    had is unknown. ``notes`` are the store's of its nodes."""
+    stack = opener.stack
+    nodes = dict(stack.fleet.nodes) if opener.every_node else nodes_of(stack, opener.records)
+    places: dict[str, Place] = {**stack.fleet.hosts, **nodes}
+    left = {name: FAILED for name, place in places.items() if place.state == "failed"}
+    if opener.provider is not None:
+        left |= dict.fromkeys(nodes, f"the provider {opener.provider} has no bare-metal nodes")
+    alive = {name: place for name, place in places.items() if name not in left}
+    with observe(alive, _open(opener, read_only), scope_of(stack, opener.records)) as sessions:
+        read = [*sessions.snapshot.hosts, *(HostSnapshot(name, why) for name, why in left.items())]
+        read.sort(key=lambda snap: snap.host)
+        noted = {note.name: note for note in notes}
+        snapshot = Snapshot(
+            tuple(snap for snap in read if snap.host not in nodes),
+            tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes),
+        )
+        yield Sessions(seen_once(stack.fleet, snapshot, opener.records), sessions.sessions)
+
+
+def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:
+    """The nodes that the stack is about: those of its servers, and every one while a server has none yet."""
+    nodes = stack.fleet.nodes
+    if not nodes:
+        return {}
+    placed = {record.address: record.host for record in records if record.host in nodes}
+    bare = [address for address, resource in stack.resources.items() if class_of(stack, resource) is not None]
+    if any(address not in placed for address in bare):
+        return dict(nodes)
+    return {name: nodes[name] for name in sorted(set(placed.values()))}
+
+
+def _noted(snap: HostSnapshot, note: NodeNote | None) -> HostSnapshot:
+    if note is None:
+        return snap
+    return replace(snap, facts={**snap.facts, NOTE: {"state": note.state, "stage": note.stage, "reason": note.reason}})
+
+
+def with_owners(snapshot: Snapshot, stack: str, consumers: Sequence[Consumer]) -> Snapshot:
+    """The snapshot with the stacks that have claimed the nodes on which this one knows nothing."""
+    owners = {name: each.owner for each in consumers if each.owner != stack for name in each.allocations}
+    nodes = tuple(
+        replace(snap, unmanaged=tuple(replace(each, owner=owners.get(snap.host)) for each in snap.unmanaged))
+        for snap in snapshot.nodes
+    )
+    return replace(snapshot, nodes=nodes)
+
+
+@contextmanager
+def open_places(opener: Opener, planned: Plan, already: Mapping[str, Session]) -> Iterator[Mapping[str, Session]]:
+    """The places that the plan acts on, open for writing and not read: each step reads its own object."""
+    acted_on = {step.host for step in planned.steps if step.operation is not Operation.FORGET}
+    acted_on |= {step.source for step in planned.steps if step.source}
+    acted_on -= set(already)
+    fleet = opener.stack.fleet
+    known: dict[str, Place] = {**fleet.hosts, **fleet.nodes}
+    places = {name: place for name, place in known.items() if name in acted_on}
+    with observe(places, _open(opener, read_only=False), None) as opened:
+        yield {**already, **opened.sessions}
+
+
+def _open(opener: Opener, read_only: bool) -> Callable[[str, Place, Deadline], Session]:
+    return lambda name, place, deadline: opener(name, place, read_only, deadline)

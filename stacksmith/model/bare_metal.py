@@ -1,0 +1,31 @@
+"""Which servers are bare metal: Nova's rule, a flavor that asks for one unit of a node's resource class."""
+
+import re
+from typing import Final
+
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.kinds.flavor import FlavorSpec
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Resource, Stack
+
+_KEY: Final = re.compile(r"resources:(CUSTOM_[A-Z0-9_]+)")
+ALWAYS: Final = "CUSTOM_BAREMETAL"  # a class so called is of nodes, in a fleet without such a node too
+
+
+def node_class(flavor: FlavorSpec, fleet: Fleet) -> str | None:
+    """The class of the node that a flavor asks for as a whole; None for a flavor of virtual machines."""
+    classes = {node.resource_class for node in fleet.nodes.values()}
+    for key in flavor.extra_specs:
+        match = _KEY.fullmatch(key)
+        if match and (match[1] in classes or match[1].startswith(ALWAYS)):
+            return match[1]
+    return None
+
+
+def class_of(stack: Stack, resource: Resource) -> str | None:
+    """The class of the node that a resource asks for; None for all that is no bare-metal server."""
+    spec = resource.spec
+    if not isinstance(spec, ServerSpec):
+        return None
+    flavor = stack.flavors.get(spec.flavor)
+    return node_class(flavor, stack.fleet) if flavor is not None else None

@@ -1,0 +1,84 @@
+"""Bare-metal servers: what a node cannot have, and what of them a virtual machine cannot."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from stacksmith.address import Address
+from stacksmith.model.bare_metal import class_of, node_class
+from stacksmith.model.check.reporter import Reporter
+from stacksmith.model.document import DataPath
+from stacksmith.model.kinds.flavor import FlavorSpec
+from stacksmith.model.kinds.network import NetworkSpec
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Resource, Stack
+
+_Fault = tuple[DataPath, str, str | None]
+WAITS: Final = "a node is waited for until its image is written and it boots"
+
+
+def check_bare_metal(stack: Stack, reporter: Reporter) -> None:
+    """Checks what bare-metal servers say, and that others say nothing that is about nodes."""
+    for resource in stack.resources.values():
+        spec = resource.spec
+        if isinstance(spec, FlavorSpec):
+            _check_flavor(stack, resource, spec, reporter)
+        elif isinstance(spec, ServerSpec):
+            is_bare = class_of(stack, resource) is not None
+            faults = _bare(stack, spec) if is_bare else _virtual(stack, spec)
+            for path, cause, hint in faults:
+                reporter.fault("bad-bare-metal", resource, path, cause, hint)
+
+
+def _check_flavor(stack: Stack, resource: Resource, spec: FlavorSpec, reporter: Reporter) -> None:
+    name = node_class(spec, stack.fleet)
+    if name is None:
+        return
+    key = f"resources:{name}"
+    if spec.extra_specs[key] != "1":
+        cause = f"a server gets one whole node, not {spec.extra_specs[key]}"
+        reporter.fault("bad-bare-metal", resource, ("extra_specs", key), cause, f'write {key}: "1"')
+    for field in ("ephemeral", "swap", "max_vcpus", "max_ram"):
+        if getattr(spec, field):
+            cause = f"{field} is of virtual machines: a node has what it has"
+            reporter.fault("bad-bare-metal", resource, (field,), cause, "take it out")
+
+
+def _virtual(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
+    if spec.bare_metal is not None:
+        hint = "give the flavor extra_specs with the node's class, as resources:CUSTOM_BAREMETAL: '1'"
+        yield ("bare_metal",), f"flavor {spec.flavor} is of virtual machines", hint
+    if spec.power_state == "unmanaged":
+        yield ("power_state",), "only a bare-metal server can be unmanaged", "write running or stopped"
+    if spec.host is not None and spec.host in stack.fleet.nodes:
+        yield ("host",), f"{spec.host} is a bare-metal node and flavor {spec.flavor} of virtual machines", None
+
+
+def _bare(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
+    if spec.power_state == "paused":
+        yield ("power_state",), "a node cannot be paused", "write running, stopped or unmanaged"
+    if spec.block_device_mapping:
+        yield ("block_device_mapping",), "a node boots from its own disk", "take it out, and name an image"
+    if spec.wait_for is not None:
+        yield ("wait_for",), f"it is of virtual machines: {WAITS}", "take it out"
+    if spec.host is not None and spec.host in stack.fleet.hosts:
+        yield ("host",), f"{spec.host} is a libvirt host and flavor {spec.flavor} of bare metal", None
+    image = stack.images.get(spec.image or "")
+    if image is not None and image.source is None:
+        yield ("image",), f"image {spec.image} has a kernel but no disk to write", "name one with a source"
+    if spec.config_drive == "nocloud":
+        yield ("config_drive",), "a node gets a partition with a config drive", "write true, or false"
+    yield from _networks(stack, spec)
+
+
+def _networks(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
+    """A node is on the networks that its cables lead to: what is said of them is for its config drive."""
+    for number, nic in enumerate(spec.networks):
+        resource = stack.resources.get(Address("network", nic.network))
+        if resource is not None and isinstance(resource.spec, NetworkSpec) and resource.spec.mode != "bridge":
+            cause = f"network {nic.network} is one inside of libvirt hosts, which no node is on"
+            yield ("networks", number, "network"), cause, "name one with mode: bridge"
+        if nic.mac is None:
+            hint = "add mac:, as node inspect shows it; without networks the node asks for addresses by DHCP"
+            yield ("networks", number), "the card of a node is named by its MAC", hint
+        if nic.model is not None:
+            yield ("networks", number, "model"), "a node has the cards that it has", "take it out"

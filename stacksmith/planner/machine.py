@@ -1,0 +1,151 @@
+"""Servers on bare-metal nodes: what they are to be, and which node each new one gets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from stacksmith.address import Address
+from stacksmith.model.bare_metal import class_of
+from stacksmith.model.found import Found, HostSnapshot, Snapshot
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.node import Node
+from stacksmith.model.realised import Machine, Nic, RaidVolume, Realised
+from stacksmith.model.stack import Resource, Stack
+from stacksmith.placement.allocate import allocate
+from stacksmith.placement.host import HostState, Inventory
+from stacksmith.placement.request import Goal, Group, Request
+from stacksmith.placement.tree.provider import Consumer
+from stacksmith.placement.verdict import Placement
+from stacksmith.planner.asking import Asking
+from stacksmith.planner.drive import config_drive, server_label
+from stacksmith.planner.ledger import Ledger
+
+GIB = 2**30
+NOTE: Final = "note"  # what the state store says of a node, in the facts of its snapshot: state and reason
+
+
+def machine(stack: Stack, resource: Resource, uuid: str, node: Node) -> Machine:
+    """The server as it is to be on this node."""
+    spec = resource.spec
+    assert isinstance(spec, ServerSpec)
+    image = stack.images[spec.image] if spec.image else None
+    checksum = stack.image_files[spec.image]["disk"].checksum if spec.image else None
+    is_iso = image is not None and image.format == "iso"
+    said, properties = spec.bare_metal, image.properties if image else {}
+    secure = stack.flavors[spec.flavor].extra_specs.get("os:secure_boot") or properties.get("os_secure_boot")
+    boot_mode = (said.boot_mode if said else None) or properties.get("hw_firmware_type")
+    declared = said.secure_boot if said else None
+    raid = said.raid if said else []
+    return Machine(
+        name=server_label(resource),
+        resource_class=node.resource_class,
+        description=spec.description,
+        image=None if is_iso else checksum,
+        boot_iso=checksum if is_iso else None,
+        config_drive=config_drive(stack, resource, uuid, machine_nics(spec), node.availability_zone),
+        power_state=None if spec.power_state == "unmanaged" else spec.power_state,
+        boot_mode=boot_mode,
+        secure_boot={"required": True, "disabled": False}.get(secure or "") if declared is None else declared,
+        bios=dict(said.bios) if said else {},
+        firmware={name: each.version for name, each in said.firmware.items()} if said else {},
+        firmware_images={n: each.image for n, each in said.firmware.items() if each.image} if said else {},
+        raid=tuple(RaidVolume(v.name, v.raid_type, tuple(v.drives), v.size * GIB if v.size else None) for v in raid),
+        indicator_led=said.indicator_led if said else None,
+        asset_tag=said.asset_tag if said else None,
+        metadata=dict(spec.metadata),
+        tags=tuple(sorted(spec.tags)),
+    )
+
+
+def machine_nics(spec: ServerSpec) -> tuple[Nic, ...]:
+    """The cards of the node that the server names; the checks see to it that each has its MAC."""
+    return tuple(Nic((nic.mac or "").lower(), nic.network) for nic in spec.networks)
+
+
+def declared_only(wanted: Realised, found: Realised) -> Realised:
+    """The found machine without RAID volumes that nobody declares: they are left alone."""
+    if isinstance(wanted, Machine) and isinstance(found, Machine) and not wanted.raid and found.raid:
+        return replace(found, raid=())
+    return found
+
+
+def place_machines(
+    stack: Stack, ledger: Ledger, machines: Mapping[Address, Resource], leaving: Iterable[Found]
+) -> tuple[tuple[Placement, ...], dict[Address, Request]]:
+    """A node for each new server, and what was asked for it. ``leaving`` is what this plan takes off its node."""
+    if not machines:
+        return (), {}
+    requests = [_request(stack, resource) for resource in machines.values()]
+    states = node_states(stack, ledger.snapshot, ledger.consumers, leaving)
+    groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
+    return allocate(requests, states, groups, goal=Goal()).placements, {r.address: r for r in requests}
+
+
+def _request(stack: Stack, resource: Resource) -> Request:
+    spec, wanted = resource.spec, class_of(stack, resource)
+    assert isinstance(spec, ServerSpec) and wanted is not None
+    question = Asking(stack).of(spec)
+    return Request(
+        resource.address,
+        {wanted: 1},
+        required=question.required,
+        forbidden=question.forbidden,
+        availability_zone=spec.availability_zone,
+        host=spec.host,
+        group=spec.group,
+    )
+
+
+def node_states(
+    stack: Stack, snapshot: Snapshot, consumers: Iterable[Consumer], leaving: Iterable[Found]
+) -> list[HostState]:
+    """The nodes that were read as placement sees them: each is one unit of its class, free or in use.
+
+    A node is in use when a server is on it, when another stack has claimed it, and when it is on though nothing says
+    what it runs.
+    """
+    gone = {found.host for found in leaving}
+    claimed: dict[str, dict[str, int]] = {}
+    for consumer in consumers:
+        for name in consumer.allocations if consumer.owner != stack.name else ():
+            claimed.setdefault(name, {})[consumer.owner] = 1
+    return [
+        _state(snap, stack.fleet.nodes[snap.host], claimed.get(snap.host, {}), gone)
+        for snap in snapshot.nodes
+        if snap.host in stack.fleet.nodes
+    ]
+
+
+def _state(snap: HostSnapshot, node: Node, claimed: Mapping[str, int], gone: set[str]) -> HostState:
+    name = node.resource_class
+    is_used = bool(snap.found and snap.host not in gone) or bool(claimed)
+    state, reason, help = _availability(snap, node, is_used)
+    return HostState(
+        name=snap.host,
+        inventories={name: Inventory(1)},
+        used={name: 1} if is_used else {},
+        traits=frozenset(node.traits),
+        availability_zone=node.availability_zone,
+        state=state,
+        state_reason=reason,
+        state_help=help,
+        reachable=snap.error is None,
+        problem=snap.error or "",
+        claimed={name: claimed} if claimed else {},
+    )
+
+
+def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, str, str]:
+    """The state by the fleet file, by the store's note, and by what runs there though nobody knows it; with the reason
+    and what would help."""
+    note, name = snap.facts.get(NOTE), snap.host
+    if node.state != "enabled" or is_used:
+        return node.state, "", ""
+    if isinstance(note, dict):
+        is_kept = note["state"] == "maintenance"
+        help = f"stacksmith node maintenance {name} off" if is_kept else f"stacksmith node release {name}"
+        return "disabled", f"{note['state']}: {note['reason']}" if note.get("reason") else str(note["state"]), help
+    if snap.unmanaged:
+        help = f"stacksmith node adopt {name} SERVER, when it runs what is wanted, or stacksmith node power {name} off"
+        return "disabled", snap.unmanaged[0].detail, help
+    return "enabled", "", ""

@@ -1,0 +1,291 @@
+"""The sequence of a deployment, which can be cut off anywhere and begun again: the disk itself says when it is done."""
+
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from stacksmith.model.deploy import DeploySpec
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Power
+from stacksmith.providers.archive import Archive
+from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.bmc import BmcSession
+from stacksmith.providers.redfish.deploy import image, iso, job, ramdisk
+from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Stage, Way
+from stacksmith.providers.redfish.deploy.server import Event, Offer, Server, State
+
+OFF_SECONDS = 60.0  # so long a ramdisk that is done may take to switch its node off
+LEAST_SECONDS = 10.0  # a node that goes off sooner has written nothing
+POWER_POLL_SECONDS = 10.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
+CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
+NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+
+class Deployer:
+    """Deploys to many nodes at the same time, from one server, which starts when it is first needed.
+
+    ``cache`` keeps what can be made again and is not secret.
+    """
+
+    def __init__(self, settings: DeploySpec, nodes: Mapping[str, Node], cache: Path) -> None:
+        self._settings, self._nodes, self._cache = settings, nodes, cache
+        self._server: Server | None = None
+        self._lock = threading.Lock()
+
+    def deploy(
+        self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
+    ) -> None:
+        """Has the node run from its disk with the image on it, or with ``wanted.iso`` booted once.
+
+        ``stage`` is what the last call, if one was cut off, told ``reached``, which must be durable when it returns.
+        A disk that was finished is not written again. When the ramdisk gives up, the node stays on.
+
+        With an ISO, returns when the node has switched itself off (it then boots from its disk), or is still on after
+        ``boot_iso_seconds``: then the ISO stays in, and is served no longer. It is never booted a second time.
+
+        Raises: Refused with step and detail, TimedOut, Transient when the BMC stays out of reach.
+        """
+        run = self._run(bmc, wanted, progress, deadline)
+        if wanted.iso is not None:
+            return self._boot_iso(run, wanted.iso, reached, stage)
+        if stage not in (Stage.WRITTEN, Stage.READY):
+            self._write(run, wanted, reached)
+            reached(Stage.WRITTEN)
+        if stage != Stage.READY:
+            run.put_away()
+            reached(Stage.READY)
+        if run.power() is not Power.ON:
+            run.boot("disk")
+        return None
+
+    def clean(self, bmc: BmcSession, wanted: Cleaning, progress: Tell, deadline: Deadline) -> None:
+        """Wipes disks of the node, which is off afterwards. Safe to repeat. Raises: as ``deploy``."""
+        run = self._run(bmc, wanted, progress, deadline)
+
+        def pack(offer: Offer, way: Way) -> Archive:
+            return _packed({"job": job.clean_text(wanted, way).encode()})
+
+        self._run_ramdisk(run, pack, None, lambda stage: None)
+        run.put_away()
+
+    def close(self) -> None:
+        """Ends the server; what it served is gone with it."""
+        with self._lock:
+            if self._server:
+                self._server.close()
+                self._server = None
+
+    def _run(self, bmc: BmcSession, wanted: Job | Cleaning, progress: Tell, deadline: Deadline) -> "_Run":
+        node = self._nodes[wanted.node]
+        return _Run(bmc, wanted, (node.redfish, self._settings.for_node(node.deploy)), progress, deadline)
+
+    def _write(self, run: "_Run", wanted: Job, reached: Tell) -> None:
+        source = image.source(wanted, run.settings.method, self._cache, run.progress)
+        config = job.drive(wanted)
+
+        def pack(offer: Offer, way: Way) -> Archive:
+            files = {"job": job.deploy_text(wanted, source, config, way).encode()}
+            files["hints"] = job.hints_text(wanted.root_device).encode()
+            if way.method == "http":
+                offer.image, offer.config = source.path, config
+            elif config:
+                files["config.iso"] = config
+            return _packed(files)
+
+        self._run_ramdisk(run, pack, source.packed, reached)
+
+    def _run_ramdisk(
+        self, run: "_Run", pack: Callable[[Offer, Way], Archive], embedded: Path | None, reached: Tell
+    ) -> None:
+        boot = ramdisk.ensure(self._cache)
+        server = self._started()
+        offer = server.offer()
+        try:
+            label = f"SS{secrets.token_hex(5).upper()}"
+            way = Way(run.settings.method, run.url(server) + offer.path, offer.token, label)
+            offer.iso = iso.build(boot, way.label, pack(offer, way), embedded, self._cache)
+            run.insert(f"{way.url}.iso")
+            reached(Stage.MEDIA)
+            run.survive("switching on", run.bmc.switch_on)
+            reached(Stage.BOOTED)
+            run.wait(offer)
+        finally:
+            server.withdraw(offer)
+
+    def _boot_iso(self, run: "_Run", path: Path, reached: Tell, stage: str) -> None:
+        """Boots it once for a server: a run that was cut off after that waits on, and boots nothing again."""
+        server = self._started()
+        offer = server.offer()
+        try:
+            if stage != Stage.BOOTED:
+                offer.iso = path.open("rb")
+                run.insert(f"{run.url(server)}{offer.path}.iso")
+                reached(Stage.MEDIA)
+                run.survive("switching on", run.bmc.switch_on)
+                reached(Stage.BOOTED)
+            if run.await_off():
+                run.put_away()
+                run.boot("disk")
+        except OSError as fault:
+            raise Refused(f"cannot boot {run.node} from {path}: {fault.strerror or fault}", "boot_iso") from fault
+        finally:
+            server.withdraw(offer)
+
+    def _started(self) -> Server:
+        with self._lock:
+            if self._server is None:
+                self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._server = Server(self._settings.listen)
+            return self._server
+
+
+class _Run:
+    """One node on its way: its BMC, which may be out of reach for a while, and what its ramdisk says."""
+
+    def __init__(
+        self,
+        bmc: BmcSession,
+        wanted: Job | Cleaning,
+        place: tuple[str, DeploySpec],
+        progress: Tell,
+        deadline: Deadline,
+    ) -> None:
+        self.bmc, self.node, self.progress, self.deadline = bmc, wanted.node, progress, deadline
+        self._redfish, self.settings = place
+        self._mode = wanted.boot_mode
+        self._is_secure = isinstance(wanted, Job) and bool(wanted.secure_boot)
+
+    def url(self, server: Server) -> str:
+        """Where BMC and node reach the server. Raises: Refused when that cannot be worked out."""
+        if self.settings.advertise_url:
+            return self.settings.advertise_url
+        host = server.host if server.host not in ("0.0.0.0", "::") else _address_towards(self._redfish)
+        return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+    def insert(self, url: str) -> None:
+        """Off, with the ISO in, from which the next boot is."""
+        self.survive("switching off", lambda limit: self.bmc.switch_off(True, limit))
+        self.survive("inserting virtual media", lambda limit: self.bmc.insert_media(url, limit))
+        self.survive("setting the next boot", lambda limit: self.bmc.boot_once("cd", self._mode, limit))
+
+    def put_away(self) -> None:
+        """Off, without media. A ramdisk that is done switches its node off by itself."""
+        until = self.deadline.clock() + OFF_SECONDS
+        while self.power() is not Power.OFF and self.deadline.clock() < until:
+            time.sleep(FIRST_WAIT_SECONDS)
+        self.survive("switching off", lambda limit: self.bmc.switch_off(True, limit))
+        self.survive("ejecting virtual media", self.bmc.eject_media)
+
+    def boot(self, device: str) -> None:
+        self.survive("setting the next boot", lambda limit: self.bmc.boot_once(device, self._mode, limit))
+        self.survive("switching on", self.bmc.switch_on)
+
+    def power(self) -> Power:
+        return self.survive("", self.bmc.observe).power_state
+
+    def survive(self, what: str, call: Callable[[Deadline], T]) -> T:
+        """What the call gives, made again while the BMC is out of reach or busy. For what is safe to repeat."""
+        if what:
+            self.progress(what)
+        wait, clock = FIRST_WAIT_SECONDS, self.deadline.clock
+        end = min(self.deadline.at, clock() + self.settings.bmc_timeout_seconds)
+        while True:
+            try:
+                return call(Deadline(min(self.deadline.at, clock() + CALL_SECONDS), clock))
+            except (Transient, TimedOut) as fault:
+                if clock() + wait > end:
+                    raise
+                self.progress(f"{what or 'reading'}, again: {fault}")
+            time.sleep(wait)
+            wait = min(wait * 1.5, LONGEST_WAIT_SECONDS)
+
+    def await_off(self) -> bool:
+        """Whether the node switches itself off within ``boot_iso_seconds``."""
+        clock = self.deadline.clock
+        end = min(self.deadline.at, clock() + self.settings.boot_iso_seconds)
+        while clock() < end:
+            time.sleep(min(POWER_POLL_SECONDS, max(0.0, end - clock())))
+            if self.power() is Power.OFF:
+                return True
+        return False
+
+    def wait(self, offer: Offer) -> None:
+        """Returns when the ramdisk is done. Raises: Refused with its step and detail, TimedOut."""
+        self.progress("waiting for the ramdisk")
+        clock = self.deadline.clock
+        began = heard = clock()
+        last, polled, is_embedded = "", began, self.settings.method == "embedded"
+        first = float("inf") if is_embedded else self.settings.boot_timeout_seconds  # it may have no network
+        while True:
+            limit = self.settings.silence_timeout_seconds if last else first
+            try:
+                event = offer.events.get(timeout=0.5)
+            except queue.Empty:
+                event = None
+            if event:
+                heard, last = clock(), event.step
+                if self._is_over(event):
+                    return
+            elif not self.deadline.seconds or clock() - heard > limit:
+                raise self._silent(last, clock() - heard)
+            if not last and is_embedded and clock() - polled > POWER_POLL_SECONDS:
+                polled = clock()
+                if polled - began > LEAST_SECONDS and self.power() is Power.OFF:
+                    self.progress("written, unverified: the node switched itself off without a word")
+                    return
+
+    def _is_over(self, event: Event) -> bool:
+        if event.state is State.FAILED:
+            self._eject_quietly()
+            hint = NOT_EMPTY_HINT if event.step in ("root-device", "config-drive") else None
+            raise Refused(f"cannot deploy {self.node}: {event.step}: {event.detail}", event.step, hint)
+        self.progress(f"{event.step}: {event.detail}")
+        return event.state is State.DONE
+
+    def _silent(self, last: str, seconds: float) -> TimedOut:
+        self._eject_quietly()
+        if last:
+            return TimedOut(f"cannot deploy {self.node}: nothing was heard for {seconds:.0f} s after {last}; it is on")
+        hint = "its console tells more; its network card needs an address by DHCP and a way to deploy.advertise_url"
+        if self.settings.method == "http":
+            hint += ", or method: embedded"
+        if self._is_secure:
+            hint += "; with secure boot it must trust Microsoft's UEFI CA, which signed the shim"
+        words = f"cannot deploy {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
+        return TimedOut(words, hint=hint)
+
+    def _eject_quietly(self) -> None:
+        """The failure that is about to be told is the news, not this one."""
+        try:
+            self.bmc.eject_media(Deadline(self.deadline.clock() + 30.0, self.deadline.clock))
+        except ProviderError:
+            return
+
+
+def _packed(files: dict[str, bytes]) -> Archive:
+    packed = Archive()
+    for name, data in files.items():
+        packed.file(name, data, 0o600)
+    return packed
+
+
+def _address_towards(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as link:
+            link.connect(address)
+            return str(link.getsockname()[0])
+    except OSError as fault:
+        hint = "say it: deploy.advertise_url in the fleet file"
+        raise Refused(f"cannot work out where {parts.hostname} reaches this machine: {fault}", hint=hint) from fault

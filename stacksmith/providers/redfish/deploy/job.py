@@ -1,0 +1,131 @@
+"""What a node's ramdisk is to do, as it reads it."""
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from stacksmith.model.deploy import Method
+from stacksmith.model.node import RootDeviceHints
+from stacksmith.providers import configdrive
+
+MIB = 1 << 20
+FAREWELLS = 10  # so often a ramdisk without a network tries to say that it is done, about 2 s each
+
+
+class Stage(StrEnum):
+    """What a deploy has behind it, in this order."""
+
+    NOTHING = ""
+    MEDIA = "media"  # the ramdisk's ISO is in the node, which is off
+    BOOTED = "booted"  # the node is on with it
+    WRITTEN = "written"  # the disk is finished
+    READY = "ready"  # the node is off, the media is out
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An image to write, or with ``iso`` an ISO to boot once. ``checksum`` is that of ``image`` as it is.
+
+    ``uuid`` is the server's: it is on the disk, with the checksum and a digest of the config drive, while the disk is
+    written and once it is finished. ``overwrite`` allows a disk that holds anything else. ``boot_mode`` and
+    ``secure_boot`` are what the node is set to.
+    """
+
+    node: str
+    uuid: str
+    image: Path | None = None
+    checksum: str = ""
+    format: str = "raw"
+    iso: Path | None = None
+    config_drive: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    root_device: RootDeviceHints = field(default_factory=RootDeviceHints)
+    overwrite: bool = False
+    boot_mode: str | None = None
+    secure_boot: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """Disks to wipe, all when none is named: their signatures, or with ``whole`` every byte."""
+
+    node: str
+    uuid: str
+    disks: tuple[str, ...] = ()
+    whole: bool = False
+    boot_mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of the root disk: ``checksum`` is that of ``path``, of ``size`` bytes; ``packed`` is it by gzip."""
+
+    path: Path
+    checksum: str
+    size: int
+    packed: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the node gets its image (http or embedded) and reaches us, and what the label of its media is."""
+
+    method: Method
+    url: str
+    token: str = field(repr=False)
+    label: str
+
+
+def drive(job: Job) -> bytes:
+    """The config drive as an ISO image; nothing when there is none."""
+    return configdrive.iso(job.config_drive, "configdrive") if job.config_drive else b""
+
+
+def deploy_text(job: Job, source: Source, config: bytes, way: Way) -> str:
+    """The job as shell assignments."""
+    algorithm, _, digest = source.checksum.partition(":")
+    config_sum = hashlib.sha256(config).hexdigest()
+    return _text(
+        {
+            "task": "deploy",
+            **_common(job, way),
+            "image_sum": job.checksum,
+            "identity": f"{job.uuid} {job.checksum} {config_sum}",
+            "algorithm": algorithm,
+            "sum": digest,
+            "size": source.size,
+            "config_mib": -(-(len(config) + 512) // MIB) if config else 0,
+            "config_sum": config_sum,
+            "overwrite": "yes" if job.overwrite else "no",
+        }
+    )
+
+
+def clean_text(job: Cleaning, way: Way) -> str:
+    """The job as shell assignments; it needs no network when the fleet's images do not."""
+    wipe = "all" if job.whole else "signatures"
+    names = " ".join(name.removeprefix("/dev/") for name in job.disks)
+    return _text({"task": "clean", **_common(job, way), "names": names, "wipe": wipe})
+
+
+def hints_text(hints: RootDeviceHints) -> str:
+    """The hints that are given, a line each, name and value parted by a tab."""
+    given = {name: int(value) if isinstance(value, bool) else value for name, value in hints if value is not None}
+    return "".join(f"{name}\t{' '.join(str(value).split())}\n" for name, value in given.items())
+
+
+def _common(job: Job | Cleaning, way: Way) -> dict[str, object]:
+    return {
+        "uuid": job.uuid,
+        "method": way.method,
+        "url": way.url,
+        "token": way.token,
+        "media": way.label,
+        "farewells": FAREWELLS,
+    }
+
+
+def _text(values: Mapping[str, object]) -> str:
+    return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())

@@ -1,0 +1,94 @@
+"""What sushy raises, and BMCs say, as faults in our words."""
+
+from typing import Any, Final
+
+import requests
+from sushy import exceptions
+
+from stacksmith.providers.base import Gone, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.bmc import NotNow, Unreachable
+
+# Messages of refusals that pass by themselves, without the version that vendors put before them.
+NOT_NOW: Final = (
+    "InvalidOperationForSystemState",  # HPE, while the machine starts
+    "UnableToModifyDuringSystemPOST",
+    "ActionParameterValueConflict",  # iDRAC 10, just after an off
+    "SYS518",  # iDRAC, after each job
+    "RAC0218",  # its sessions are all in use
+    "SessionLimitExceeded",
+    "ResourceInUse",
+    "ServiceTemporarilyUnavailable",
+)
+LICENCE_HINT: Final = "the BMC needs a licence for this: buy it, or do without"
+
+
+class NotSigned(Refused):
+    """401: the request was not carried out, for who asked."""
+
+
+class OtherTag(Transient):
+    """A write was not carried out, for the entity tag that came with it, or did not (412, 428)."""
+
+
+class Failed(Transient):
+    """5xx: the BMC came to an end with the request, and says that it did not do it."""
+
+
+def fault_of(name: str, path: str, fault: exceptions.SushyError) -> ProviderError:
+    """The fault of a request for ``path`` to the BMC of the node ``name``."""
+    if isinstance(fault, exceptions.HTTPError):
+        return _refusal(name, path, fault)
+    cause = fault.__context__
+    if isinstance(cause, requests.exceptions.SSLError):
+        hint = "name the authority that signed its certificate: ca: FILE"
+        return Refused(f"cannot trust the BMC of {name}: {_innermost(cause)}", "ca", hint)
+    if isinstance(cause, requests.exceptions.ConnectTimeout):
+        return Unreachable(f"cannot reach the BMC of {name}: no connection in time")
+    if isinstance(cause, requests.exceptions.Timeout):
+        return TimedOut(f"cannot ask {name} for {path}: no answer in time")
+    if isinstance(cause, requests.exceptions.ConnectionError) and "NewConnectionError" in repr(cause):
+        return Unreachable(f"cannot reach the BMC of {name}: {_innermost(cause)}")
+    return Transient(f"cannot ask {name} for {path}: {_innermost(cause or fault)}")
+
+
+def _refusal(name: str, path: str, fault: exceptions.HTTPError) -> ProviderError:
+    identifiers, words = messages(fault.extended_info)
+    words = words or str(fault.detail or "")
+    status, cause = fault.status_code, f"{fault.status_code} {words or 'without a reason'}"
+    text = f"cannot use {path} of {name}: {cause}"
+    if status == 401:
+        hint = "check username and password of the node in the fleet file"
+        return NotSigned(f"cannot sign in to the BMC of {name}: {cause}", "password", hint)
+    if status in (404, 501):  # the second: not for this machine, or not as it is
+        return Gone(text)
+    if status in (412, 428):
+        return OtherTag(text)
+    if status in (409, 429) or any(word in NOT_NOW for word in identifiers):
+        return NotNow(text)
+    if status >= 500:
+        return Failed(text)
+    is_for_sale = "licen" in words.lower() or any(word.startswith("LIC") for word in identifiers)
+    return Refused(text, hint=LICENCE_HINT if is_for_sale else None)
+
+
+def messages(extended_info: Any) -> tuple[list[str], str]:
+    """The ids of messages without registry and version, and their texts; BMCs send a list or one alone."""
+    entries = extended_info if isinstance(extended_info, list) else [extended_info]
+    entries = [entry for entry in entries if isinstance(entry, dict)]
+    identifiers = [str(entry.get("MessageId") or "").rpartition(".")[2] for entry in entries]
+    texts = [str(entry["Message"]) for entry in entries if entry.get("Message")]
+    return identifiers, "; ".join(dict.fromkeys(texts))
+
+
+def _innermost(fault: BaseException) -> str:
+    """What the system said, at the bottom of the errors that libraries put around it."""
+    reason = fault
+    while True:
+        inner = getattr(reason, "reason", None) or (reason.args[-1] if reason.args else None)
+        if not isinstance(inner, BaseException) or inner is reason:
+            break
+        reason = inner
+    system = reason.__cause__ or reason.__context__ or reason
+    if isinstance(system, OSError) and system.strerror:
+        return system.strerror
+    return str(reason).rpartition(": ")[2] or type(reason).__name__

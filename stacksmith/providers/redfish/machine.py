@@ -1,0 +1,242 @@
+"""Makes, changes and removes the server of a bare-metal node, by its BMC alone."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from stacksmith.model.change import Impact
+from stacksmith.model.found import Found, Mark
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Aspects, NodeFound, Power
+from stacksmith.model.realised import Machine, to_data
+from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target, TimedOut, Transient
+from stacksmith.providers.bmc import BmcSession, NextBoot, Occupant
+
+if TYPE_CHECKING:
+    from stacksmith.providers.redfish.deploy import Deployer
+
+_WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
+UNTOUCHED: Final = "root-device"  # the step of a deploy before which nothing is written
+_DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
+_SETTINGS: Final = Aspects(secure_boot=True, pending=True)
+_POLL_SECONDS: Final = 2.0
+_FIRMWARE_SECONDS: Final = 1800.0
+_QCOW2: Final = b"QFI\xfb"
+
+
+class Place(Protocol):
+    """The node that the driver works on."""
+
+    host: str
+    occupant: Occupant | None
+
+    def read(self, deadline: Deadline) -> Found | None:
+        """The server now."""
+
+
+class MachineDriver:
+    """See providers.base.Driver. Its one object is the node itself, with what was written to its root disk."""
+
+    def __init__(self, place: Place, bmc: BmcSession, node: Node, deployer: "Deployer | None") -> None:
+        self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
+
+    def read(self, mark: Mark) -> Found | None:
+        """The server that is recorded here, if it is this one."""
+        found = self._place.read(self._until(self._node.timeout_seconds))
+        return found if found is not None and found.uuid == mark.uuid else None
+
+    def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        """Settings first, so that the boot into the ramdisk brings them into force, then the image, then the rest."""
+        wanted = _machine(target)
+        seen = self._bmc.observe(deadline)
+        if target.found is None and not target.stage and seen.power_state is not Power.OFF:
+            hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
+            raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
+        self._set_waiting(target, {*_WAITING, "raid"}, deadline)
+        self._place.occupant = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
+        if wanted.image or wanted.boot_iso:
+            self._deploy(target, contents, deadline)
+        return self._finish(wanted, set(_WAITING), deadline)
+
+    def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        """Everything that waits for a boot is written before the one restart that brings it into force."""
+        wanted = _machine(target)
+        paths = {change.path.partition(".")[0].partition("[")[0] for change in target.changes}
+        seen = self._bmc.observe(deadline)
+        self._update_firmware(target, deadline)
+        self._set_waiting(target, paths, deadline)
+        if paths.intersection(_DEPLOYED) and (wanted.image or wanted.boot_iso):
+            self._deploy_anew(target, contents, deadline)
+        elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
+            self._restart(target, deadline)
+        return self._finish(wanted, paths, deadline)
+
+    def delete(self, target: Target, deadline: Deadline) -> None:
+        """Switches the node off and takes media out; what is on its disks stays."""
+        before = target.mark.applied if isinstance(target.mark.applied, dict) else {}
+        if before.get("power_state") is not None or target.found is None or target.found.partial:
+            self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
+        with suppress(Refused, Gone):  # a BMC without a licence for media has none in
+            self._bmc.eject_media(deadline)
+        self._place.occupant = None
+
+    def _set_waiting(self, target: Target, paths: set[str], deadline: Deadline) -> None:
+        wanted = _machine(target)
+        if "bios" in paths and wanted.bios:
+            if faults := self._bmc.check_bios(wanted.bios, deadline):
+                name, cause = faults[0]
+                raise Refused(f"BIOS attribute {name}: {cause}", f"bios.{name}", "node show lists what there is")
+            self._bmc.set_bios(wanted.bios, deadline)
+        mode = wanted.boot_mode if "boot_mode" in paths else None
+        secure = wanted.secure_boot if "secure_boot" in paths else None
+        if mode is not None or secure is not None:
+            self._set_boot(target, mode, secure, deadline)
+        if "raid" in paths and wanted.raid:
+            self._bmc.set_raid(wanted.raid, deadline)
+
+    def _set_boot(self, target: Target, mode: str | None, secure: bool | None, deadline: Deadline) -> None:
+        """With a boot between, where the BMC takes one of the two at a time."""
+        try:
+            return self._bmc.set_boot(mode, secure, deadline)
+        except NextBoot:
+            before = self._bmc.observe(deadline).power_state
+        self._restart(target, deadline)
+        self._await(lambda seen: not seen.pending, "what waited for the boot", deadline)
+        self._bmc.set_boot(mode, secure, deadline)
+        if before is Power.OFF:  # what waits now is for the boot to come
+            self._bmc.switch_off(True, self._until(self._node.power_timeout_seconds, deadline))
+
+    def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline, firmware: bool = False) -> None:
+        """Waits until the node is found so: settings are applied while it starts, minutes after it is on, and
+        ``firmware`` takes longer than that."""
+        seconds = self._node.power_timeout_seconds
+        limit = self._until(max(seconds, _FIRMWARE_SECONDS) if firmware else seconds, deadline)
+        while True:
+            try:
+                if is_so(self._bmc.observe(limit, replace(_SETTINGS, firmware=firmware))):
+                    return
+            except Transient:
+                pass
+            if limit.seconds < _POLL_SECONDS:
+                raise TimedOut(f"cannot wait for {what} of {self._place.host}: it is not in force yet")
+            time.sleep(_POLL_SECONDS)
+
+    def _update_firmware(self, target: Target, deadline: Deadline) -> None:
+        wanted = _machine(target)
+        for change in target.changes:
+            name = change.path.removeprefix("firmware.")
+            if name == change.path:
+                continue
+            source = wanted.firmware_images.get(name)
+            if source is None:
+                hint = f"say firmware: {{{name}: {{version: {change.wanted}, image: URL}}}}, or pin {change.found}"
+                raise Refused(f"cannot update {name} to {change.wanted}: no image of it is named", change.path, hint)
+            self._bmc.update_firmware(name, source, str(change.wanted), deadline)
+
+    def _deploy_anew(self, target: Target, contents: Contents, deadline: Deadline) -> None:
+        """A deploy that was refused before anything was written leaves the node running what it ran."""
+        try:
+            self._deploy(target, contents, deadline)
+        except Refused as refusal:
+            if refusal.path == UNTOUCHED:
+                limit = self._until(self._node.power_timeout_seconds, deadline)
+                self._bmc.switch_off(True, limit)
+                self._bmc.switch_on(limit)
+            raise
+
+    def _deploy(self, target: Target, contents: Contents, deadline: Deadline) -> None:
+        from stacksmith.providers.redfish.deploy import Job
+
+        if self._deployer is None:
+            raise Refused("nothing can be deployed: the node was opened to be read")
+        wanted, drive = _machine(target), {}
+        if wanted.config_drive is not None:
+            drive = dict(contents.config_drive(target.mark.address, wanted.config_drive.digest))
+        image = contents.image_file(wanted.image) if wanted.image else None
+        job = Job(
+            node=self._place.host,
+            uuid=target.mark.uuid,
+            image=image,
+            checksum=wanted.image or wanted.boot_iso or "",
+            format=_format(image) if image else "raw",
+            iso=contents.image_file(wanted.boot_iso) if wanted.boot_iso else None,
+            config_drive=drive,
+            root_device=self._node.root_device,
+            overwrite=target.allowed >= Impact.DATA_LOSS,
+            boot_mode=wanted.boot_mode,
+            secure_boot=wanted.secure_boot,
+        )
+        key = _key(job.checksum, wanted)
+        stage, _, of = target.stage.partition(" ")
+        # What an earlier run reached counts for the same bytes alone.
+        self._deployer.deploy(
+            self._bmc,
+            job,
+            target.progress,
+            lambda at: target.reached(f"{at} {key}"),
+            stage if of == key else "",
+            deadline,
+        )
+
+    def _restart(self, target: Target, deadline: Deadline) -> None:
+        if target.found is not None and target.allowed < Impact.RESTART:
+            raise Refused("the node would be restarted", hint="--allow restart")
+        target.progress("restarting")
+        self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
+        self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
+
+    def _finish(self, wanted: Machine, paths: set[str], deadline: Deadline) -> Found:
+        """What is set at once, and the power; then the server as it is read back, once ``paths`` are in force."""
+        if wanted.indicator_led is not None:
+            self._bmc.set_indicator_led(wanted.indicator_led, deadline)
+        if wanted.asset_tag is not None:
+            self._bmc.set_asset_tag(wanted.asset_tag, deadline)
+        limit = self._until(self._node.power_timeout_seconds, deadline)
+        if wanted.power_state == "running":
+            self._bmc.switch_on(limit)
+        elif wanted.power_state == "stopped":
+            self._bmc.switch_off(False, limit)
+        if wanted.power_state == "running" and paths.intersection((*_WAITING, "firmware")):
+            self._await(lambda seen: _in_force(wanted, paths, seen), "the settings", deadline, "firmware" in paths)
+        before = self._place.occupant
+        assert before is not None
+        self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
+        found = self._place.read(deadline)
+        assert found is not None
+        return found
+
+    def _until(self, seconds: float, deadline: Deadline | None = None) -> Deadline:
+        """So many seconds from now, or the deadline when that is earlier."""
+        clock = deadline.clock if deadline is not None else time.monotonic
+        at = clock() + seconds
+        return Deadline(min(at, deadline.at) if deadline is not None else at, clock)
+
+
+def _machine(target: Target) -> Machine:
+    assert isinstance(target.wanted, Machine)
+    return target.wanted
+
+
+def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:
+    """Whether those of ``paths`` that only a boot brings are so."""
+    return (
+        ("bios" not in paths or all(seen.bios.get(name) == value for name, value in wanted.bios.items()))
+        and ("boot_mode" not in paths or wanted.boot_mode in (None, seen.boot_mode))
+        and ("secure_boot" not in paths or wanted.secure_boot in (None, seen.secure_boot))
+        and ("firmware" not in paths or wanted.firmware.items() <= seen.firmware.items())
+    )
+
+
+def _key(checksum: str, wanted: Machine) -> str:
+    """Names what is to be on the disk."""
+    drive = wanted.config_drive.digest if wanted.config_drive else ""
+    return hashlib.sha256(f"{checksum} {drive}".encode()).hexdigest()[:12]
+
+
+def _format(image: Path) -> str:
+    with image.open("rb") as file:
+        return "qcow2" if file.read(len(_QCOW2)) == _QCOW2 else "raw"

@@ -1,0 +1,95 @@
+"""A bare-metal node as a place that has one server, as a host has many."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, cast
+
+from stacksmith.model.found import Found, HostSnapshot, Unmanaged
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import NodeFound, Power
+from stacksmith.model.raid import as_applied
+from stacksmith.model.realised import Machine, from_data, to_data
+from stacksmith.providers import bmc
+from stacksmith.providers.base import Deadline, Driver, Scope
+from stacksmith.providers.bmc import Access, Occupant
+from stacksmith.providers.redfish.machine import MachineDriver
+from stacksmith.providers.redfish.session import RedfishSession
+
+if TYPE_CHECKING:
+    from stacksmith.providers.redfish.deploy import Deployer
+
+HALF: Final = "half made"  # the fingerprint of a server that a run did not finish
+
+
+def open_place(name: str, node: Node, access: Access, deployer: bmc.Deployer | None) -> "NodePlace":
+    """A node as a place for servers. Nothing is asked of its BMC yet."""
+    return NodePlace(name, node, access, cast("Deployer | None", deployer))
+
+
+class NodePlace:
+    """See providers.base.Session."""
+
+    def __init__(self, name: str, node: Node, access: Access, deployer: "Deployer | None") -> None:
+        self.host = name
+        self._access = access
+        self._bmc = RedfishSession(name, node, access.password, access.ca)
+        self.drivers: Mapping[str, Driver] = {"server": MachineDriver(self, self._bmc, node, deployer)}
+        self.occupant = access.occupant
+
+    def observe(self, scope: Scope, deadline: Deadline) -> HostSnapshot:
+        """The node, with its server when one is recorded; what is on without a record is nobody's."""
+        seen = self._bmc.observe(deadline, self._access.aspects)
+        facts = {"power": str(seen.power_state), "uuid": seen.uuid}
+        found = self.server(seen)
+        strange = found is None and seen.power_state is not Power.OFF
+        detail = f"it is {seen.power_state}, and nothing says what it runs"
+        unmanaged = (Unmanaged("server", self.host, self.host, seen.uuid, detail=detail),) if strange else ()
+        return HostSnapshot(self.host, found=(found,) if found else (), unmanaged=unmanaged, facts=facts)
+
+    def read(self, deadline: Deadline) -> Found | None:
+        """The server now."""
+        return self.server(self._bmc.observe(deadline, self._access.aspects))
+
+    def server(self, seen: NodeFound) -> Found | None:
+        """The recorded server as the node is: what the BMC cannot tell is as it was applied."""
+        occupant = self.occupant
+        if occupant is None:
+            return None
+        facts = {"state": str(seen.power_state)}
+        if not occupant.complete:
+            return Found(occupant.address, self.host, occupant.uuid, self.host, None, HALF, partial=True, facts=facts)
+        spec = self._live(occupant, seen)
+        pending = {name: value for name, value in seen.pending.items() if name in spec.bios}
+        saved = replace(spec, bios={**spec.bios, **pending}) if pending else None
+        print_of = _fingerprint(spec, saved)
+        return Found(occupant.address, self.host, occupant.uuid, self.host, spec, print_of, saved=saved, facts=facts)
+
+    def _live(self, occupant: Occupant, seen: NodeFound) -> Machine:
+        applied = from_data("server", occupant.applied)
+        assert isinstance(applied, Machine)
+        aspects, access = self._access.aspects, self._access
+        return replace(
+            applied,
+            power_state="stopped" if seen.power_state in (Power.OFF, Power.POWERING_OFF) else "running",
+            boot_mode=seen.boot_mode,
+            secure_boot=seen.secure_boot if aspects.secure_boot else applied.secure_boot,
+            bios={name: seen.bios.get(name) for name in sorted(access.bios)},
+            firmware={name: seen.firmware.get(name, "") for name in sorted(access.firmware)},
+            raid=as_applied(applied.raid, seen.raid) if aspects.raid else applied.raid,
+            indicator_led=seen.indicator_led,
+            asset_tag=seen.asset_tag,
+        )
+
+    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str]]:
+        """BIOS attributes that the BMC's registry does not take."""
+        return self._bmc.check_bios(wanted.bios, deadline)
+
+    def close(self) -> None:
+        self._bmc.close()
+
+
+def _fingerprint(*specs: Machine | None) -> str:
+    data = [None if spec is None else to_data(spec) for spec in specs]
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,222 @@
+"""RAID volumes of a node's controllers."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stacksmith.model.raid import fits
+from stacksmith.model.realised import RaidVolume
+from stacksmith.model.types import JSON
+from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.bmc import NotNow, Unreachable
+from stacksmith.providers.redfish import reading, task
+from stacksmith.providers.redfish.connection import Answer
+from stacksmith.providers.redfish.fault import Failed
+from stacksmith.providers.redfish.reading import Page
+from stacksmith.providers.redfish.tree import Tree
+from stacksmith.providers.redfish.writing import LONG_SECONDS
+
+POLL_SECONDS: Final = 1.0
+LOST_SECONDS: Final = 5.0  # so long a change whose answer was lost may take to be seen, when no task runs
+SHOWN_SECONDS: Final = 20.0  # and one whose task is done
+LEVELS: Final = {  # of Volume before 1.3.1
+    "NonRedundant": "RAID0",
+    "Mirrored": "RAID1",
+    "StripedWithParity": "RAID5",
+    "SpannedMirrors": "RAID10",
+    "SpannedStripesWithParity": "RAID50",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume that there is."""
+
+    path: str
+    shape: RaidVolume
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """A controller that makes volumes; ``levels`` is empty when it does not tell them."""
+
+    path: str
+    levels: tuple[str, ...]
+    drives: dict[str, str]  # paths by name
+    volumes: tuple[Volume, ...]
+
+
+def found(tree: Tree, system: Page, deadline: Deadline) -> tuple[RaidVolume, ...]:
+    """The volumes of all controllers, in order of name."""
+    volumes = [volume.shape for each in _controllers(tree, system, deadline) for volume in each.volumes]
+    return tuple(sorted(volumes, key=lambda volume: volume.name))
+
+
+def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
+    """See BmcSession. Nothing is deleted before every volume has its place."""
+    controllers = _controllers(tree, tree.system(deadline), deadline, with_drives=bool(volumes))
+    places = {volume.name: (volume, _place(tree, volume, controllers)) for volume in volumes}
+    for there in (volume for each in controllers for volume in each.volumes):
+        wanted = places.get(there.shape.name)
+        if wanted is not None and fits(wanted[0], there.shape):
+            del places[there.shape.name]
+        else:
+            _delete(tree, there, deadline)
+    for volume, controller in places.values():
+        _create(tree, volume, controller, deadline)
+
+
+def _controllers(tree: Tree, system: Page, deadline: Deadline, *, with_drives: bool = False) -> list[Controller]:
+    """Those with volumes; ``with_drives``: also the drives that are in no volume."""
+    controllers = []
+    for storage in tree.members(reading.link(system, "Storage"), deadline):
+        path = reading.link(storage, "Volumes")
+        if path is None:
+            continue
+        pages = [page for page in tree.members(path, deadline) if _level(page) is not None]
+        used = [{"@odata.id": each} for page in pages for each in _drives(page)]
+        listed = storage.get("Drives")
+        entries = listed if isinstance(listed, list) else []
+        is_whole = any(isinstance(entry, dict) and "Id" in entry for entry in entries)
+        shown = tree.pages(entries if with_drives or is_whole else _once(used), deadline)
+        drives = {reading.disk(page).name: str(page.get("@odata.id")) for page in shown}
+        names = {place: name for name, place in drives.items()}
+        volumes = tuple(Volume(str(page.get("@odata.id")), _shape(page, names)) for page in pages)
+        controllers.append(Controller(path, _levels(storage), drives, volumes))
+    return controllers
+
+
+def _once(links: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{"@odata.id": path} for path in dict.fromkeys(each["@odata.id"] for each in links)]
+
+
+def _levels(storage: Page) -> tuple[str, ...]:
+    cards = storage.get("StorageControllers")
+    listed = (
+        [card.get("SupportedRAIDTypes") for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+    )
+    return tuple(sorted({str(level) for levels in listed if isinstance(levels, list) for level in levels}))
+
+
+def _level(page: Page) -> str | None:
+    """None for a drive that is shown as a volume, and is none."""
+    level = reading.told(page, "RAIDType") or LEVELS.get(str(page.get("VolumeType")))
+    return None if level == "None" else level
+
+
+def _drives(page: Page) -> list[str]:
+    return reading.links(reading.inside(page, "Links"), "Drives") or reading.links(page, "Drives")
+
+
+def _shape(page: Page, names: dict[str, str]) -> RaidVolume:
+    name = reading.told(page, "DisplayName") or reading.told(page, "Name") or str(page.get("Id"))
+    drives = tuple(sorted(names.get(path, path.rpartition("/")[2]) for path in _drives(page)))
+    return RaidVolume(name, _level(page) or "", drives, reading.number(page.get("CapacityBytes")) or None)
+
+
+def _place(tree: Tree, volume: RaidVolume, controllers: Sequence[Controller]) -> Controller:
+    """The controller that a volume is made on. Raises: Refused when there is none, or there are several."""
+    text = f"cannot make the RAID volume {volume.name} of {tree.name}"
+    able = [each for each in controllers if not each.levels or volume.level in each.levels]
+    if not able:
+        known = ", ".join(sorted({level for each in controllers for level in each.levels})) or "no controllers for it"
+        raise Refused(f"{text}: {volume.level} is not possible", "raid", f"there are {known}")
+    holding = [each for each in able if each.drives and set(volume.drives) <= set(each.drives)]
+    if not holding:
+        names = ", ".join(sorted(name for each in able for name in each.drives)) or "none"
+        missing = ", ".join(volume.drives)
+        raise Refused(f"{text}: no controller has all of its drives: {missing}", "raid", f"there are {names}")
+    if len(holding) > 1:
+        raise Refused(f"{text}: there are {len(holding)} controllers to choose from", "raid", "name its drives")
+    return holding[0]
+
+
+def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: Deadline) -> None:
+    """One POST. Whatever comes of it, the volumes are listed again: a second one would be a second volume."""
+    text = f"cannot make the RAID volume {volume.name} of {tree.name}"
+    body = {**_body(volume, controller), **_at_once(tree.get(controller.path, deadline), text)}
+
+    def post() -> Answer:
+        """Newer controllers take the name as DisplayName alone; what is refused was not carried out."""
+        try:
+            return tree.connection.post(controller.path, {"Name": volume.name, **body}, deadline, LONG_SECONDS)
+        except Refused as fault:
+            if "Name" not in str(fault):
+                raise
+        except Gone as fault:
+            raise Refused(str(fault), "raid") from fault
+        return tree.connection.post(controller.path, {"DisplayName": volume.name, **body}, deadline, LONG_SECONDS)
+
+    def is_there() -> bool:
+        pages = tree.members(controller.path, deadline)
+        return any(_shape(page, {}).name == volume.name and _level(page) == volume.level for page in pages)
+
+    _settle(tree, post, is_there, text, deadline)
+
+
+def _body(volume: RaidVolume, controller: Controller) -> dict[str, JSON]:
+    paths = [controller.drives[name] for name in volume.drives or sorted(controller.drives)]
+    size = {} if volume.size_bytes is None else {"CapacityBytes": volume.size_bytes}
+    return {"RAIDType": volume.level, "Links": {"Drives": [{"@odata.id": path} for path in paths]}, **size}
+
+
+def _at_once(collection: Page, text: str) -> dict[str, JSON]:
+    """When the volume is to be made, where the controller asks. Raises: Refused when it does so at a boot alone."""
+    times = reading.inside(collection, "@Redfish.OperationApplyTimeSupport").get("SupportedValues")
+    if not isinstance(times, list):
+        return {}
+    if "Immediate" not in times:
+        raise Refused(f"{text}: its controller makes volumes {', '.join(map(str, times))} alone, not at once", "raid")
+    return {"@Redfish.OperationApplyTime": "Immediate"}
+
+
+def _delete(tree: Tree, volume: Volume, deadline: Deadline) -> None:
+    def is_gone() -> bool:
+        try:
+            tree.get(volume.path, deadline)
+        except Gone:
+            return True
+        return False
+
+    text = f"cannot delete the RAID volume {volume.shape.name} of {tree.name}"
+    _settle(tree, lambda: tree.connection.delete(volume.path, deadline), is_gone, text, deadline)
+
+
+def _settle(tree: Tree, act: Callable[[], Answer], is_so: Callable[[], bool], text: str, deadline: Deadline) -> None:
+    """Acts once, follows the task, and waits until it is so.
+
+    Raises: NotNow and Refused when the BMC refused; Transient and TimedOut when it is not known what came of it.
+    """
+    lost: ProviderError | None = None
+    try:
+        answer = act()
+        if answer.task:
+            task.follow(tree.connection, answer.task, deadline)
+    except Gone:
+        pass
+    except (NotNow, Unreachable, Failed):
+        raise
+    except (Transient, TimedOut) as fault:
+        lost = fault
+    _await(tree, is_so, lost, text, deadline)
+
+
+def _await(tree: Tree, is_so: Callable[[], bool], lost: ProviderError | None, text: str, deadline: Deadline) -> None:
+    """Waits until it is so: long enough after a task, and after a lost answer as long as any task runs."""
+    began = deadline.clock()
+    while True:
+        try:
+            if is_so():
+                return
+            is_over = deadline.clock() - began > (LOST_SECONDS if lost else SHOWN_SECONDS)
+            if is_over and lost is None:
+                raise Refused(f"{text}: its BMC took it, and nothing came of it", "raid")
+            is_over = is_over and not task.is_working(tree, deadline)
+        except Unreachable:
+            raise
+        except (Transient, TimedOut):
+            is_over = False
+        if is_over or deadline.seconds < POLL_SECONDS:
+            raise lost or TimedOut(f"{text}: it is not so yet")
+        time.sleep(POLL_SECONDS)

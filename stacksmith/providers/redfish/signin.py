@@ -1,0 +1,112 @@
+"""Who asks a BMC: its user with every request, or one session for all of a run, ended when the run is over."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final, Protocol
+
+from stacksmith.model.node import Node
+from stacksmith.model.types import JSON
+from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused
+from stacksmith.providers.bmc import NotNow, Unreachable
+from stacksmith.providers.redfish.fault import NotSigned
+
+SESSIONS: Final = "/redfish/v1/SessionService/Sessions"  # where DSP0266 lets everybody ask for a session
+CLOSE_SECONDS, CLOSE_ATTEMPTS = 10.0, 4
+
+
+class Exchange(Protocol):
+    """Sends one request that carries this token alone; answers with the headers, and the page."""
+
+    def __call__(
+        self, method: str, path: str, body: JSON, token: str | None, deadline: Deadline
+    ) -> tuple[Mapping[str, str], Mapping[str, JSON]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session of the BMC, and where it is deleted."""
+
+    token: str = field(repr=False)
+    path: str
+
+
+class SignIn:
+    """Signs the requests of one BMC; its methods may be called from several threads at once."""
+
+    def __init__(self, name: str, node: Node, password: str, exchange: Exchange) -> None:
+        self._name = name
+        self._user = (node.username, password)
+        self._exchange = exchange
+        self._may_change = node.auth == "auto"
+        self._by_session = node.auth == "session"
+        self._session: Session | None = None
+        self._is_closed = False
+        self._lock = Lock()
+
+    def sign(self, link: Any, deadline: Deadline) -> str | None:
+        """Makes a connector sign what it sends; the token it does it with, None for user and password.
+
+        Raises: NotSigned; NotNow when the BMC has no session left; Unreachable after ``close``; as requests do.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise Unreachable(f"cannot ask {self._name}: its connection is closed")
+            if not self._by_session:
+                link.set_http_basic_auth(*self._user)
+                return None
+            if self._session is None:
+                self._session = self._opened(deadline)
+            link.set_http_session_auth(self._session.token)
+            return self._session.token
+
+    def renews(self, used: str | None) -> bool:
+        """Whether a request that was not carried out, for its signature, may be signed anew and sent again."""
+        with self._lock:
+            if used is None:  # some BMCs are told to take no basic authentication
+                self._by_session = self._by_session or self._may_change
+                return self._by_session
+            if self._session is not None and self._session.token == used:
+                self._session = None
+            return True
+
+    def close(self) -> None:
+        """Ends the session; asked again when the answer is lost, for a BMC has few."""
+        with self._lock:
+            self._is_closed, session = True, self._session
+            self._session = None
+        if session is None:
+            return
+        deadline = Deadline(time.monotonic() + CLOSE_SECONDS, time.monotonic)
+        for attempt in range(CLOSE_ATTEMPTS):
+            try:
+                self._exchange("DELETE", session.path, None, session.token, deadline)
+                return
+            except (Gone, Refused):  # it has ended by itself
+                return
+            except Unreachable:
+                return
+            except ProviderError:
+                time.sleep(min(0.2 * 2**attempt, deadline.seconds))
+
+    def _opened(self, deadline: Deadline) -> Session:
+        body: JSON = {"UserName": self._user[0], "Password": self._user[1]}
+        try:
+            headers, page = self._exchange("POST", SESSIONS, body, None, deadline)
+        except NotNow as fault:
+            hint = "end sessions at the BMC, or say auth: basic"
+            raise NotNow(
+                f"cannot sign in to the BMC of {self._name}: no session is free: {fault}", "auth", hint
+            ) from fault
+        except (Gone, Refused) as fault:
+            if isinstance(fault, NotSigned):
+                raise
+            hint = "say auth: basic"
+            raise Refused(
+                f"cannot sign in to the BMC of {self._name}: it opens no sessions: {fault}", "auth", hint
+            ) from fault
+        token, path = headers.get("X-Auth-Token"), headers.get("Location") or page.get("@odata.id")
+        if not token or not path:
+            raise Refused(f"cannot sign in to the BMC of {self._name}: its session has no token or no path", "auth")
+        return Session(str(token), str(path))

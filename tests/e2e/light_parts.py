@@ -1,0 +1,81 @@
+"""BMCs on loopback with machines of pages alone, and the real provider that asks them."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from stacksmith import lab
+from stacksmith.engine.retry import retried
+from stacksmith.model.node import Node
+from stacksmith.providers.base import Deadline
+from stacksmith.providers.bmc import BmcSession
+from stacksmith.providers.registry import open_bmc
+from tests.e2e.bmc_parts import Bmc
+
+T = TypeVar("T")
+
+
+class LightBmc(Bmc):
+    """One of the BMCs, as a user of it sees it, and with the provider's session."""
+
+    def __init__(self, folder: Path, name: str, fields: dict[str, Any]) -> None:
+        self.folder, self.fields = folder, fields
+        place = folder / fields["password"]["file"], folder / fields["ca"], folder / "none"
+        super().__init__(folder, lab.Node(name, fields["redfish"], fields["system"], fields["username"], *place))
+
+    def behave(self, *profiles: str, **more: float) -> None:
+        path = self.folder / "behaviours.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(known | {self.node.name: {"profiles": list(profiles), "more": more}}))
+        draft.replace(path)
+
+    @contextmanager
+    def session(self, **changed: Any) -> Iterator[BmcSession]:
+        """The provider's session with this BMC; values of the node may be given."""
+        password = changed.pop("password", self.password)
+        node = Node.model_validate({**self.fields, **changed})
+        session = open_bmc(self.node.name, node, password, str(self.node.ca))
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def asked(self) -> list[str]:
+        """What this BMC was asked so far, as METHOD PATH; the system's path is left out of it."""
+        found = re.findall(rf'\b{self.node.name}: "([A-Z]+ \S+) HTTP', (self.folder / "bmc.log").read_text())
+        return [each.replace(self.node.system, "") for each in found]
+
+    def writes(self) -> list[str]:
+        return [each for each in self.asked() if not each.startswith("GET ")]
+
+
+def soon(seconds: float = 30.0) -> Deadline:
+    return Deadline(time.monotonic() + seconds, time.monotonic)
+
+
+def patiently(call: Callable[[], T], seconds: float = 30.0) -> T:
+    """What ``call`` returns, tried again as the engine does."""
+    return retried(call, soon(seconds), threading.Event(), lambda cause, attempt, wait: None)
+
+
+@contextmanager
+def light_farm(folder: Path, count: int) -> Iterator[list[LightBmc]]:
+    """So many BMCs, as long as the block lasts."""
+    argv: Sequence[str] = (sys.executable, "-m", "stacksmith.lab.bmc.light_farm", str(folder), str(count))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as farm:
+        try:
+            assert farm.stdout is not None and farm.stdout.readline() == "ready\n"
+            nodes = yaml.safe_load((folder / "fleet.yaml").read_text())["nodes"]
+            yield [LightBmc(folder, name, fields) for name, fields in nodes.items()]
+        finally:
+            farm.kill()

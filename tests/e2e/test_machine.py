@@ -1,0 +1,266 @@
+"""A stack of two virtual machines and a bare-metal server, by the command line on the lab: the whole life of a node.
+
+A node boots slowly here, so its life is lived once; the tests look at what came of it.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stacksmith import lab
+from stacksmith.providers.redfish.deploy import Stage
+from tests.e2e.bmc_parts import Bmc
+from tests.e2e.kit import until
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.xdist_group("bmc"),
+    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+]
+SECRET = "hunter2-of-the-user-data"
+STACK = """\
+stack: metal
+fleet: lab/fleet.yaml
+flavors:
+  tiny: {{vcpus: 1, ram: 128}}
+  gold: {{vcpus: 1, ram: 1024, extra_specs: {{"resources:CUSTOM_BAREMETAL_LAB": "1"}}}}
+servers:
+  web: {{count: 2, flavor: tiny, image: lab}}
+  db:
+    flavor: gold
+    image: lab-node
+    metadata: {{role: db}}
+    bare_metal: {{asset_tag: "{tag}", indicator_led: lit, bios: {{ProcTurboMode: {turbo}}}}}
+    user_data: |
+      #!/bin/sh
+      echo "{words} of $(hostname)"
+      : {secret}
+outputs:
+  db: "{{{{ server.db.host }}}}"
+"""
+
+
+@dataclass
+class Done:
+    """What a command gave."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass
+class Rack:
+    """The lab with its node, the stack, and what was seen of both: by name of the scene."""
+
+    folder: Path
+    directory: Path
+    bmc: Bmc
+    done: dict[str, Done] = field(default_factory=dict)
+    boots: dict[str, int] = field(default_factory=dict)
+    found: dict[str, object] = field(default_factory=dict)
+
+    def write(self, tag: str = "4711", turbo: str = "Disabled", words: str = "user data") -> None:
+        text = STACK.format(tag=tag, turbo=turbo, words=words, secret=SECRET)
+        (self.folder / "stack.yaml").write_text(text)
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        program = Path(sys.executable).with_name("stacksmith")
+        environment = {**os.environ, "NO_COLOR": "1", "XDG_CACHE_HOME": str(self.folder / "cache")}
+        return subprocess.Popen(
+            [program, *words],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def run(self, scene: str, *words: str) -> Done:
+        running = self.start(*words)
+        out, err = running.communicate(timeout=900)
+        self.done[scene] = Done(running.returncode, out, err)
+        log = self.bmc.node.console.with_name("bm1.log")
+        self.boots[scene] = log.read_text().count(": starting up libvirt") if log.exists() else 0
+        return self.done[scene]
+
+    def kill_at(self, stage: str, *words: str) -> None:
+        """Kills a command once the store has noted the stage."""
+        running = self.start(*words)
+        try:
+            until(lambda: self.stage() == stage or running.poll() is not None, 600, f"stage {stage} is reached")
+            assert running.poll() is None, f"it ended before {stage}: {running.communicate()}"
+            running.send_signal(signal.SIGKILL)
+        finally:
+            running.kill()
+            running.communicate()
+
+    def stage(self) -> str:
+        """What the state store notes of the node."""
+        path = self.directory / "state" / "lab.db"
+        if not path.exists():
+            return ""
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as store:
+            try:
+                row = store.execute("SELECT stage FROM node WHERE name = 'bm1'").fetchone()
+            except sqlite3.OperationalError:
+                return ""
+        return str(row[0]).partition(" ")[0] if row else ""
+
+    def console(self) -> str:
+        return self.bmc.node.console.read_text(errors="replace") if self.bmc.node.console.exists() else ""
+
+    def holds_secret(self) -> list[str]:
+        """Files in which the secret of the user data stands, beside the stack file and the disks of its machines."""
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        own = {self.folder / "stack.yaml", self.bmc.node.console}
+        asked = [path for path in files if path not in own and not path.name.endswith("-disk.img")]
+        return [str(path) for path in asked if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    """The life of a node, lived once."""
+    folder = tmp_path_factory.mktemp("machine")
+    directory = folder / "lab"
+    try:
+        made = Rack(folder, directory, Bmc(directory, lab.up(directory, hosts=1, nodes=1).nodes[0]))
+        live(made)
+        yield made
+    finally:
+        lab.down(directory)
+
+
+def live(rack: Rack) -> None:
+    rack.write()
+    rack.run("plan", "plan", "--out", "saved.plan")
+    for stage in (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN, Stage.READY):
+        rack.kill_at(stage, "apply", "--yes")
+    rack.run("apply", "apply", "--yes", "--json-into", "events.jsonl")
+    until(lambda: "user data of db" in rack.console(), 300, "the deployed system has read its config drive")
+    rack.run("again", "apply", "--yes")
+    rack.run("in sync", "drift")
+    rack.found["secret"] = rack.holds_secret()
+    rack.write(turbo="Enabled")
+    rack.run("bios refused", "apply", "--yes")
+    rack.run("bios", "apply", "--yes", "--allow", "restart")
+    rack.found["bios"] = rack.bmc.get("/BIOS")["Attributes"]["ProcTurboMode"]
+    rack.bmc.patch("", {"AssetTag": "by hand"})
+    rack.bmc.patch("/BIOS/Settings", {"Attributes": {"ProcTurboMode": "Disabled"}})
+    rack.run("drift", "drift")
+    rack.run("mended", "apply", "--yes", "--allow", "restart")
+    rack.write(turbo="Enabled", words="other words")
+    rack.run("config drive", "apply", "--yes", "--allow", "restart")
+    until(lambda: "other words of db" in rack.console(), 300, "the system has read its other config drive")
+    faults(rack)
+    rack.run("list", "node", "list", "--format", "json")
+    rack.run("occupied", "node", "clean", "bm1", "--yes")
+    rack.run("destroy", "destroy", "--yes")
+    rack.run("after", "node", "list", "--format", "json")
+    rack.found["power"] = rack.bmc.get()["PowerState"]
+
+
+def faults(rack: Rack) -> None:
+    """A BMC that is out of reach, one that takes another password, and one whose sessions are all in use."""
+    fleet = rack.directory / "fleet.yaml"
+    text = fleet.read_text()
+    fleet.write_text(text.replace(":8001", ":9"))
+    rack.run("unreachable", "drift")
+    password = rack.bmc.node.password
+    secret = password.read_text()
+    fleet.write_text(text)
+    password.write_text("wrong")
+    rack.run("wrong password", "drift")
+    password.write_text(secret)
+
+
+def test_plan_shows_the_node_and_what_will_be_on_it(rack: Rack) -> None:
+    done = rack.done["plan"]
+    assert done.status == 0, done.err
+    assert "# server.db will be created (on bm1)" in done.out
+    assert "Plan: 4 to add, 0 to change, 0 to destroy." in done.out
+
+
+def test_apply_killed_at_every_stage_converges_and_writes_the_disk_once(rack: Rack) -> None:
+    done = rack.done["apply"]
+    assert done.status == 0, done.out + done.err
+    assert rack.console().count("STACKSMITH-DEPLOY done: sda is written") == 1
+
+
+def test_deployed_system_boots_from_its_disk_with_its_own_config_drive(rack: Rack) -> None:
+    console = rack.console()
+    assert "user data of db" in console
+    assert "HARDDISK" in console.rpartition("BdsDxe: starting Boot")[2]
+
+
+def test_apply_again_changes_nothing_and_drift_is_in_sync(rack: Rack) -> None:
+    assert "No changes. Your infrastructure matches the configuration." in rack.done["again"].out
+    assert rack.boots["again"] == rack.boots["apply"]
+    assert rack.done["in sync"].status == 0
+
+
+def test_secret_of_the_user_data_stays_nowhere(rack: Rack) -> None:
+    assert rack.found["secret"] == []
+    assert SECRET not in "".join(done.out + done.err for done in rack.done.values())
+
+
+def test_bios_attribute_needs_leave_and_costs_one_restart(rack: Rack) -> None:
+    assert rack.done["bios refused"].status == 7
+    assert rack.boots["bios refused"] == rack.boots["again"]
+    done = rack.done["bios"]
+    assert done.status == 0, done.out + done.err
+    assert "ProcTurboMode" in done.out and "restart" in done.out
+    assert rack.boots["bios"] == rack.boots["bios refused"] + 1
+    assert rack.found["bios"] == "Enabled"
+
+
+def test_settings_changed_by_hand_are_drift_and_mended(rack: Rack) -> None:
+    done = rack.done["drift"]
+    assert done.status == 2, done.out
+    assert 'asset_tag          = "4711" -> "by hand"' in done.out
+    assert "takes effect at the next restart" in done.out
+    assert rack.done["mended"].status == 0, rack.done["mended"].out + rack.done["mended"].err
+
+
+def test_user_data_changes_the_config_drive_and_not_the_image(rack: Rack) -> None:
+    done = rack.done["config drive"]
+    assert done.status == 0, done.out + done.err
+    assert "its image stays" in done.out
+    console = rack.console()
+    assert console.count("STACKSMITH-DEPLOY writing the image") == console.count("STACKSMITH-DEPLOY root device") - 1
+    assert "user data of db" not in console.rpartition("its image stays")[2]
+
+
+def test_bmc_out_of_reach_is_no_answer_about_its_node(rack: Rack) -> None:
+    done = rack.done["unreachable"]
+    assert done.status == 4, done.out
+    assert "cannot reach the BMC of bm1" in done.out + done.err
+
+
+def test_wrong_password_is_one_clear_error(rack: Rack) -> None:
+    done = rack.done["wrong password"]
+    assert done.status == 4, done.out
+    assert "cannot sign in to the BMC of bm1: 401" in done.out + done.err
+
+
+def test_node_list_tells_whose_it_is(rack: Rack) -> None:
+    (node,) = json.loads(rack.done["list"].out)["nodes"]
+    assert node["tenancy"] == {"state": "active", "stage": "", "reason": "", "server": "metal/server.db"}
+    assert rack.done["occupied"].status == 1
+    assert "server.db of stack metal is on it" in rack.done["occupied"].err
+
+
+def test_destroy_switches_the_node_off_and_releases_it(rack: Rack) -> None:
+    assert rack.done["destroy"].status == 0, rack.done["destroy"].err
+    assert rack.found["power"] == "Off"
+    (node,) = json.loads(rack.done["after"].out)["nodes"]
+    assert node["tenancy"]["state"] == "available"

@@ -1,0 +1,164 @@
+"""The server of a bare-metal node, over HTTPS: one restart brings what waited into force, and it is in force after."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from stacksmith.address import Address
+from stacksmith.model.change import Change, Impact, Status
+from stacksmith.model.found import Mark
+from stacksmith.model.node import Node
+from stacksmith.model.node_found import Aspects
+from stacksmith.model.realised import Machine, Policy, RaidVolume, to_data
+from stacksmith.providers.base import Contents, Refused, Target
+from stacksmith.providers.bmc import Access, Occupant
+from stacksmith.providers.redfish.place import NodePlace, open_place
+from tests.e2e.bmc_parts import served
+from tests.e2e.light_parts import LightBmc, light_farm, soon
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+NOTHING = cast(Contents, None)  # no image is written here
+BASE = Machine(
+    "db",
+    "CUSTOM_BAREMETAL",
+    boot_mode="uefi",
+    secure_boot=False,
+    bios={"PowerCapWatts": 0, "ProcTurboMode": "Enabled"},
+    indicator_led="off",
+    asset_tag="",
+)
+
+
+@pytest.fixture(scope="module")
+def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
+    with light_farm(tmp_path_factory.mktemp("light") / "farm", 20) as farm:
+        yield iter(farm)
+
+
+@pytest.fixture
+def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
+    return next(bmcs)
+
+
+def occupant(wanted: Machine) -> Occupant:
+    return Occupant(Address("server", "db"), "u-1", to_data(wanted))
+
+
+@contextmanager
+def place(bmc: LightBmc, of: Occupant | None = None, firmware: Sequence[str] = ()) -> Iterator[NodePlace]:
+    everything = Aspects(secure_boot=True, pending=True, raid=True, firmware=True)
+    access = Access(bmc.password, str(bmc.node.ca), of, everything, frozenset(BASE.bios), frozenset(firmware))
+    node = Node.model_validate({**bmc.fields, "power_timeout_seconds": 20})
+    opened = open_place(bmc.node.name, node, access, None)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def target(bmc: LightBmc, wanted: Machine, paths: Sequence[str] = (), **more: Any) -> Target:
+    mark = Mark("f", "shop", Address("server", "db"), "u-1", to_data(wanted))
+    versions = {f"firmware.{name}": version for name, version in wanted.firmware.items()}
+    changes = [Change(path, versions.get(path), None, None, Status.CHANGE) for path in paths]
+    return Target(mark, bmc.node.name, wanted, Policy(), changes=changes, allowed=Impact.RESTART, **more)
+
+
+def created(bmc: LightBmc, wanted: Machine = BASE) -> Occupant:
+    with place(bmc) as opened:
+        found = opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+    assert found.spec == wanted and found.saved is None
+    return occupant(wanted)
+
+
+def resets(bmc: LightBmc) -> int:
+    return sum("ComputerSystem.Reset" in each for each in bmc.writes())
+
+
+def update(bmc: LightBmc, of: Occupant, wanted: Machine, *paths: str) -> Machine:
+    with place(bmc, of, tuple(wanted.firmware)) as opened:
+        found = opened.read(soon())
+        result = opened.drivers["server"].update(target(bmc, wanted, paths, found=found), NOTHING, soon(60))
+        assert result.saved is None and isinstance(result.spec, Machine)
+        return result.spec
+
+
+def test_everything_that_needs_a_boot_costs_one(bmc: LightBmc) -> None:
+    of = created(bmc)
+    before = resets(bmc)
+    bios = {"PowerCapWatts": 300, "ProcTurboMode": "Disabled"}
+    wanted = replace(BASE, boot_mode="bios", secure_boot=True, bios=bios, asset_tag="R1", indicator_led="lit")
+    paths = ("boot_mode", "secure_boot", "bios.PowerCapWatts", "bios.ProcTurboMode", "asset_tag", "indicator_led")
+    assert update(bmc, of, wanted, *paths) == wanted
+    assert resets(bmc) - before == 2  # off and on
+
+
+def test_light_and_tag_cost_none(bmc: LightBmc) -> None:
+    of = created(bmc)
+    before = resets(bmc)
+    wanted = replace(BASE, asset_tag="R1", indicator_led="blinking")
+    assert update(bmc, of, wanted, "asset_tag", "indicator_led") == wanted
+    assert resets(bmc) == before
+
+
+def test_settings_are_waited_for_until_the_firmware_has_them(bmc: LightBmc) -> None:
+    of = created(bmc)
+    bmc.behave("late-bios")
+    before = time.monotonic()
+    wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 300})
+    assert update(bmc, of, wanted, "bios.PowerCapWatts") == wanted
+    assert time.monotonic() - before >= 2
+
+
+def test_boot_mode_and_secure_boot_cost_a_boot_each_where_they_cannot_change_together(bmc: LightBmc) -> None:
+    of = created(bmc)
+    bmc.behave("boot-mode-by-bios")
+    before = resets(bmc)
+    wanted = replace(BASE, boot_mode="bios", secure_boot=True)
+    assert update(bmc, of, wanted, "boot_mode", "secure_boot") == wanted
+    assert resets(bmc) - before == 4
+
+
+def test_create_brings_both_into_force_too(bmc: LightBmc) -> None:
+    bmc.behave("boot-mode-by-bios", "late-bios")
+    created(bmc, replace(BASE, boot_mode="bios", secure_boot=True, bios={**BASE.bios, "PowerCapWatts": 1}))
+
+
+def test_firmware_is_updated_and_waited_for_over_the_one_boot(bmc: LightBmc, tmp_path: Path) -> None:
+    (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    of = created(bmc)
+    before = resets(bmc)
+    with served(tmp_path, "127.0.0.1") as url:
+        images = {"BIOS firmware": f"{url}/bios-2.bin"}
+        pinned = {"BIOS firmware": "2.0.0"}
+        wanted = replace(BASE, firmware=pinned, firmware_images=images, bios={**BASE.bios, "PowerCapWatts": 9})
+        assert update(bmc, of, wanted, "firmware.BIOS firmware", "bios.PowerCapWatts") == wanted
+    assert resets(bmc) - before == 2
+
+
+def test_attribute_that_the_registry_does_not_know_stops_before_anything_is_written(bmc: LightBmc) -> None:
+    of = created(bmc)
+    before = bmc.writes()
+    wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 9999}, asset_tag="R1")
+    with pytest.raises(Refused, match="BIOS attribute PowerCapWatts: 9999 is not possible: 2000 is the most") as caught:
+        update(bmc, of, wanted, "bios.PowerCapWatts", "asset_tag")
+    assert caught.value.path == "bios.PowerCapWatts" and bmc.writes() == before
+
+
+def test_volumes_are_found_as_they_are_wanted(bmc: LightBmc) -> None:
+    bmc.behave("raid")
+    wanted = replace(BASE, raid=(RaidVolume("system", "RAID1"), RaidVolume("a", "RAID0", ("Bay0",), 10**9)))
+    small = (RaidVolume("system", "RAID1", ("Bay2", "Bay3")), RaidVolume("a", "RAID0", ("Bay0",), 10**9))
+    of = created(bmc, replace(wanted, raid=small))
+    with place(bmc, of) as opened:
+        found = opened.read(soon())
+        assert found is not None and found.spec == replace(wanted, raid=small)
+    assert bmc.ask("DELETE", bmc.get("/Storage/RAID.1/Volumes")["Members"][0]["@odata.id"]).status_code == 202
+    time.sleep(1)
+    with place(bmc, of) as opened:
+        drifted = opened.read(soon())
+        assert drifted is not None and drifted.spec == replace(wanted, raid=small[1:])

@@ -1,0 +1,232 @@
+"""RAID volumes and firmware through the real provider, over HTTPS: what is asked for is there, and there once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from stacksmith.model.node_found import Aspects
+from stacksmith.model.realised import RaidVolume
+from stacksmith.providers.base import Refused, TimedOut
+from stacksmith.providers.bmc import NotNow
+from tests.e2e.bmc_parts import served
+from tests.e2e.kit import until
+from tests.e2e.light_parts import LightBmc, light_farm, patiently, soon
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+VOLUMES = "/Storage/RAID.1/Volumes"
+SYSTEM = RaidVolume("system", "RAID1", ("Bay0", "Bay1"), 100 * 10**9)
+DATA = RaidVolume("data", "RAID1", ("Bay2", "Bay3"))
+RAID, FIRMWARE = Aspects(raid=True), Aspects(firmware=True)
+BIOS, BMC = "BIOS firmware", "BMC firmware"
+
+
+@pytest.fixture(scope="module")
+def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
+    with light_farm(tmp_path_factory.mktemp("light") / "farm", 40) as farm:
+        yield iter(farm)
+
+
+@pytest.fixture
+def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
+    bmc = next(bmcs)
+    bmc.behave("raid")
+    return bmc
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a folder with firmware."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    (folder / "bmc-2.bin").write_text("BMC 2.1.0\n")
+    with served(folder, "127.0.0.1") as url:
+        yield url
+
+
+def made(bmc: LightBmc) -> list[str]:
+    return [each for each in bmc.writes() if each.startswith("POST") and "Volumes" in each]
+
+
+# --- RAID
+
+
+def test_volumes_are_made_found_and_left_alone(bmc: LightBmc) -> None:
+    with bmc.session() as session:
+        assert session.observe(soon(), RAID).raid == ()
+        session.set_raid((SYSTEM, DATA), soon())
+        session.set_raid((DATA, SYSTEM), soon())
+        data, system = session.observe(soon(), RAID).raid
+    assert (data.name, data.level, data.drives) == ("data", "RAID1", ("Bay2", "Bay3"))
+    assert (system.name, system.level, system.drives) == ("system", "RAID1", ("Bay0", "Bay1"))
+    assert system.size_bytes is not None and 0 < 100 * 10**9 - system.size_bytes < 10**9
+    assert len(made(bmc)) == 2 and len(bmc.writes()) == 2
+
+
+def test_volumes_that_are_not_wanted_are_deleted_and_the_others_stay(bmc: LightBmc) -> None:
+    with bmc.session() as session:
+        session.set_raid((SYSTEM, DATA), soon())
+        kept = bmc.get(VOLUMES)["Members"][0]
+        session.set_raid((SYSTEM,), soon())
+        assert bmc.get(VOLUMES)["Members"] == [kept]
+        session.set_raid((), soon())
+        assert session.observe(soon(), RAID).raid == ()
+    assert [each.partition(" ")[0] for each in bmc.writes()] == ["POST", "POST", "DELETE", "DELETE"]
+
+
+def test_volume_of_another_level_takes_the_place_of_the_one_there_is(bmc: LightBmc) -> None:
+    every = RaidVolume("system", "RAID5")
+    with bmc.session() as session:
+        session.set_raid((SYSTEM,), soon())
+        session.set_raid((every,), soon())
+        (volume,) = session.observe(soon(), RAID).raid
+    assert (volume.level, volume.drives) == ("RAID5", ("Bay0", "Bay1", "Bay2", "Bay3"))
+    assert volume.size_bytes is not None and volume.size_bytes > 3 * 479 * 10**9
+
+
+@pytest.mark.parametrize("profiles", [("tasks",), ("expand",), ("answers-lost",), ("tasks", "expand", "answers-lost")])
+def test_volume_is_made_once_whatever_the_bmc_does(bmc: LightBmc, profiles: tuple[str, ...]) -> None:
+    bmc.behave("raid", *profiles)
+    with bmc.session() as session:
+        patiently(lambda: session.set_raid((SYSTEM, DATA), soon()))
+        patiently(lambda: session.set_raid((SYSTEM, DATA), soon()))
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data", "system"]
+        patiently(lambda: session.set_raid((DATA,), soon()))
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data"]
+    bmc.behave("raid")
+    assert bmc.get(VOLUMES)["Members"][0]["@odata.id"].endswith("/2")
+
+
+def test_volume_whose_answer_is_lost_is_waited_for_as_long_as_a_task_runs(bmc: LightBmc) -> None:
+    bmc.behave("raid", "answers-lost", raid_seconds=8)
+    with bmc.session() as session:
+        session.set_raid((SYSTEM,), soon())
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["system"]
+
+
+@pytest.mark.parametrize("fault", ["drop_every", "fail_every"])
+def test_volume_is_made_once_over_a_bad_line(bmc: LightBmc, fault: str) -> None:
+    bmc.behave("raid", **{fault: 7})
+    with bmc.session() as session:
+        patiently(lambda: session.set_raid((SYSTEM, DATA), soon()), 60)
+    bmc.behave("raid")
+    assert [each["@odata.id"].rpartition("/")[2] for each in bmc.get(VOLUMES)["Members"]] == ["1", "2"]
+
+
+def test_answer_that_comes_too_late_makes_no_second_volume(bmc: LightBmc) -> None:
+    bmc.behave("raid", write_seconds=3)
+    with bmc.session(read_timeout_seconds=1) as session:
+        with pytest.raises(TimedOut):
+            session.set_raid((SYSTEM,), soon(2))
+        patiently(lambda: session.set_raid((SYSTEM,), soon()))
+        assert len(session.observe(soon(), RAID).raid) == 1
+    bmc.behave("raid")
+    assert [each["@odata.id"].rpartition("/")[2] for each in bmc.get(VOLUMES)["Members"]] == ["1"]
+
+
+def test_controller_that_asks_for_more_is_told_more(bmc: LightBmc) -> None:
+    bmc.behave("raid-strict")
+    with bmc.session() as session:
+        assert session.observe(soon(), RAID).raid == ()  # a single drive is none
+        session.set_raid((SYSTEM, DATA), soon())
+        session.set_raid((SYSTEM, DATA), soon())
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data", "system"]
+        session.set_raid((DATA,), soon())
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data"]
+    assert bmc.get(VOLUMES)["Members@odata.count"] == 2
+
+
+def test_controller_that_makes_volumes_at_a_boot_alone_is_refused(bmc: LightBmc) -> None:
+    bmc.behave("raid-strict", raid_at_boot=True)
+    with bmc.session() as session, pytest.raises(Refused, match="its controller makes volumes OnReset alone"):
+        session.set_raid((SYSTEM,), soon())
+    assert made(bmc) == []
+
+
+def test_controller_that_is_busy_is_not_now(bmc: LightBmc) -> None:
+    bmc.behave("raid", raid_seconds=10)
+    drives = bmc.get("/Storage/RAID.1")["Drives"]
+    job = bmc.ask("POST", VOLUMES, {"Name": "other", "RAIDType": "RAID0", "Links": {"Drives": drives[:1]}})
+    with bmc.session() as session:
+        with pytest.raises(NotNow, match="A job of the controller is still running"):
+            session.set_raid((DATA,), soon())
+        until(lambda: bmc.get(job.headers["Location"])["TaskState"] == "Completed", 60, "the job is done")
+        bmc.behave("raid")
+        patiently(lambda: session.set_raid((DATA,), soon()))
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("volume", "cause", "hint"),
+    [
+        (RaidVolume("x", "RAID1", ("Bay0", "Bay9")), "no controller has all of its drives: Bay0, Bay9", "Bay0, Bay1"),
+        (RaidVolume("x", "RAID7"), "RAID7 is not possible", "RAID0, RAID1, RAID10, RAID5, RAID6"),
+    ],
+)
+def test_volume_that_cannot_be_is_refused_before_any_is_deleted(
+    bmc: LightBmc, volume: RaidVolume, cause: str, hint: str
+) -> None:
+    with bmc.session() as session:
+        session.set_raid((SYSTEM,), soon())
+        with pytest.raises(Refused, match=cause) as caught:
+            session.set_raid((volume,), soon())
+        assert hint in str(caught.value.hint) and caught.value.path == "raid"
+        assert [each.name for each in session.observe(soon(), RAID).raid] == ["system"]
+
+
+def test_licence_that_is_missing_is_said(bmc: LightBmc) -> None:
+    bmc.behave("raid", "no-licence")
+    with bmc.session() as session, pytest.raises(Refused, match="403 A required license is missing") as caught:
+        session.set_raid((SYSTEM,), soon())
+    assert caught.value.hint == "the BMC needs a licence for this: buy it, or do without"
+
+
+def test_node_without_a_controller_has_no_volumes(bmc: LightBmc) -> None:
+    bmc.behave()
+    with bmc.session() as session:
+        assert session.observe(soon(), RAID).raid == ()
+        session.set_raid((), soon())
+        with pytest.raises(Refused, match="RAID1 is not possible"):
+            session.set_raid((SYSTEM,), soon())
+
+
+# --- firmware
+
+
+@pytest.mark.parametrize("profiles", [(), ("tasks",), ("answers-lost",)])
+def test_bios_waits_for_the_boot_that_updates_it(bmc: LightBmc, images: str, profiles: tuple[str, ...]) -> None:
+    bmc.behave(*profiles)
+    with bmc.session() as session:
+        if profiles == ("answers-lost",):  # then nobody says that it waits, and the version does not come
+            bmc.behave("answers-lost", firmware_at_once=True)
+        is_there = patiently(lambda: session.update_firmware(BIOS, f"{images}/bios-2.bin", "2.0.0", soon()))
+        assert is_there is (profiles == ("answers-lost",))
+        bmc.behave()
+        session.switch_on(soon())
+        found = session.observe(soon(), FIRMWARE)
+        assert (found.firmware[BIOS], found.bios_version) == ("2.0.0", "2.0.0")
+        before = len(bmc.writes())
+        assert session.update_firmware(BIOS, f"{images}/bios-2.bin", "2.0.0", soon()) is True
+        assert len(bmc.writes()) == before
+
+
+def test_update_that_needs_no_boot_is_followed_to_its_version(bmc: LightBmc, images: str) -> None:
+    bmc.behave("tasks", update_seconds=1)
+    with bmc.session() as session:
+        assert session.update_firmware(BMC, f"{images}/bmc-2.bin", "2.1.0", soon()) is True
+        assert session.observe(soon(), FIRMWARE).firmware == {BIOS: "1.0.0", BMC: "2.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "version", "cause"),
+    [
+        (BIOS, "none.bin", "2.0.0", "a task of bm.* has ended as Exception: .*404"),
+        (BIOS, "bmc-2.bin", "2.1.0", "has ended as Exception: The image of .* is not for this device"),
+        (BMC, "bmc-2.bin", "3.0.0", "to 3.0.0: the image is of version 2.1.0"),
+        ("NIC firmware", "bmc-2.bin", "3.0.0", "there is no such firmware"),
+    ],
+)
+def test_update_that_fails_says_why(
+    bmc: LightBmc, images: str, name: str, image: str, version: str, cause: str
+) -> None:
+    with bmc.session() as session, pytest.raises(Refused, match=cause):
+        session.update_firmware(name, f"{images}/{image}", version, soon())

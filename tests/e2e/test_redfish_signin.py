@@ -1,0 +1,151 @@
+"""Who asks a BMC: basic authentication and sessions, through the real provider and over HTTPS."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from stacksmith.cli.app import run
+from stacksmith.model.node_found import Aspects
+from stacksmith.providers.base import Refused
+from stacksmith.providers.bmc import NotNow, Unreachable
+from stacksmith.providers.redfish.signin import SESSIONS
+from tests.e2e.light_parts import LightBmc, light_farm, soon
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+OPENED = f"POST {SESSIONS}"
+
+
+@pytest.fixture(scope="module")
+def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
+    with light_farm(tmp_path_factory.mktemp("light") / "farm", 30) as farm:
+        yield iter(farm)
+
+
+@pytest.fixture
+def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
+    return next(bmcs)
+
+
+def sessions(bmc: LightBmc) -> list[Any]:
+    bmc.behave()
+    return list(bmc.get(SESSIONS)["Members"])
+
+
+def test_one_session_serves_all_connections_and_is_deleted(bmc: LightBmc) -> None:
+    with bmc.session(auth="session", connections=4) as session, ThreadPoolExecutor(8) as pool:
+        everything = Aspects(secure_boot=True, pending=True, firmware=True)
+        list(pool.map(lambda _: session.observe(soon(), everything), range(8)))
+        assert len(sessions(bmc)) == 1
+    assert sessions(bmc) == []
+    assert bmc.asked().count(OPENED) == 1
+
+
+def test_basic_authentication_opens_no_session(bmc: LightBmc) -> None:
+    with bmc.session() as session:
+        session.observe(soon())
+    assert OPENED not in bmc.asked()
+
+
+def test_session_ends_after_an_error_too(bmc: LightBmc) -> None:
+    with pytest.raises(Refused), bmc.session(auth="session") as session:
+        session.set_bios({"Warp": 9}, soon())
+    assert sessions(bmc) == []
+
+
+def test_session_is_deleted_over_a_bad_line(bmc: LightBmc) -> None:
+    with bmc.session(auth="session") as session:
+        session.observe(soon())
+        bmc.behave(drop_every=2)
+    assert sessions(bmc) == []
+
+
+def test_session_that_expired_is_opened_once_more_for_all(bmc: LightBmc) -> None:
+    bmc.behave("short-sessions")
+    with bmc.session(auth="session", connections=4) as session, ThreadPoolExecutor(4) as pool:
+        session.observe(soon())
+        time.sleep(1.2)
+        list(pool.map(lambda _: session.observe(soon()), range(4)))
+        session.set_asset_tag("R1", soon())
+    assert bmc.asked().count(OPENED) == 2
+    assert sessions(bmc) == []
+
+
+def test_write_of_an_expired_session_is_carried_out_once(bmc: LightBmc) -> None:
+    bmc.behave("short-sessions")
+    with bmc.session(auth="session") as session:
+        session.observe(soon())
+        time.sleep(1.2)
+        session.set_bios({"ProcTurboMode": "Disabled"}, soon())
+    bmc.behave()
+    assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"
+    assert bmc.asked().count(OPENED) == 2
+
+
+@pytest.fixture
+def full(bmc: LightBmc) -> LightBmc:
+    """A BMC whose only session is taken."""
+    bmc.behave("few-sessions")
+    assert bmc.ask("POST", SESSIONS, {"UserName": bmc.node.username, "Password": bmc.password}).status_code == 201
+    return bmc
+
+
+def test_full_session_table_is_a_clear_error(full: LightBmc) -> None:
+    with full.session(auth="session") as session, pytest.raises(NotNow) as caught:
+        session.observe(soon())
+    assert "no session is free" in str(caught.value) and "maximum number of user sessions" in str(caught.value)
+    assert caught.value.hint == "end sessions at the BMC, or say auth: basic"
+
+
+@pytest.mark.parametrize("auth", ["basic", "auto"])
+def test_full_session_table_matters_to_sessions_alone(full: LightBmc, auth: str) -> None:
+    with full.session(auth=auth) as session:
+        assert session.observe(soon()).uuid
+
+
+def test_session_is_waited_for_by_the_command(full: LightBmc, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table is full when the command starts, and another's session ends meanwhile."""
+    (other,) = full.get(SESSIONS)["Members"]
+    fleet = full.folder / f"{full.node.name}.yaml"
+    node = {**full.fields, "auth": "session"}
+    fleet.write_text(str({"fleet": "one", "nodes": {full.node.name: node}}).replace("'", '"'))
+    with ThreadPoolExecutor(1) as pool:
+        command = pool.submit(run, ["--fleet", str(fleet), "node", "show", full.node.name])
+        time.sleep(2)
+        assert not command.done()
+        assert full.ask("DELETE", other["@odata.id"]).status_code == 204
+        assert command.result(30) == 0
+    assert "power_state" in capsys.readouterr().out
+    assert sessions(full) == []
+
+
+def test_auto_takes_a_session_where_basic_is_refused(bmc: LightBmc) -> None:
+    bmc.behave("basic-refused")
+    with bmc.session() as session, pytest.raises(Refused, match="cannot sign in to the BMC of bm"):
+        session.observe(soon())
+    with bmc.session(auth="auto", connections=4) as session, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: session.observe(soon()), range(4)))
+        session.set_asset_tag("R1", soon())
+    assert sessions(bmc) == []
+    assert bmc.get()["AssetTag"] == "R1" and bmc.asked().count(OPENED) == 1
+
+
+@pytest.mark.parametrize(("auth", "tries"), [("basic", 1), ("session", 1), ("auto", 2)])
+def test_wrong_password_is_one_clear_error(bmc: LightBmc, auth: str, tries: int) -> None:
+    with bmc.session(auth=auth, password="guess-me") as session, pytest.raises(Refused) as caught:
+        session.observe(soon())
+    assert str(caught.value).startswith(f"cannot sign in to the BMC of {bmc.node.name}: 401 ")
+    assert (caught.value.path, "guess-me" in str(caught.value)) == ("password", False)
+    assert len(bmc.asked()) == tries and sessions(bmc) == []
+
+
+def test_closed_connection_opens_no_new_session(bmc: LightBmc) -> None:
+    with bmc.session(auth="session") as session:
+        session.observe(soon())
+    calls: list[Callable[[], object]] = [lambda: session.observe(soon()), lambda: session.set_asset_tag("x", soon())]
+    for call in calls:
+        with pytest.raises(Unreachable, match="its connection is closed"):
+            call()
+    assert sessions(bmc) == []

@@ -1,0 +1,230 @@
+"""Plans of bare-metal servers, on nodes that are data."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from stacksmith.address import Address, identity
+from stacksmith.diagnostics import Faults
+from stacksmith.model.change import Change, Impact, Status
+from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
+from stacksmith.model.load import LoadOptions, load_stack
+from stacksmith.model.realised import Machine, from_data, to_data
+from stacksmith.model.record import Record
+from stacksmith.model.stack import Stack
+from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.machine import NOTE
+from stacksmith.planner.make import PlanOptions, make_plan
+from stacksmith.planner.plan import Operation, Plan, Step
+from stacksmith.providers.redfish.rules import RULES, RedfishRules
+
+FLEET = """\
+fleet: f
+nodes:
+  bm1: {redfish: "https://bmc1", username: u, password: {env: P}, resource_class: CUSTOM_GOLD, availability_zone: a}
+  bm2: {redfish: "https://bmc2", username: u, password: {env: P}, resource_class: CUSTOM_GOLD, traits: [CUSTOM_NVME]}
+  bm3: {redfish: "https://bmc3", username: u, password: {env: P}, resource_class: CUSTOM_SILVER}
+"""
+STACK = """\
+stack: shop
+fleet: fleet.yaml
+flavors:
+  gold: {vcpus: 8, ram: 16384, extra_specs: {"resources:CUSTOM_GOLD": "1", "resources:VCPU": "0"}}
+  nvme: {vcpus: 8, ram: 1024, extra_specs: {"resources:CUSTOM_GOLD": "1", "trait:CUSTOM_NVME": required}}
+images: {os: {source: os.img, format: raw}}
+servers:
+  db:
+    flavor: gold
+    image: os
+    bare_metal: {bios: {Turbo: "On"}, asset_tag: "4711", boot_mode: uefi}
+"""
+DB = Address("server", "db")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "fleet.yaml").write_text(FLEET)
+    (tmp_path / "os.img").write_bytes(b"image" * 100)
+    return tmp_path
+
+
+def stack_of(folder: Path, text: str = STACK) -> Stack:
+    (folder / "stack.yaml").write_text(text)
+    loaded = load_stack(folder / "stack.yaml", LoadOptions())
+    assert loaded.stack is not None, loaded.diagnostics
+    return loaded.stack
+
+
+def plan_of(
+    stack: Stack,
+    *nodes: HostSnapshot,
+    records: Sequence[Record] = (),
+    consumers: Sequence[Consumer] = (),
+    options: PlanOptions = PlanOptions(),  # noqa: B008
+) -> Plan:
+    names = {node.host for node in nodes}
+    free = [HostSnapshot(name) for name in stack.fleet.nodes if name not in names]
+    snapshot = Snapshot((), tuple(sorted((*nodes, *free), key=lambda snap: snap.host)))
+    return make_plan(stack, snapshot, records, lambda host: RedfishRules(), options, consumers)
+
+
+def only(plan: Plan) -> Step:
+    assert len(plan.steps) == 1, [step.id for step in plan.steps]
+    return plan.steps[0]
+
+
+def made(stack: Stack, host: str = "bm1") -> tuple[Machine, Record]:
+    """The server as the plan wants it, and its record."""
+    spec = only(plan_of(stack)).wanted
+    assert isinstance(spec, Machine)
+    uuid = str(identity("f", "shop", DB))
+    return spec, Record(DB, host, uuid, to_data(spec))
+
+
+def found(spec: Machine, host: str = "bm1", **more: object) -> HostSnapshot:
+    uuid = str(identity("f", "shop", DB))
+    return HostSnapshot(host, found=(Found(DB, host, uuid, host, spec, "print", **more),))  # type: ignore[arg-type]
+
+
+def test_machine_every_field_has_a_rule() -> None:
+    assert {field.name for field in fields(Machine)} == set(RULES)
+
+
+def test_machine_is_the_same_from_its_data(folder: Path) -> None:
+    spec, _ = made(stack_of(folder))
+    assert from_data("server", to_data(spec)) == spec
+
+
+def test_plan_new_server_goes_to_the_first_free_node_of_its_class(folder: Path) -> None:
+    plan = plan_of(stack_of(folder))
+    step = only(plan)
+    assert (step.operation, step.host, step.limit_seconds) == (Operation.CREATE, "bm1", 3600.0)
+    assert {claim.allocations["bm1"]["CUSTOM_GOLD"] for claim in plan.claims.wanted} == {1}
+    assert [room.provider for room in plan.claims.rooms] == ["bm1"]
+    verdicts = {v.host: v.reason for v in plan.placements[0].verdicts if not v.fits}
+    assert verdicts == {"bm3": "no CUSTOM_GOLD here"}
+
+
+def test_plan_trait_zone_and_pin_choose_the_node(folder: Path) -> None:
+    stack = stack_of(folder, STACK.replace("flavor: gold", "flavor: nvme"))
+    assert only(plan_of(stack)).host == "bm2"
+    stack = stack_of(folder, STACK.replace("flavor: gold", "flavor: gold\n    host: bm2"))
+    assert only(plan_of(stack)).host == "bm2"
+    with pytest.raises(Faults) as raised:
+        plan_of(stack_of(folder, STACK.replace("flavor: gold", "flavor: nvme\n    availability_zone: a")))
+    assert "bm2: no availability zone, not a" in str(raised.value.diagnostics[0].notes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "unmanaged", "reason"),
+    [
+        ({NOTE: {"state": "maintenance", "stage": "", "reason": "fan"}}, (), "host is disabled: maintenance: fan"),
+        ({NOTE: {"state": "failed", "stage": "booted", "reason": "no disk"}}, (), "host is disabled: failed: no disk"),
+        ({}, (Unmanaged("server", "bm1", "bm1", "", detail="it is on"),), "host is disabled: it is on"),
+    ],
+)
+def test_plan_node_that_is_not_free_is_passed_over_with_its_reason(
+    folder: Path, facts: dict[str, object], unmanaged: tuple[Unmanaged, ...], reason: str
+) -> None:
+    plan = plan_of(stack_of(folder), HostSnapshot("bm1", facts=facts, unmanaged=unmanaged))
+    assert only(plan).host == "bm2"
+    assert next(v.reason for v in plan.placements[0].verdicts if v.host == "bm1") == reason
+
+
+def test_plan_node_that_another_stack_claimed_is_in_use(folder: Path) -> None:
+    theirs = Consumer("uuid", {"bm1": {"CUSTOM_GOLD": 1}}, 1, "server.x", "other")
+    assert only(plan_of(stack_of(folder), consumers=[theirs])).host == "bm2"
+
+
+def test_plan_server_as_wanted_is_left_alone(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    plan = plan_of(stack, found(replace(spec, indicator_led="lit", secure_boot=False)), records=[record])
+    assert not plan.steps and not plan.deviations
+    assert [each.address for each in plan.unchanged] == [DB]
+
+
+def test_plan_setting_changed_by_hand_is_drift_and_needs_a_restart(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    plan = plan_of(stack, found(replace(spec, bios={"Turbo": "Off"}, asset_tag="x")), records=[record])
+    changes = {change.path: change for change in only(plan).changes}
+    assert {path: change.impact for path, change in changes.items()} == {
+        "bios.Turbo": Impact.RESTART,
+        "asset_tag": Impact.LIVE,
+    }
+    assert {change.status for change in changes.values()} == {Status.DRIFT}
+    assert only(plan).impact is Impact.RESTART
+
+
+def test_plan_setting_that_waits_for_a_boot_is_told(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    saved = replace(spec, bios={"Turbo": "Off"})
+    plan = plan_of(stack, found(spec, saved=saved), records=[record])
+    (change,) = only(plan).changes
+    assert (change.path, change.saved_only, change.status) == ("bios.Turbo", True, Status.DRIFT)
+
+
+def test_plan_node_that_is_off_needs_no_restart(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    off = replace(spec, power_state="stopped", bios={"Turbo": "Off"})
+    assert only(plan_of(stack, found(off), records=[record])).impact is Impact.LIVE
+
+
+def test_plan_other_image_is_data_loss_in_place(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    (folder / "os.img").write_bytes(b"another")
+    step = only(plan_of(stack_of(folder), found(spec), records=[record]))
+    assert (step.operation, step.impact) == (Operation.UPDATE, Impact.DATA_LOSS)
+
+
+def test_plan_raid_that_nobody_declares_is_left_alone(folder: Path) -> None:
+    stack = stack_of(folder, STACK.replace("bios:", "raid: [{name: r, raid_type: RAID1, drives: [a, b]}], bios:"))
+    spec, record = made(stack)
+    assert spec.raid
+    plan = plan_of(stack_of(folder), found(spec), records=[record])
+    assert not plan.steps
+
+
+def test_plan_half_made_server_is_completed_on_its_node(folder: Path) -> None:
+    stack = stack_of(folder)
+    _, record = made(stack, "bm2")
+    half = Found(DB, "bm2", record.uuid, "bm2", None, "half made", partial=True)
+    plan = plan_of(stack, HostSnapshot("bm2", found=(half,)), records=[replace(record, complete=False)])
+    assert (only(plan).operation, only(plan).host, only(plan).partial) == (Operation.CREATE, "bm2", True)
+
+
+def test_plan_server_on_a_node_that_does_not_answer_is_unknown(folder: Path) -> None:
+    stack = stack_of(folder)
+    _, record = made(stack)
+    plan = plan_of(stack, HostSnapshot("bm1", error="no connection"), records=[record])
+    assert plan.unknown == (DB,) and not plan.steps
+
+
+def test_plan_destroy_releases_the_node(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    step = only(plan_of(stack, found(spec), records=[record], options=PlanOptions(destroy=True)))
+    assert (step.operation, step.impact) == (Operation.DELETE, Impact.REPLACE)
+
+
+def test_plan_replace_is_data_loss(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    plan = plan_of(stack, found(spec), records=[record], options=PlanOptions(replaces=("server.db",)))
+    assert [(s.operation, s.host) for s in plan.steps] == [(Operation.DELETE, "bm1"), (Operation.CREATE, "bm1")]
+    assert plan.impact is Impact.DATA_LOSS
+
+
+def test_rules_power_off_is_a_restart_and_on_is_live(folder: Path) -> None:
+    spec, _ = made(stack_of(folder))
+    live = Found(DB, "bm1", "", "bm1", spec, "")
+    off = Change("power_state", "stopped", "running", "running", Status.CHANGE)
+    assert RedfishRules().impact("server", off, live).impact is Impact.RESTART
+    on = replace(off, wanted="running", found="stopped")
+    assert RedfishRules().impact("server", on, live).impact is Impact.LIVE

@@ -174,11 +174,12 @@ def test_killed_anywhere_then_run_again_there_is_one_copy(make_site: Callable[[]
 
 
 SHARED = """
+  tiny: {{vcpus: 1, ram: 128, disk: 1}}
 volumes:
   data: {{size: 1, format: raw, volume_type: nfs, on_destroy: delete}}
 servers:
   web:
-    flavor: acpi
+    flavor: tiny
     image: lab
     power_state: {state}
     block_device_mapping:
@@ -227,6 +228,26 @@ def test_volume_in_a_shared_storage_is_not_copied(sharing: Site, state: str) -> 
     assert own_files(site, source) == []
     if state == "running":
         assert "running" in site.virsh(hosts[0], "domstate", f"{site.name}-web")
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_killed_anywhere_a_volume_in_a_shared_storage_stays(sharing: Site, state: str) -> None:
+    site = sharing
+    site.write(SHARED.format(state=state))
+    site.apply()
+    (file,) = (site.lab / f"{site.name}-nfs").iterdir()
+    file.write_bytes(b"what was written".ljust(file.stat().st_size, b"."))
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    for at in (3, 4, 5, 6, 0.5, 1.5):
+        (source,) = (h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split())
+        kill(site, source, at)
+        time.sleep(1.0)
+        report = empty(site, source)
+        assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
+        hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
+        assert len(hosts) == 1 and hosts != [source], at
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == before, at
+        assert site.plan().steps == (), at
 
 
 def kill(site: Site, drained: str, at: float) -> None:

@@ -142,7 +142,9 @@ def end(pid: int) -> None:
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
-        if not select.select([handle], [], [], END_SECONDS)[0]:
+        waiting = select.poll()  # a caller may have more open files than select takes
+        waiting.register(handle, select.POLLIN)
+        if not waiting.poll(END_SECONDS * 1000):
             raise LabError(f"cannot end process {pid}: it did not end in {END_SECONDS:g} s")
     finally:
         os.close(handle)

@@ -172,8 +172,8 @@ servers:
   uefi: {flavor: secure, image: uefi, power_state: stopped}
 """
 
-# Keys that no live object shows: ``command`` needs a flag of its own.
-APART = {"UserDataSpec.command"}
+# ``command`` needs a flag of its own; ``bare_metal`` is of servers on nodes, which are in test_machine.py.
+APART = {"UserDataSpec.command", "ServerSpec.bare_metal"}
 MODELS: dict[str, type[BaseModel]] = {
     "flavors": FlavorSpec,
     "images": ImageSpec,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stacksmith.engine.observe import Sessions, observe
+from stacksmith.engine.observe import Place, Sessions, observe
 from stacksmith.engine.scope import scope_of
 from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.model.bare_metal import class_of
@@ -26,7 +26,6 @@ from stacksmith.providers.registry import open_node, provider
 from stacksmith.state.store import NodeNote
 
 FAILED = "marked failed in the fleet file"
-Place = Host | Node
 
 
 @dataclass(frozen=True, slots=True)

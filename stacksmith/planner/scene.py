@@ -19,7 +19,7 @@ from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.part import demands
-from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.planner.schedule import Moving, Schedule, group_members, server_requests, to_move, with_hints
 
 
@@ -49,14 +49,19 @@ def whereabouts(scene: Scene) -> dict[Address, str]:
         s for s in plan.steps if s.address.kind in ("server", "volume") and s.address.host is None and s not in moved
     ]
     if waiting or plan.unknown:
-        names = ", ".join(dict.fromkeys(map(str, (*(s.address for s in waiting), *plan.unknown))))
-        message = (
-            f"cannot rebalance {scene.stack.name}: {names} have other changes, or are on hosts that cannot be read"
-        )
+        changes = ", ".join([*map(_told, waiting), *(f"{a} (its host cannot be read)" for a in plan.unknown)])
+        message = f"cannot rebalance {scene.stack.name}: other changes come first: {changes}"
         raise Faults([error("changes-first", message, hint="apply the stack first: stacksmith apply")])
     there = {each.address: each.host for each in plan.unchanged} | {step.address: step.host for step in moved}
     hosts = scene.stack.fleet.hosts  # what is on a bare-metal node stays there
     return {address: host for address, host in there.items() if address.kind == "server" and host in hosts}
+
+
+def _told(step: Step) -> str:
+    """A step and the first of what it changes, for a message."""
+    paths = [change.path for change in step.changes]
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{step.address} ({step.operation}: {paths[0]}{more})" if paths else f"{step.address} ({step.operation})"
 
 
 def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[Address]) -> Balance:

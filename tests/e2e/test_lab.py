@@ -1,5 +1,6 @@
 """The lab itself, with real namespaces and a real libvirtd in each host."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -69,18 +70,19 @@ def reaches(directory: Path, source: str, target: str) -> bool:
 # --- what is left
 
 
+SPACES = ("pid", "pid_for_children")  # what enters a lab enters these with all others
+
+
 def namespaces(pid: int | str) -> set[str]:
     found = set()
-    for name in ("mnt", "net", "pid"):
-        try:
+    for name in SPACES:
+        with contextlib.suppress(OSError):
             found.add(os.readlink(f"/proc/{pid}/ns/{name}"))
-        except OSError:
-            continue
     return found
 
 
 def all_namespaces() -> dict[int, set[str]]:
-    """Namespaces of every process but those of this one."""
+    """Process namespaces of every process but those of this one."""
     own = namespaces("self")
     return {pid: namespaces(pid) - own for pid in processes()}
 
@@ -95,17 +97,21 @@ def processes() -> Iterator[int]:
             continue
 
 
-def lab_namespaces(layout: Layout) -> set[str]:
-    """The namespaces in which a process of this lab runs."""
-    found: set[str] = set()
-    for pid, spaces in all_namespaces().items():
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(word.startswith(bytes(layout.private)) for word in words):
-            found |= spaces
-    return found
+@contextlib.contextmanager
+def lab_namespaces(layout: Layout) -> Iterator[set[str]]:
+    """The process namespaces of this lab, held open: the kernel gives the name of one that ended to the next."""
+    with contextlib.ExitStack() as held:
+        found: set[str] = set()
+        for pid, spaces in all_namespaces().items():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if spaces - found and any(word.startswith(bytes(layout.private)) for word in words):
+                for name in SPACES:
+                    held.enter_context(open(f"/proc/{pid}/ns/{name}", "rb"))
+                found |= spaces
+        yield found
 
 
 def leftovers(directory: Path, spaces: set[str]) -> list[str]:
@@ -238,10 +244,10 @@ def test_down_leaves_nothing_but_the_files_of_others(empty: Path) -> None:
     connection.networkCreateXML(NETWORK)
     connection.createXML(GUEST.format(disk=empty / "images" / "acpi.img"))
     assert lab.status(empty)[0].guests == 1
-    spaces = lab_namespaces(layout_of(empty))
-    assert len(spaces) >= 10
-    lab.down(empty)
-    assert leftovers(empty, spaces) == []
+    with lab_namespaces(layout_of(empty)) as spaces:
+        assert len(spaces) == 4
+        lab.down(empty)
+        assert leftovers(empty, spaces) == []
     assert [path.name for path in empty.iterdir()] == ["mine.txt"]
     lab.down(empty)
 
@@ -259,9 +265,9 @@ def test_up_after_a_kill_of_up_brings_the_lab_up(empty: Path, after_seconds: flo
         killed.kill()
     lab.up(empty, hosts=2)
     assert states(empty) == ["up", "up"]
-    spaces = lab_namespaces(layout_of(empty))
-    lab.down(empty)
-    assert leftovers(empty, spaces) == []
+    with lab_namespaces(layout_of(empty)) as spaces:
+        lab.down(empty)
+        assert leftovers(empty, spaces) == []
 
 
 @pytest.mark.parametrize("after_seconds", [0.05, 0.2])
@@ -292,10 +298,10 @@ def test_kill_of_the_switch_ends_every_host_and_up_mends_it(empty: Path) -> None
 
 def test_down_of_a_directory_that_was_deleted_ends_the_hosts(empty: Path) -> None:
     lab.up(empty, hosts=1)
-    spaces = lab_namespaces(layout_of(empty))
-    subprocess.run(["rm", "-rf", str(empty)], check=True)
-    lab.down(empty)
-    assert leftovers(empty, spaces) == []
+    with lab_namespaces(layout_of(empty)) as spaces:
+        subprocess.run(["rm", "-rf", str(empty)], check=True)
+        lab.down(empty)
+        assert leftovers(empty, spaces) == []
 
 
 # --- faults

@@ -339,11 +339,11 @@ def test_power_loss_of_the_rack_is_mended_by_boot(directory: Path, bmc: Bmc) -> 
 def test_down_leaves_nothing(empty: Path, is_killed: bool) -> None:
     there = Bmc(empty, lab.up(empty, hosts=1, nodes=2).nodes[1])
     assert there.reset("On") == 204
-    spaces = lab_namespaces(layout_of(empty))
-    if is_killed:
-        lab.kill_bmcs(empty)
-    lab.down(empty)
-    assert leftovers(empty, spaces) == []
+    with lab_namespaces(layout_of(empty)) as spaces:
+        if is_killed:
+            lab.kill_bmcs(empty)
+        lab.down(empty)
+        assert leftovers(empty, spaces) == []
     assert not empty.exists()
 
 
@@ -353,9 +353,9 @@ def test_down_leaves_nothing_of_an_up_that_was_killed_while_the_bmcs_started(emp
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
         until(config.exists, 30, "the BMCs are about to start")
         command.kill()
-    spaces = lab_namespaces(layout_of(empty))
-    lab.down(empty)
-    assert leftovers(empty, spaces) == []
+    with lab_namespaces(layout_of(empty)) as spaces:
+        lab.down(empty)
+        assert leftovers(empty, spaces) == []
 
 
 def test_fifty_bmcs_fit_in_one_small_process(empty: Path) -> None:

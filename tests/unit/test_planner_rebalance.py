@@ -159,7 +159,9 @@ def test_server_that_is_bound_to_the_host_is_refused_with_the_reason(shop: Shop,
 def test_other_changes_come_first(shop: Shop) -> None:
     shop.apply(server("web"))
     shop.write(server("web", "metadata: {a: b}"))
-    with pytest.raises(Faults, match=r"cannot rebalance shop: server.web have other changes"):
+    with pytest.raises(
+        Faults, match=r"shop: other changes come first: server.web \(update: config_drive.digest and 1 more\)"
+    ):
         shop.rebalance("hv1")
 
 

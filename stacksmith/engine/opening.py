@@ -1,8 +1,10 @@
 """The places of a stack, opened and read: the fleet's hosts, and the bare-metal nodes that it is about."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from stacksmith.engine.observe import Place, Sessions, observe
@@ -10,7 +12,7 @@ from stacksmith.engine.scope import scope_of
 from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.fleet import Host
-from stacksmith.model.found import HostSnapshot, Snapshot
+from stacksmith.model.found import HostSnapshot, Snapshot, between_hosts
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, from_data
@@ -25,6 +27,7 @@ from stacksmith.providers.bmc import Access, Deployer, Occupant
 from stacksmith.providers.registry import open_node, provider
 from stacksmith.state.store import NodeNote
 
+SETTLE_TIMES, SETTLE_SECONDS = 3, 0.7
 FAILED = "marked failed in the fleet file"
 
 
@@ -98,7 +101,7 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
     if opener.provider is not None:
         left |= dict.fromkeys(nodes, f"the provider {opener.provider} has no bare-metal nodes")
     alive = {name: place for name, place in places.items() if name not in left}
-    with observe(alive, _open(opener, read_only), scope_of(stack, opener.records)) as sessions:
+    with _settled(partial(observe, alive, _open(opener, read_only), scope_of(stack, opener.records))) as sessions:
         read = [*sessions.snapshot.hosts, *(HostSnapshot(name, why) for name, why in left.items())]
         read.sort(key=lambda snap: snap.host)
         noted = {note.name: note for note in notes}
@@ -107,6 +110,17 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
             tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes),
         )
         yield Sessions(seen_once(stack.fleet, snapshot, opener.records), sessions.sessions)
+
+
+def _settled(observed: Callable[[], Sessions]) -> Sessions:
+    """Reads, and again after a moment while a server is between two hosts: libvirt ends what a killed client began."""
+    for _ in range(SETTLE_TIMES):
+        sessions = observed()
+        if not between_hosts(sessions.snapshot):
+            return sessions
+        sessions.close()
+        time.sleep(SETTLE_SECONDS)
+    return observed()
 
 
 def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:

@@ -2,14 +2,16 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from stacksmith.lab import cgroup, daemon, host, lab, process, switch
 from stacksmith.lab.bmc import node
-from stacksmith.lab.layout import RACK, Host, LabError, Layout, layout_of
+from stacksmith.lab.layout import RACK, Host, HostState, LabError, Layout, layout_of
 
 READY_SECONDS = 30.0
+FREEZE_SECONDS = 10.0
 
 
 def boot(directory: Path | str, name: str) -> Host:
@@ -51,13 +53,22 @@ def command_in(directory: Path | str, name: str, argv: Sequence[str]) -> list[st
 
 
 def freeze(directory: Path | str, name: str, *, whole: bool = False) -> None:
-    """Hang the host's libvirtd, its guests run on; `whole` hangs every process of the host (root only)."""
+    """Hang the host's libvirtd, its guests run on; `whole` hangs every process of the host (root only).
+
+    Raises:
+        LabError: there is no such host, it is down, or it is not hung within some seconds.
+    """
     layout = _layout(directory, name)
     _running(layout, name)
     if whole:
         cgroup.freeze(host.cgroups(layout, name), frozen=True)
     else:
         daemon.send(layout, name, signal.SIGSTOP)
+    deadline = time.monotonic() + FREEZE_SECONDS
+    while lab.state_of(layout, name) is not HostState.FROZEN:  # a process stops when it next runs
+        if time.monotonic() > deadline:
+            raise LabError(f"cannot freeze {name}: it was not still after {FREEZE_SECONDS:g} s")
+        time.sleep(0.01)
 
 
 def thaw(directory: Path | str, name: str) -> None:

@@ -9,6 +9,7 @@ from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.types import JSON
 
 MOVING = "moving"  # a fact of a volume: its server brought it here, and what it left is not removed yet
+ABANDONED = "abandoned"  # a fact of a server: paused by a migration, whose other side may have become the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +128,10 @@ class Snapshot:
     def unreachable(self) -> tuple[HostSnapshot, ...]:
         """The hosts and nodes that could not be read."""
         return tuple(h for h in self.places if h.error is not None)
+
+
+def between_hosts(snapshot: Snapshot) -> bool:
+    """Whether a migration paused a server that is whole nowhere else."""
+    servers = [f for host in snapshot.hosts for f in host.found if f.address.kind == "server" and not f.partial]
+    abandoned = {f.address for f in servers if ABANDONED in f.facts}
+    return bool(abandoned) and not abandoned <= {f.address for f in servers if ABANDONED not in f.facts}

@@ -20,7 +20,7 @@ def connect(
     records: Mapping[Address, Record],
     waits: Mapping[str, Iterable[str]] = MappingProxyType({}),
 ) -> list[Step]:
-    """The steps with ``requires`` set.
+    """The steps with what they require, besides what they were made with.
 
     Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
     replacement follow each other; a new server waits for the servers whose room on its host it takes; a volume that
@@ -55,7 +55,7 @@ def connect(
                 needs += leavers[step.host]
         else:
             needs = [i for i in users.get(step.address, ()) if i != step.id]
-        needs += waits.get(step.id, ())
+        needs += (*step.requires, *waits.get(step.id, ()))
         if step.address.kind == "server" and step.operation is not Operation.MIGRATE and step.address in found:
             needs += [arrivals[a] for a in _volumes(found[step.address].spec) if a in arrivals]
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.change import Change, Impact
-from stacksmith.model.found import MOVING, Found, Snapshot
+from stacksmith.model.found import ABANDONED, MOVING, Found, Snapshot
 from stacksmith.model.realised import Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
@@ -231,7 +231,7 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
-    if _migrates(wanted, found, options):
+    if _migrates(wanted, found, view, options):
         _plan_migrate(wanted, found, changes, view, plan)
         return
     if found.host != wanted.host:
@@ -255,11 +255,13 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
 
 
-def _migrates(wanted: Wanted, found: Found, options: PlanOptions) -> bool:
-    """True for a server that is to move, a volume of one, and a volume whose move has not ended."""
+def _migrates(wanted: Wanted, found: Found, view: View, options: PlanOptions) -> bool:
+    """True for a server that is to move, a volume of one, and either when its move has not ended."""
     if wanted.address.kind == "volume":
         return found.host != wanted.host or MOVING in found.facts
-    return found.host != wanted.host and wanted.address in options.moving
+    if found.host == wanted.host:
+        return view.left(wanted.address) is not None
+    return wanted.address in options.moving
 
 
 def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view: View, plan: _Draft) -> None:
@@ -267,10 +269,12 @@ def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view:
     if found.host != wanted.host:
         step = migrate(wanted, found)
     else:
-        left = next((f for f in view.leftovers if f.address == wanted.address and not f.partial), None)
-        record = view.records.get(wanted.address)
+        left, record = view.left(wanted.address), view.records.get(wanted.address)
         step = migrate(wanted, left or found, "" if left is not None or record is None else record.host)
+        changes = [c for c in changes if c.path != "autostart"]  # libvirt does not bring it along: the end sets it
     plan.steps.append(step)
+    if ABANDONED in found.facts:
+        changes = [c for c in changes if c.path != "power_state"]  # the migration paused it, and lets it go on
     if changes:
         causes = ", ".join(c.path for c in changes)
         plan.refusals.append((step.id, f"it would change with its host: {causes}"))
@@ -287,7 +291,11 @@ def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) 
             continue
         address = replace(found.address, host=found.host)
         reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"
-        plan.steps.append(replace(_delete(address, found.host, found, view, plan, reason), policy=Policy()))
+        step = replace(_delete(address, found.host, found, view, plan, reason), policy=Policy())
+        user = next((left for left in view.leftovers if left.uuid == found.facts.get("attached_to")), None)
+        if user is not None:
+            step = replace(step, requires=(f"{Operation.DELETE} {replace(user.address, host=user.host)}",))
+        plan.steps.append(step)
 
 
 def _check(stack: Stack, steps: Sequence[Step], wanted: Mapping[Address, Wanted], rules: Rules) -> None:

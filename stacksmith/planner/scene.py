@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
-from stacksmith.model.found import Snapshot
+from stacksmith.model.found import ABANDONED, Snapshot
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.request import Group, Policy, Request
@@ -45,6 +45,10 @@ def whereabouts(scene: Scene) -> dict[Address, str]:
     # What a move that was killed at its very end, or one by hand, did not bring along: this plan mends it.
     mends = (Operation.UPDATE, Operation.MIGRATE)
     moved = [s for s in plan.steps if s.operation in mends and s.host != recorded.get(s.address, s.host)]
+    # One that a killed migration paused, and that is nowhere else: the next move lets it go on first.
+    moved += [
+        s for s in plan.steps if s.address in _abandoned(scene) and [c.path for c in s.changes] == ["power_state"]
+    ]
     waiting = [
         s for s in plan.steps if s.address.kind in ("server", "volume") and s.address.host is None and s not in moved
     ]
@@ -55,6 +59,10 @@ def whereabouts(scene: Scene) -> dict[Address, str]:
     there = {each.address: each.host for each in plan.unchanged} | {step.address: step.host for step in moved}
     hosts = scene.stack.fleet.hosts  # what is on a bare-metal node stays there
     return {address: host for address, host in there.items() if address.kind == "server" and host in hosts}
+
+
+def _abandoned(scene: Scene) -> set[Address]:
+    return {f.address for host in scene.snapshot.hosts for f in host.found if ABANDONED in f.facts}
 
 
 def _told(step: Step) -> str:

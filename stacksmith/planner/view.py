@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stacksmith.address import Address
-from stacksmith.model.found import MOVING, Found, Snapshot
+from stacksmith.model.found import ABANDONED, MOVING, Found, Snapshot
 from stacksmith.model.realised import Policy
 from stacksmith.model.record import Record
+from stacksmith.model.types import JSON
 
 
 @dataclass(slots=True)
@@ -28,6 +29,10 @@ class View:
         if found is not None and found.mark is not None:
             return found.mark.policy
         return record.policy if record is not None else None
+
+    def left(self, address: Address) -> Found | None:
+        """The whole copy of what is on another host now."""
+        return next((f for f in self.leftovers if f.address == address and not f.partial), None)
 
     def host(self, address: Address) -> str | None:
         """Where the resource is, or is known to be though its host cannot be read."""
@@ -61,12 +66,23 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
 
 
 def _left_by_moves(everything: Sequence[Found]) -> list[Found]:
-    """The copies of volumes that their servers left when they took them to another host.
+    """The copies of servers, and of volumes, that are whole on a host they left for another.
 
-    A volume that arrived there says so, and has the server with it; while a server is still on both hosts none has.
+    Of a server on two hosts, one that a migration paused is left when the other is not paused by it. A volume that
+    arrived says so, and has the server with it; while a server is still on both hosts none has.
     """
-    arrived = {f.address: f.host for f in everything if MOVING in f.facts and not f.partial}
+    whole = [f for f in everything if not f.partial]
+    servers = {f.address for f in whole if f.address.kind == "server" and ABANDONED not in f.facts}
+    left = [f for f in whole if ABANDONED in f.facts and f.address in servers]
+    arrived = {f.address: f.host for f in whole if MOVING in f.facts}
     if not arrived:
-        return []
-    left = [f for f in everything if f.host != arrived.get(f.address, f.host) and not f.partial]
-    return [f for f in left if not f.facts.get("attached_to")]
+        return left
+    users = {None, *((f.host, f.uuid) for f in left)}
+    volumes = [f for f in whole if f.host != arrived.get(f.address, f.host)]
+    return left + [f for f in volumes if _user(f) in users]
+
+
+def _user(volume: Found) -> tuple[str, JSON] | None:
+    """The server that has the volume, by its host and UUID."""
+    uuid = volume.facts.get("attached_to")
+    return (volume.host, uuid) if uuid else None

@@ -27,7 +27,9 @@ def waits(stack: Stack, scheduled: Schedule, moving: Collection[Address], steps:
     by_address = {step.address: step.id for step in migrations}
     # Its room is free when its volumes have gone, too.
     ids = {s.address: [by_address[a] for a in (s.address, *s.depends_on) if a in by_address] for s in migrations}
-    moves = [Move(s.address, s.source, s.host) for s in migrations if s.address.kind == "server"]
+    # One that is not to move is there already: its step ends a move.
+    servers = [step for step in migrations if step.address.kind == "server" and step.address in moving]
+    moves = [Move(s.address, s.source, s.host) for s in servers]
     if not moves:
         return {}
     where = {move.address: move.source for move in moves}

@@ -16,7 +16,7 @@ import yaml
 
 from stacksmith import lab
 from stacksmith.address import Address
-from stacksmith.lab.guest import COMMAND_LINE
+from stacksmith.lab.guest import COMMAND_LINE, boot_sector
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import Found
 from stacksmith.model.naming import complete_name
@@ -27,6 +27,7 @@ from tests.conformance.rig import Killed
 
 MIB = 2**20
 BOOT_SECONDS = 60.0
+READY = ("STACKSMITH-READY", "BOOTOK")  # what a guest says, with a kernel and without
 CHECKS = (1, 2, 3, 5, 8, 13)  # at which look at its clock a create dies
 _stacks = count()
 
@@ -45,10 +46,11 @@ class LabContents:
         return checksum
 
     def picture(self, role: str, number: int) -> ImageFile:
-        """A file of 1 MiB."""
+        """A file of 1 MiB, which boots."""
         path = self._folder / f"{role}-{number}"
         if not path.exists():
-            path.write_bytes(hashlib.sha256(path.name.encode()).digest() * (MIB // 32))
+            unlike = hashlib.sha256(path.name.encode()).digest()
+            path.write_bytes(boot_sector()[: -len(unlike)] + unlike)
         return ImageFile(role, self.offer(path), "raw")
 
     def config_drive(self, server: Address, digest: str) -> Mapping[str, bytes]:
@@ -99,16 +101,16 @@ class LibvirtRig:
     def picture(self, role: str = "disk", number: int = 0) -> ImageFile:
         return self._files.picture(role, number)
 
-    def bootable(self, server: Server) -> Server:
+    def with_kernel(self, server: Server) -> Server:
         kernel, ramdisk = (file.checksum for file in self._boot.files)
         return replace(server, kernel=kernel, ramdisk=ramdisk, command_line=COMMAND_LINE)
 
-    def images(self) -> tuple[Image, ...]:
+    def kernel_images(self) -> tuple[Image, ...]:
         return (self._boot,)
 
     def started(self, name: str) -> None:
         deadline = time.monotonic() + BOOT_SECONDS
-        while "STACKSMITH-READY" not in self._serial_log(name):
+        while not any(word in self._serial_log(name) for word in READY):
             assert time.monotonic() < deadline, (
                 f"the guest of {name} did not get ready: {self._serial_log(name)[-2000:]}"
             )

@@ -75,10 +75,10 @@ class MemoryRig:
     def picture(self, role: str = "disk", number: int = 0) -> ImageFile:
         return ImageFile(role, f"sha256:{hashlib.sha256(f'{role}{number}'.encode()).hexdigest()}", "raw")
 
-    def bootable(self, server: Server) -> Server:
+    def with_kernel(self, server: Server) -> Server:
         return server
 
-    def images(self) -> tuple[Image, ...]:
+    def kernel_images(self) -> tuple[Image, ...]:
         return ()
 
     def started(self, name: str) -> None:

@@ -32,13 +32,13 @@ class Rig(Protocol):
         """A session on the host, the same one every time."""
 
     def picture(self, role: str = "disk", number: int = 0) -> ImageFile:
-        """A small image file that ``contents`` can give; each number is another file."""
+        """A small image file that ``contents`` can give; each number is another file. A guest on it can shut down."""
 
-    def bootable(self, server: Server) -> Server:
-        """The server with what makes its guest answer hot plugging; itself when it does anyway."""
+    def with_kernel(self, server: Server) -> Server:
+        """The server with what makes its guest give up devices; itself when it does anyway."""
 
-    def images(self) -> tuple[Image, ...]:
-        """What ``bootable`` servers need on the host."""
+    def kernel_images(self) -> tuple[Image, ...]:
+        """What servers ``with_kernel`` need on the host."""
 
     def started(self, name: str) -> None:
         """Waits until the guest is up."""

@@ -104,6 +104,7 @@ def test_fingerprint_changes_when_the_object_does_and_only_then(bench: Bench, ki
 
 def test_fingerprint_of_a_server_does_not_change_with_a_restart(bench: Bench) -> None:
     address = make(bench, "server")
+    bench.rig.started(bench.have(address).name)
     spec, once = bench.specs[bench.address(address)], bench.have(address)
     bench.update(address, replace(spec, power_state="stopped"), Impact.RESTART)
     assert bench.have(address).fingerprint != once.fingerprint

@@ -31,7 +31,7 @@ from tests.conformance.rig import Bench, differences
 class Case:
     """A change of the example of one kind. ``impact`` is what it must not exceed; ``prepare`` makes what it needs.
 
-    ``unplugs``: a running guest must give up a device.
+    ``unplugs``: a running guest must give up a device, which takes a kernel.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def needs_guest(self) -> bool:
-        """True when a kernel must answer: it lets go of a device, or shuts down when its button is pressed."""
+        """True when the guest must answer: it lets go of a device, or shuts down when its button is pressed."""
         return self.unplugs or self.impact is RESTART
 
 
@@ -165,6 +165,10 @@ CASES = [*SERVER, *OTHER]
 def _made(bench: Bench, case: Case) -> Realised:
     """The example before the change, made; the guest is up."""
     spec = case.before(example(bench, case.kind))
+    if case.unplugs and isinstance(spec, Server):
+        for number, image in enumerate(bench.rig.kernel_images()):
+            bench.create(f"image.boot-{number}", image)
+        spec = bench.rig.with_kernel(spec)
     case.prepare(bench)
     found = bench.create(ADDRESSES[case.kind], spec)
     if case.needs_guest and isinstance(spec, Server) and spec.power_state != "stopped":

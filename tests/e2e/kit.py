@@ -1,8 +1,10 @@
 """One stack on the lab's hosts, driven through the library's front door."""
 
+import contextlib
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from stacksmith.events import Event
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Report
 from stacksmith.planner.plan import Operation, Plan
+from tests.tools.rpcproxy import RpcProxy
 
 BASE = """
 stack: {name}
@@ -78,6 +81,22 @@ class Site:
         """What a server printed on its serial console so far, on whichever host it is."""
         logs = sorted(self.lab.rglob(f"{self.name}-{server}-serial.log"))
         return "\n".join(p.read_text(errors="replace") for p in logs)
+
+
+@contextlib.contextmanager
+def through_proxies(site: Site) -> Iterator[list[RpcProxy]]:
+    """One on the way to each host, as long as the context lasts: the site's fleet leads through them."""
+    direct = text = site.fleet.read_text()
+    with contextlib.ExitStack() as stack:
+        wires = []
+        for number, real in enumerate(dict.fromkeys(re.findall(r"socket=([^\"'\s]+)", text))):
+            wires.append(stack.enter_context(RpcProxy(Path(real), site.lab / f"proxy{number}")))
+            text = text.replace(real, str(wires[-1].socket))
+        site.fleet.write_text(text)
+        try:
+            yield wires
+        finally:
+            site.fleet.write_text(direct)
 
 
 def operations(plan: Plan) -> list[str]:

@@ -1,10 +1,7 @@
 """Numbers of remote calls, counted at the libvirt socket: what holds on any machine, however busy."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +18,7 @@ from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.views.paint import PLAIN
 from stacksmith.views.plan_text import plan_text
-from tests.e2e.kit import Site
+from tests.e2e.kit import Site, through_proxies
 from tests.tools.rpcproxy import RpcProxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
@@ -40,17 +37,9 @@ def site(make_site: Callable[[], Site]) -> Site:
 
 @pytest.fixture
 def proxies(site: Site) -> Iterator[Sequence[RpcProxy]]:
-    """One on the way to each host: the site's fleet leads through them."""
-    text = site.fleet.read_text()
-    with ExitStack() as stack:
-        wires = []
-        for number, real in enumerate(dict.fromkeys(re.findall(r"socket=([^\"'\s]+)", text))):
-            wire = stack.enter_context(RpcProxy(Path(real), site.lab / f"proxy{number}"))
-            text = text.replace(real, str(wire.socket))
-            wires.append(wire)
-        direct, _ = site.fleet.read_text(), site.fleet.write_text(text)
+    """One on the way to each host."""
+    with through_proxies(site) as wires:
         yield wires
-        site.fleet.write_text(direct)
 
 
 def taken(proxies: Sequence[RpcProxy]) -> tuple[dict[str, int], dict[str, int]]:

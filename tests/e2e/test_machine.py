@@ -3,6 +3,7 @@
 A node boots slowly here, so its life is lived once; the tests look at what came of it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -109,7 +110,7 @@ class Rack:
         path = self.directory / "state" / "lab.db"
         if not path.exists():
             return ""
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as store:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
             try:
                 row = store.execute("SELECT stage FROM node WHERE name = 'bm1'").fetchone()
             except sqlite3.OperationalError:

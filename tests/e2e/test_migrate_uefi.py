@@ -6,15 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from stacksmith import lab
-from stacksmith.engine import session
 from stacksmith.model.change import Impact
-from stacksmith.planner.aim import Aim
 from tests.e2e.kit import Site
+from tests.e2e.moving import HOSTS, empty
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
 
 FOLDER = "/var/lib/libvirt/qemu/nvram"
-HOSTS = ("hv1", "hv2", "hv3")
 STACK = """
   tiny: {{vcpus: 1, ram: 128, disk: 1}}
 images:
@@ -56,8 +54,7 @@ def test_variables_of_the_firmware_go_along_and_nothing_stays(make_site: Callabl
     assert made is not None
     told = made[:-16] + b"what the guest l"
     write(site, source, told)
-    plan = session.rebalance(site.options(), Aim(frozenset({source}))).plan
-    report = session.apply(site.options(), plan, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+    report = empty(site, source)
     assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
     host = where(site)
     assert host != source

@@ -2,28 +2,18 @@
 
 import hashlib
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import yaml
 
-from stacksmith.address import Address
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
-from stacksmith.model.report import Report
-from stacksmith.planner.aim import Aim
 from tests.e2e.kit import Site, until
+from tests.e2e.moving import HOSTS, WEB, empty, kill_emptying, own_files, plan_to_empty, uptimes, where
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
 
-ROOT = Path(__file__).parents[2]
-WEB = Address("server", "web")
-HOSTS = ("hv1", "hv2", "hv3")
 WRITTEN = 4 << 20  # bytes at the beginning of the raw volume, written once
 STACK = """
   tiny: {{vcpus: 1, ram: 128, disk: 1}}
@@ -65,37 +55,17 @@ def make(site: Site, state: str = "running") -> str:
     return where(site)
 
 
-def where(site: Site) -> str:
+def where_whole(site: Site) -> str:
     """The one host that has the domain; its volumes and config drive are there, and nowhere anything else of it."""
-    hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
-    assert len(hosts) == 1, hosts
-    files = {h: own_files(site, h) for h in HOSTS}
-    assert {h for h, names in files.items() if names} == set(hosts), files
-    kinds = [re.sub(r"^ss\.[^.]*\.", "", name) for name in files[hosts[0]]]
+    host = where(site)
+    kinds = [re.sub(r"^ss\.[^.]*\.", "", name) for name in own_files(site, host)]
     assert sorted(re.sub(r"[0-9a-f]{8,}", "*", kind) for kind in kinds) == [
         ".from.*.*",
         "data.vol.*.raw",
         "web-disk0.vol.*.qcow2",
         "web.config-*.*.iso",
     ]
-    return hosts[0]
-
-
-def own_files(site: Site, host: str) -> list[str]:
-    if "stacksmith" not in site.virsh(host, "pool-list", "--name").split():
-        return []
-    site.virsh(host, "pool-refresh", "stacksmith")
-    names = (line.split()[0] for line in site.virsh(host, "vol-list", "stacksmith").splitlines() if line.strip())
-    return [name for name in names if name.startswith(f"ss.{site.name}.")]
-
-
-def empty(site: Site, host: str) -> Report:
-    made = session.rebalance(site.options(), Aim(frozenset({host}))).plan
-    return session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
-
-
-def uptimes(site: Site) -> list[int]:
-    return sorted(int(text) for text in re.findall(r"UP (\d+)\.", site.console("web")))
+    return host
 
 
 def raw_volume(site: Site) -> bytes:
@@ -114,9 +84,10 @@ def is_whole(site: Site, undone: bool = False) -> None:
     assert hashlib.sha256(raw_volume(site)[:WRITTEN]).hexdigest() in told
     kinds = ("server", "volume")
     assert [(s.id, s.reason) for s in site.plan().steps if not undone or s.address.kind in kinds] == []
-    assert {r.host for r in session.records(site.options()) if r.address.kind in kinds} == {where(site)}
+    host = where_whole(site)
+    assert {r.host for r in session.records(site.options()) if r.address.kind in kinds} == {host}
     claims = {c.name: list(c.allocations) for c in session.claims(site.options())}
-    assert claims == {n: [where(site)] for n in ("server.web", "volume.data", "volume.web-disk0")}
+    assert claims == {n: [host] for n in ("server.web", "volume.data", "volume.web-disk0")}
 
 
 def test_running_server_takes_its_volumes_along_and_goes_on_writing(make_site: Callable[[], Site]) -> None:
@@ -146,7 +117,7 @@ def test_stopped_server_takes_its_volumes_along(make_site: Callable[[], Site]) -
 def test_migration_that_fails_leaves_the_volumes_where_they_were(make_site: Callable[[], Site]) -> None:
     site = make_site()
     source = make(site)
-    made = session.rebalance(site.options(), Aim(frozenset({source}))).plan
+    made = plan_to_empty(site, source)
     step = next(s for s in made.steps if s.address == WEB)
     xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
     file = site.folder / "stranger.xml"
@@ -159,14 +130,21 @@ def test_migration_that_fails_leaves_the_volumes_where_they_were(make_site: Call
     is_whole(site, undone=True)
 
 
-@pytest.mark.parametrize("state", ["running", "stopped"])
-def test_killed_anywhere_then_run_again_there_is_one_copy(make_site: Callable[[], Site], state: str) -> None:
+LIVE_CALLS = ("storage_vol_create_xml", "domain_migrate_perform3_params", "domain_migrate_finish3_params")
+COLD_CALLS = ("storage_vol_create_xml", "storage_vol_upload", "domain_undefine_flags")
+
+
+@pytest.mark.parametrize(
+    ("state", "calls"), [("running", LIVE_CALLS), ("stopped", COLD_CALLS)], ids=["running", "stopped"]
+)
+def test_killed_anywhere_volumes_are_whole_on_one_host(
+    make_site: Callable[[], Site], state: str, calls: Sequence[str]
+) -> None:
     site = make_site()
     make(site, state)
-    for at in (3, 4, 5, 6, 7, 8, 0.5, 1.0, 1.5, 2.5):
+    for at in (3, 4, 5, 6, 7, 8, *calls):
         source = where(site)
-        kill(site, source, at)
-        time.sleep(1.0)
+        kill_emptying(site, source, at)
         report = empty(site, source)
         assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
         assert where(site) != source, at
@@ -238,26 +216,12 @@ def test_killed_anywhere_a_volume_in_a_shared_storage_stays(sharing: Site, state
     (file,) = (site.lab / f"{site.name}-nfs").iterdir()
     file.write_bytes(b"what was written".ljust(file.stat().st_size, b"."))
     before = hashlib.sha256(file.read_bytes()).hexdigest()
-    for at in (3, 4, 5, 6, 0.5, 1.5):
+    for at in (3, 4, 5, 6, "domain_migrate_finish3_params" if state == "running" else "domain_undefine_flags"):
         (source,) = (h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split())
-        kill(site, source, at)
-        time.sleep(1.0)
+        kill_emptying(site, source, at)
         report = empty(site, source)
         assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
         hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
         assert len(hosts) == 1 and hosts != [source], at
         assert hashlib.sha256(file.read_bytes()).hexdigest() == before, at
         assert site.plan().steps == (), at
-
-
-def kill(site: Site, drained: str, at: float) -> None:
-    """Kills a rebalance at a journal write when ``at`` is whole, else after so many seconds."""
-    writes = at if isinstance(at, int) else 0
-    argv = [sys.executable, "-m", "tests.e2e.killed", str(writes), str(site.folder), str(site.fleet), drained]
-    process = subprocess.Popen(argv, cwd=ROOT)
-    if writes:
-        assert process.wait(120) == -signal.SIGKILL
-        return
-    time.sleep(0.6 + at)
-    process.kill()
-    process.wait(30)

@@ -82,6 +82,7 @@ class RpcProxy:
 
     def __init__(self, real: Path, listen: Path, rtt_seconds: float = 0.0) -> None:
         self.socket = listen
+        self.sent: Callable[[str], object] = _ignore  # told the name of each call that is on its way to `real`
         self._real = real
         self._delay = rtt_seconds / 2
         self._lock = threading.Lock()
@@ -161,17 +162,24 @@ class RpcProxy:
         sender = self._start(_send, outbox, target)
         with contextlib.suppress(OSError):
             for frame in _frames(source):
-                self._note(frame, up)
                 outbox.put((time.monotonic() + self._delay, frame))
+                self._note(frame, up)
         outbox.put((time.monotonic() + self._delay, b""))
         sender.join()
 
     def _note(self, frame: bytes, up: bool) -> None:
         _, program, _, procedure, kind, _, _ = HEADER.unpack_from(frame)
+        is_call = up and kind in (CALL, CALL_WITH_FDS) and program in (REMOTE_PROGRAM, QEMU_PROGRAM)
         with self._lock:
             self._sums["bytes_up" if up else "bytes_down"] += len(frame)
-            if up and kind in (CALL, CALL_WITH_FDS) and program in (REMOTE_PROGRAM, QEMU_PROGRAM):
+            if is_call:
                 self._calls[name_of(program, procedure)] += 1
+        if is_call:
+            self.sent(name_of(program, procedure))
+
+
+def _ignore(_: str) -> None:
+    """Nobody wants to know."""
 
 
 def _frames(source: socket.socket) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import libvirt
 from lxml import etree
 
 from stacksmith.address import Address
-from stacksmith.model.found import Found, Resources, Unmanaged
+from stacksmith.model.found import ABANDONED, Found, Resources, Unmanaged
 from stacksmith.model.realised import Server, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.libvirt import domain_read, network_xml
@@ -27,7 +27,7 @@ class DomainText:
     """A domain as its host tells it. ``live`` is None when it is not running, ``saved`` when it is transient.
 
     ``sizes`` are bytes by device; ``blocks_known`` is False when QEMU did not answer, ``sizes_known`` when nobody
-    looked.
+    looked. ``is_abandoned``: a migration paused it.
     """
 
     live: str | None
@@ -37,6 +37,7 @@ class DomainText:
     sizes: Mapping[str, int] = field(default_factory=dict)
     blocks_known: bool = True
     sizes_known: bool = True
+    is_abandoned: bool = False
 
 
 def digest(*parts: Any) -> str:
@@ -92,7 +93,7 @@ def server(read: ReadDomain, host: str, leases: Mapping[str, list[str]]) -> Foun
         partial=read.text.saved is None,  # transient: it would vanish when it stops
         usage=usage(effect.actual),
         holds=effect.holds,
-        facts=_server_facts(effect, leases),
+        facts=_server_facts(effect, leases) | ({ABANDONED: True} if read.text.is_abandoned else {}),
         problem=_problem(read),
     )
 

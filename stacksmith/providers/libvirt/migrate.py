@@ -71,7 +71,11 @@ def _is_there(mark: Mark, link: Link) -> bool:
 
 def _state(mark: Mark, link: Link) -> int | None:
     domain = owned_domain(link, mark)
-    return None if domain is None else int(domain.state()[0])
+    try:
+        return None if domain is None else int(domain.state()[0])
+    except libvirt.libvirtError as error:
+        _gone(error)
+        return None
 
 
 def _settle(source: LibvirtHost, destination: LibvirtHost, mark: Mark, deadline: Deadline) -> None:
@@ -108,10 +112,19 @@ def _drop(mark: Mark, link: Link) -> None:
     domain = owned_domain(link, mark)
     if domain is None:
         return
-    if domain.isActive():
-        power.destroy(domain)
-    if domain.isPersistent():
-        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    try:
+        if domain.isActive():
+            power.destroy(domain)
+        if domain.isPersistent():
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    except libvirt.libvirtError as error:
+        _gone(error)
+
+
+def _gone(error: libvirt.libvirtError) -> None:
+    """libvirt itself may end what a killed client began, in any moment. Raises: any other fault."""
+    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+        raise error
 
 
 def _move_whole(

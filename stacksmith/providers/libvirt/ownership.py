@@ -14,9 +14,15 @@ from stacksmith.providers.libvirt.mark_xml import Details
 def owned_domain(link: Link, mark: Mark) -> Any | None:
     """The domain with the mark's uuid, or None. Raises: Refused when it carries another mark or none."""
     domain = reading.find_domain(link, mark.uuid)
-    if domain is not None:
+    if domain is None:
+        return None
+    try:
         text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-        _check("domain", domain.name(), mark_xml.read(domain_read.parse(text)), mark)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return None  # it went while it was read
+    _check("domain", domain.name(), mark_xml.read(domain_read.parse(text)), mark)
     return domain
 
 

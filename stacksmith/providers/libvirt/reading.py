@@ -49,6 +49,12 @@ def domain_text(link: Link, uuid: str) -> DomainText | None:
         return None  # it went while it was read
 
 
+_ABANDONED = {
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION),
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
+}
+
+
 def text_of(domain: Any, stats: Mapping[str, Any], persistent: bool, autostart: bool) -> DomainText:
     """A domain's definitions: one call when it is off, two when it runs."""
     active = domain.ID() >= 0
@@ -62,6 +68,7 @@ def text_of(domain: Any, stats: Mapping[str, Any], persistent: bool, autostart: 
         autostart=autostart,
         sizes=sizes if live is None else _completed(domain, live, sizes),
         blocks_known="block.count" in stats,
+        is_abandoned=(stats.get("state.state"), stats.get("state.reason")) in _ABANDONED,
     )
 
 

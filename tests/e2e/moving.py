@@ -1,0 +1,72 @@
+"""Moves of one server, ``web``, with its files, to another host of the lab; also killed in the middle."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from stacksmith.address import Address
+from stacksmith.engine import session
+from stacksmith.model.change import Impact
+from stacksmith.model.report import Report
+from stacksmith.planner.aim import Aim
+from stacksmith.planner.plan import Plan
+from tests.e2e.kit import Site, through_proxies
+
+ROOT = Path(__file__).parents[2]
+WEB = Address("server", "web")
+HOSTS = ("hv1", "hv2", "hv3")
+
+
+def where(site: Site) -> str:
+    """The one host that has the domain; files of the stack are there, and nowhere else."""
+    hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
+    assert len(hosts) == 1, hosts
+    files = {h: own_files(site, h) for h in HOSTS}
+    assert {h for h, names in files.items() if names} == set(hosts), files
+    return hosts[0]
+
+
+def own_files(site: Site, host: str) -> list[str]:
+    """The volumes of the stack in the pool of a host."""
+    if "stacksmith" not in site.virsh(host, "pool-list", "--name").split():
+        return []
+    site.virsh(host, "pool-refresh", "stacksmith")
+    names = (line.split()[0] for line in site.virsh(host, "vol-list", "stacksmith").splitlines() if line.strip())
+    return [name for name in names if name.startswith(f"ss.{site.name}.")]
+
+
+def plan_to_empty(site: Site, host: str) -> Plan:
+    """The moves that empty a host."""
+    return session.rebalance(site.options(), Aim(frozenset({host}))).plan
+
+
+def empty(site: Site, host: str) -> Report:
+    """Plans and makes the moves that empty a host."""
+    made = plan_to_empty(site, host)
+    return session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+
+
+def uptimes(site: Site) -> list[int]:
+    """Seconds that the guest said it was up, on all hosts it was on."""
+    return sorted(int(text) for text in re.findall(r"UP (\d+)\.", site.console("web")))
+
+
+def start_emptying(site: Site, host: str, at_write: int = 0) -> "subprocess.Popen[bytes]":
+    """A process that empties a host; it kills itself at a journal write."""
+    argv = [sys.executable, "-m", "tests.e2e.killed", str(at_write), str(site.folder), str(site.fleet), host]
+    return subprocess.Popen(argv, cwd=ROOT)
+
+
+def kill_emptying(site: Site, host: str, at: int | str) -> None:
+    """Kills one that empties a host: at a journal write, or when a libvirt call has gone to a host, which gets it."""
+    if isinstance(at, int):
+        assert start_emptying(site, host, at).wait(120) == -signal.SIGKILL
+        return
+    with through_proxies(site) as proxies:
+        running: list[subprocess.Popen[bytes]] = []
+        for proxy in proxies:
+            proxy.sent = lambda call: running[0].kill() if call == at else None
+        running.append(start_emptying(site, host))
+        assert running[0].wait(120) == -signal.SIGKILL, f"it made no call {at}"

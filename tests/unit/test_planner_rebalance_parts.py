@@ -15,6 +15,7 @@ from stacksmith.model.realised import Server
 from stacksmith.planner.aim import Aim
 from stacksmith.planner.make import PlanOptions
 from stacksmith.planner.plan import Operation, Plan
+from stacksmith.planner.planfile import read_plan, write_plan
 from stacksmith.planner.scene import Scene
 from stacksmith.providers.memory.fault import Crash, Effect, Fault
 from stacksmith.providers.memory.provider import forget, world
@@ -118,10 +119,13 @@ def test_server_with_whole_cpus_gets_those_of_the_other_host_and_claims_them(sho
     assert moves(shop.drain("hv1")) == []
 
 
-def test_plan_tells_the_parts_of_the_other_host(shop: Shop) -> None:
+def test_plan_tells_the_parts_of_the_other_host_and_does_so_saved(shop: Shop) -> None:
     shop.apply(a="flavor: own, host: hv1")
     shop.write(a="flavor: own")
-    text = plan_text(shop.drain("hv1"))
+    plan = shop.drain("hv1")
+    write_plan(plan, shop.folder / "moves.plan")
+    assert read_plan(shop.folder / "moves.plan") == plan
+    text = plan_text(plan)
     assert "[0][host_cell] = 0 -> 1\n" in text
     assert "[0][pins][1][0] = 3 -> 5\n" in text
 

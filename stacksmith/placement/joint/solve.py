@@ -17,6 +17,7 @@ from stacksmith.placement.weigher import Alignment, most_free
 
 MERGED = 0.5  # share of the time for the program with equal hosts as one
 FILLED = 0.4  # share of what is left then for filling the hosts that it opens
+FILLABLE = 3_000  # columns of the program for that: of a larger one no answer is to be had in such a share
 MOST_COLUMNS = 5_000  # of a program for as many units as can be placed
 NODES = 200  # of a rescue, which must end the same on a slow machine
 NOTHING = Arrangement(())
@@ -108,7 +109,7 @@ class _Search:
         )
         found = attempt(order, hosts, eligible, Alignment(size))
         self.keep(completed(found.placed, self.units, hosts, eligible) or self._completed(found))
-        if not self.done:
+        if not self.done and columns(self.units, eligible) <= FILLABLE:
             joint = rescue(self.units, hosts, eligible, self.left * FILLED)
             self.left -= joint.seconds
             self.keep(joint.arrangement or self._completed(joint.nearest))

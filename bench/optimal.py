@@ -17,7 +17,7 @@ def measure(hosts: int, servers: int, strategy: Strategy, bars: tuple[float, flo
     """``bars``: the most seconds and the widest gap in percent; what is left over must be nothing always."""
     requests, states, groups = skewed(hosts, servers)
     # The solver stops a little before the bar: reading its answer takes time too.
-    limit = bars[0] * 0.8 if bars else 1.0
+    limit = bars[0] * 0.75 if bars else 1.0
     wall, cpu = monotonic(), process_time()
     found = allocate(requests, states, groups, goal=Goal(strategy, limit), explain=False)
     cost = Cost(monotonic() - wall, process_time() - cpu, 0)

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from stacksmith.cli.app import program
 from stacksmith.model.codes import CODES
 from stacksmith.model.deploy import DeploySpec, NodeDeploySpec
-from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, VolumeType
+from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, SharedStorage, VolumeType
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
 from stacksmith.model.kinds.keypair import KeypairSpec
@@ -36,7 +36,7 @@ STACK: dict[str, type[BaseModel]] = {
 FLEET: dict[str, type[BaseModel]] = {
     "top level": Fleet, "state": StateSpec, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec,
     "hosts": Host,
-    "hosts: volume_types": VolumeType, "hosts: pci": PciSpec, "pci_aliases": PciAlias,
+    "hosts: volume_types": VolumeType, "shared_storages": SharedStorage, "hosts: pci": PciSpec, "pci_aliases": PciAlias,
     "nodes": Node, "nodes: password": SecretRef, "nodes: root_device": RootDeviceHints,
     "nodes: deploy": NodeDeploySpec, "deploy": DeploySpec,
 }  # fmt: skip

@@ -146,6 +146,17 @@ class Defaults(Spec):
     reserved: dict[str, int] = Field(default_factory=lambda: {"MEMORY_MB": 512})
 
 
+class SharedStorage(Spec):
+    """What is counted of a storage that several hosts see, by the name that their volume types say as ``shared``."""
+
+    allocation_ratios: dict[Literal["DISK_GB"], Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="Of DISK_GB; else that of the defaults"
+    )
+    reserved: dict[Literal["DISK_GB"], Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="GiB of DISK_GB that no volume gets; else those of the defaults"
+    )
+
+
 class Fleet(Spec):
     """A fleet file."""
 
@@ -157,6 +168,9 @@ class Fleet(Spec):
     defaults: Defaults = Field(default_factory=Defaults)
     aggregates: dict[str, Aggregate] = Field(
         default_factory=dict, description="When given, hosts may name no other aggregates"
+    )
+    shared_storages: dict[str, SharedStorage] = Field(
+        default_factory=dict, description="Ratio and reserved room of storages that hosts share, by their names"
     )
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     hosts: dict[str, Host] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from stacksmith.model.check.state import hide_state_password
 from stacksmith.model.document import Document, locate
 from stacksmith.model.expand import Block
 from stacksmith.model.fileaccess import Folder
-from stacksmith.model.findings import Findings
+from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.fleet import Defaults, Fleet, Host
 from stacksmith.model.validate import found, validate
 
@@ -66,6 +66,7 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
         hosts[name] = host.model_copy(update=said) if uri != host.libvirt or host.aggregates else host
     _check_names(fleet, document, findings)
     check_aggregates(fleet, where, findings)
+    _check_storages(fleet, document, findings)
     check_scheduler(fleet, where, findings)
     check_nodes(fleet.nodes, where, findings)
     if findings.error_count > before:
@@ -87,6 +88,16 @@ def _check_names(fleet: Fleet, document: Document, findings: Findings) -> None:
         where = document.span(document.places)
         hint = "add hosts: {hv1: {libvirt: qemu+ssh://root@hv1/system}}"
         findings.error("missing-key", "cannot use fleet: it has no hosts", where, hint)
+
+
+def _check_storages(fleet: Fleet, document: Document, findings: Findings) -> None:
+    """A storage that no host sees is a misspelt one."""
+    known = {each.shared for host in fleet.hosts.values() for each in host.volume_types.values() if each.shared}
+    for name in fleet.shared_storages:
+        if name not in known:
+            where = document.span(locate(document.places, ("shared_storages", name), key=True))
+            message = f"cannot use fleet.shared_storages: no host has a volume type with shared: {found(name)}"
+            findings.error("unknown-reference", message, where, did_you_mean(name, known, "shared storages"))
 
 
 def builtin_fleet(path: Path) -> FleetFile:

@@ -1,9 +1,14 @@
-"""Who of a batch cannot be placed together, and for which constraints: as few as can be found within a limit."""
+"""Who of a batch cannot be placed together, and for which constraints: as few as can be found within a limit.
 
-from collections.abc import Iterable, Sequence
+What is found is irreducible: none of it can be left out. It is the smallest when all sets of one less were tried: a set
+that conflicts does so with any more, so that a still smaller one would have shown among them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Final
+from functools import partial
+from itertools import chain, combinations, islice
+from typing import Final, TypeVar
 
 from stacksmith.address import Address
 from stacksmith.placement.arrange import placeable
@@ -16,7 +21,10 @@ from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.verdict import Clash, Constraint
 
-MOST_QUESTIONS: Final = 100  # of one batch: whether some of it can be placed
+T = TypeVar("T")
+
+MOST_QUESTIONS: Final = 200  # of one batch: whether some of it can be placed
+MOST_SETS: Final = 60  # sets of one less, of servers or of constraints, that are tried for one clash
 MOST_UNITS: Final = 300  # of a batch, times its hosts, of which such questions are asked
 MOST_PAIRS: Final = 30_000
 NAMED: Final = 3
@@ -69,11 +77,19 @@ class Clashes:
             return None
         for others in (placed, [*placed, *(each for each in left if each is not unit)]):
             if self._conflicts([unit, *others]):
-                few = self._fewest(unit, others)
-                constraints = self._needed(few)
-                addresses = sorted((each.address for each in few), key=lambda a: a.order)
-                return Clash(tuple(addresses), constraints, not self.doubt)
+                return self._clash(unit, others, [*placed, *(each for each in left if each is not unit)])
         return None
+
+    def _clash(self, unit: Unit, others: Sequence[Unit], batch: Sequence[Unit]) -> Clash:
+        few, is_least, is_fewest = self._fewest(unit, others), False, False
+        if not self.doubt:
+            few, is_least = self._smaller(few, batch)
+        every = _constraints(few, self.hosts)
+        constraints = self._needed(few, every)
+        if not self.doubt:
+            constraints, is_fewest = self._fewer(few, every, constraints)
+        addresses = sorted((each.address for each in few), key=lambda a: a.order)
+        return Clash(tuple(addresses), constraints, not self.doubt, is_least and is_fewest and not self.doubt)
 
     def _conflicts(self, units: Sequence[Unit], dropped: frozenset[Constraint] = frozenset()) -> bool:
         """True when it is proven that the units cannot be placed, without the dropped constraints."""
@@ -104,16 +120,68 @@ class Clashes:
             kept[number] = members[:high]
         return [unit, *chain.from_iterable(kept)]
 
-    def _needed(self, units: Sequence[Unit]) -> tuple[Constraint, ...]:
+    def _smaller(self, few: list[Unit], batch: Sequence[Unit]) -> tuple[list[Unit], bool]:
+        """A smaller clash of its first unit with others of the batch, else ``few``; True when none is smaller."""
+        while True:
+            choices = _choices(batch, len(few) - 2) if len(few) > 1 else ()
+            found, is_least = self._first(([few[0], *chosen] for chosen in choices), self._conflicts)
+            if not found:
+                return few, is_least
+            ((first, *others),) = found
+            without, is_known = self._first([others], self._conflicts)
+            if without or not is_known:  # it is not the first that they conflict with
+                return few, False
+            few = self._fewest(first, others)
+
+    def _first(self, sets: Iterable[T], conflicts: Callable[[T], bool]) -> tuple[list[T], bool]:
+        """The first of the sets that conflicts, if one does; True when all were tried, and none in doubt."""
+        doubt, tried = self.doubt, list(islice(sets, MOST_SETS + 1))
+        self.doubt = len(tried) > MOST_SETS
+        found = [] if self.doubt else list(islice(filter(conflicts, tried), 1))
+        is_whole, self.doubt = not self.doubt, doubt
+        return found, is_whole
+
+    def _needed(self, units: Sequence[Unit], every: Sequence[Constraint]) -> tuple[Constraint, ...]:
         """The constraints of the units without any of which they fit together."""
-        refused = {constraint_of(r) for unit in units for host in self.hosts for r in unfit(unit, host)}
-        kept = sorted({*(c for c in refused if c.rule not in _STATES), *chain(*map(_own, units))}, key=order_of)
         dropped = frozenset[Constraint]()
-        for each in kept.copy():
+        for each in every:
             if self._conflicts(units, dropped | {each}):
                 dropped |= {each}
-                kept.remove(each)
-        return tuple(kept)
+        return tuple(each for each in every if each not in dropped)
+
+    def _fewer(
+        self, units: Sequence[Unit], every: Sequence[Constraint], kept: tuple[Constraint, ...]
+    ) -> tuple[tuple[Constraint, ...], bool]:
+        """Fewer constraints that the units conflict over, else ``kept``; True when no fewer do."""
+        while kept:
+            dropped = (frozenset(every).difference(each) for each in combinations(every, len(kept) - 1))
+            found, is_least = self._first(dropped, partial(self._conflicts, units))
+            if not found:
+                return kept, is_least
+            kept = tuple(each for each in every if each not in found[0])
+        return kept, True
+
+
+def _choices(units: Sequence[Unit], size: int) -> Iterator[list[Unit]]:
+    """Every choice of so many units, of equal ones the first."""
+    equal: dict[object, list[Unit]] = {}
+    for unit in units:
+        equal.setdefault((unit.key, unit.joins), []).append(unit)
+
+    def choose(kinds: Sequence[list[Unit]], left: int) -> Iterator[list[Unit]]:
+        if left == 0:
+            yield []
+        elif kinds:
+            for count in range(min(left, len(kinds[0])), -1, -1):
+                yield from (kinds[0][:count] + rest for rest in choose(kinds[1:], left - count))
+
+    return choose(list(equal.values()), max(0, size))
+
+
+def _constraints(units: Sequence[Unit], hosts: Sequence[HostState]) -> list[Constraint]:
+    """What the units ask that a host, or another of them, may bring them to miss; not the states of hosts."""
+    refused = {constraint_of(r) for unit in units for host in hosts for r in unfit(unit, host)}
+    return sorted({*(c for c in refused if c.rule not in _STATES), *chain(*map(_own, units))}, key=order_of)
 
 
 def _own(unit: Unit) -> Iterable[Constraint]:
@@ -163,7 +231,8 @@ def told(clash: Clash) -> str:
         names += [str(address) for address in clash.addresses[NAMED:]]
     whom = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     over = " and ".join(map(_named, clash.constraints)) or "what hosts there are"
-    cut = "all but any one of them fit" if clash.irreducible else "perhaps fewer do: the search was cut short"
+    whole = "all but any one of them fit, and no fewer conflict" if clash.smallest else "all but any one of them fit"
+    cut = whole if clash.irreducible else "perhaps fewer do: the search was cut short"
     return f"{whom} conflict over {over}: {cut}"
 
 

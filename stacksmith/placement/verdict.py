@@ -92,12 +92,14 @@ class Clash:
 
     An address stands for all that must go to one host with it.
     All but any one of them can, and no constraint can be left out, if ``irreducible`` is set, which only a limit on
-    the work unsets.
+    the work unsets. With ``smallest`` it is shown that no fewer servers, with the one it is told of, conflict, and
+    these over no fewer constraints.
     """
 
     addresses: tuple[Address, ...]
     constraints: tuple[Constraint, ...]
     irreducible: bool = True
+    smallest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

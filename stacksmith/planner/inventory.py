@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.model.aggregate import metadata_of
-from stacksmith.model.fleet import Fleet, Host
+from stacksmith.model.fleet import Fleet, Host, SharedStorage
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
 from stacksmith.model.hardware import NOTHING_HELD, Cell, Holding, cpu_numbers, page_class
 from stacksmith.placement.filters import instances
@@ -70,7 +70,8 @@ def host_states(
 def with_shared(fleet: Fleet, snapshot: Snapshot, states: list[HostState], pending: Pending) -> list[HostState]:
     """The states with the storages that hosts share: one room for all, of which is used what all use together.
 
-    Each host has the provider with the trait of its own volume type. Reserved and ratio are the fleet's defaults.
+    Each host has the provider with the trait of its own volume type. Reserved and ratio are those of the storage, else
+    the fleet's defaults.
     """
     users = sharing(fleet)
     if not users:
@@ -80,7 +81,9 @@ def with_shared(fleet: Fleet, snapshot: Snapshot, states: list[HostState], pendi
     for storage, types in users.items():
         uuid = shared_uuid(storage)
         totals = [total for each in types.items() if (total := pools.get(each, UNLIMITED)) != UNLIMITED]
-        inventory = _Offer(fleet, None).inventory("DISK_GB", min(totals, default=UNLIMITED))
+        inventory = _Offer(fleet, fleet.shared_storages.get(storage)).inventory(
+            "DISK_GB", min(totals, default=UNLIMITED)
+        )
         runs = sum(state.parts_used.get(uuid, {}).get("DISK_GB", 0) for state in states)
         claimed = pending.get(uuid, {})
         used = _with({"DISK_GB": runs}, claimed)
@@ -218,14 +221,15 @@ def _shared(host: Host, snap: HostSnapshot) -> int:
 
 @dataclass(slots=True)
 class _Offer:
-    """The reserved amounts and the ratios of a host; those of the fleet for None."""
+    """The reserved amounts and the ratios of a host or a shared storage; those of the fleet for None."""
 
     reserved: Mapping[str, int]
     ratios: Mapping[str, float]
 
-    def __init__(self, fleet: Fleet, host: Host | None) -> None:
-        self.reserved = fleet.defaults.reserved | (host.reserved if host else {})
-        self.ratios = fleet.defaults.allocation_ratios | (host.allocation_ratios if host else {})
+    def __init__(self, fleet: Fleet, whose: Host | SharedStorage | None) -> None:
+        said = (*fleet.defaults.reserved.items(), *(whose.reserved.items() if whose else ()))
+        ratios = (*fleet.defaults.allocation_ratios.items(), *(whose.allocation_ratios.items() if whose else ()))
+        self.reserved, self.ratios = dict(said), dict(ratios)
 
     def inventory(self, name: str, total: int, pages: int = 0) -> Inventory:
         """The inventory of a class; ``pages`` is memory in large pages, which MEMORY_MB does not give."""

@@ -22,6 +22,7 @@ from stacksmith.planner.graph import ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, place_machines
+from stacksmith.planner.part import changes_with_host
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
@@ -133,6 +134,9 @@ def _wanted(
     leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, {*drafted.layouts, *drafted.volumes}, view)
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
+    stay = {a for a, each in moving.items() if a in scheduled.demands and scheduled.hosts.get(a) == each.host}
+    if stay:  # they keep the parts they have, which others then do not get
+        return _wanted(stack, ledger, view, plan, replace(options, moving=options.moving - stay))
     new = {a: r for a, r in drafted.machines.items() if a not in fixed}
     placements, requests = place_machines(stack, ledger, new, leaving)
     scheduled.placements += placements
@@ -272,12 +276,15 @@ def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view:
         left, record = view.left(wanted.address), view.records.get(wanted.address)
         step = migrate(wanted, left or found, "" if left is not None or record is None else record.host)
         changes = [c for c in changes if c.path != "autostart"]  # libvirt does not bring it along: the end sets it
-    plan.steps.append(step)
     if ABANDONED in found.facts:
         changes = [c for c in changes if c.path != "power_state"]  # the migration paused it, and lets it go on
-    if changes:
-        causes = ", ".join(c.path for c in changes)
-        plan.refusals.append((step.id, f"it would change with its host: {causes}"))
+    with_host = [replace(c, impact=Impact.MIGRATE, note="") for c in changes if changes_with_host(c)]
+    others = [c.path for c in changes if not changes_with_host(c)]
+    plan.steps.append(replace(step, changes=tuple(with_host)))
+    if others:
+        plan.refusals.append((step.id, f"it would change with its host: {', '.join(others)}"))
+    if isinstance(found.spec, Server) and found.spec.pci_devices and found.spec.power_state != "stopped":
+        plan.refusals.append((step.id, "a running server cannot take its PCI devices along: stop it first"))
     if found.host != wanted.host and MOVING in found.facts:
         plan.refusals.append((step.id, f"its move to {found.host} has not ended: apply that first"))
 

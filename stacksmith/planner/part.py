@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stacksmith.address import Address
 from stacksmith.model.bare_metal import node_class
+from stacksmith.model.change import Change, Status
 from stacksmith.model.demand import Demand, demand
 from stacksmith.model.fleet import Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
@@ -13,6 +14,7 @@ from stacksmith.model.hardware import Cell, page_class, page_kib
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.realised import NumaCell, Server, from_data
 from stacksmith.model.stack import Stack
+from stacksmith.model.types import JSON
 from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy, ResourceGroup
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.inventory import (
@@ -111,6 +113,20 @@ def kept_parts(wanted: Demand, found: Found | None) -> Parts | None:
     if server.page_size != wanted.page_size or len(server.pci_devices) != len(wanted.devices):
         return None
     return Parts(server.numa_cells, server.page_size, server.pci_devices)
+
+
+def changes_with_host(change: Change) -> bool:
+    """True for a change that binds a server to the parts of another host, and is none of the guest's own."""
+    if change.status is not Status.CHANGE or change.saved_only or not (change.wanted and change.found):
+        return False
+    if change.path == "pci_devices":
+        return len(change.wanted) == len(change.found)
+    return change.path == "numa_cells" and _unbound(change.wanted) == _unbound(change.found)
+
+
+def _unbound(cells: JSON) -> JSON:
+    """The guest's cells without where they are on a host."""
+    return [{name: value for name, value in cell.items() if name not in ("host_cell", "pins")} for cell in cells]
 
 
 def allot(

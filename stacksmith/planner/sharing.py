@@ -1,25 +1,28 @@
 """Volumes in storages that several hosts see: each is taken once, for the host that has it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.found import Found, Snapshot, Unmanaged
+from stacksmith.model.found import ABANDONED, Found, Snapshot, Unmanaged
 from stacksmith.model.record import Record
+from stacksmith.model.types import JSON
 from stacksmith.planner.inventory import guests, sharing
 
 
 def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Snapshot:
-    """The snapshot with every volume of a shared storage at one host: where a server has it, else where it is recorded,
-    else at the first by name. One that is recorded at a host that could not be read is at no other."""
+    """The snapshot with every volume of a shared storage at one host: where a server has it, best one that no migration
+    paused, else where it is recorded, else at the first by name. One that is recorded at a host that could not be read
+    is at no other."""
     recorded = {record.address: record.host for record in records}
     unread = {snap.host for snap in snapshot.unreachable}
+    paused = {(f.host, f.uuid) for snap in snapshot.hosts for f in snap.found if ABANDONED in f.facts}
     gone: set[int] = set()
     for types in sharing(fleet).values():
         for sights in _sights(types, snapshot):
-            home = _home(sights, recorded, unread)
+            home = _home(sights, recorded, unread, paused)
             gone |= {id(each) for each in sights if each is not home}
     if not gone:
         return snapshot
@@ -46,15 +49,19 @@ def _sights(types: Mapping[str, str], snapshot: Snapshot) -> Iterable[Sequence[F
 
 
 def _home(
-    sights: Sequence[Found | Unmanaged], recorded: Mapping[Address, str], unread: set[str]
+    sights: Sequence[Found | Unmanaged],
+    recorded: Mapping[Address, str],
+    unread: set[str],
+    paused: Collection[tuple[str, JSON]],
 ) -> Found | Unmanaged | None:
-    """The sight that counts; None when it is at a host that could not be read."""
+    """The sight that counts; None when it is at a host that could not be read. ``paused`` are servers by host and
+    UUID."""
     wanted = next((recorded.get(each.address) for each in sights if isinstance(each, Found)), None)
     if wanted in unread:
         return None
 
-    def order(each: Found | Unmanaged) -> tuple[bool, bool, str]:
-        is_used = isinstance(each, Found) and bool(each.facts.get("attached_to"))
-        return (not is_used, each.host != wanted, each.host)
+    def order(each: Found | Unmanaged) -> tuple[bool, bool, bool, str]:
+        user = each.facts.get("attached_to") if isinstance(each, Found) else None
+        return (not user, (each.host, user) in paused, each.host != wanted, each.host)
 
     return min(sights, key=order)

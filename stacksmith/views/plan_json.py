@@ -126,6 +126,7 @@ def _clash(clash: Clash) -> JSON:
         "addresses": [str(address) for address in clash.addresses],
         "constraints": [_constraint(each) for each in clash.constraints],
         "irreducible": clash.irreducible,
+        "smallest": clash.smallest,
     }
 
 

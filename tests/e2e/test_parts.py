@@ -12,6 +12,7 @@ from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.model.hardware import cpu_numbers
 from stacksmith.model.realised import Server
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.inventory import host_states
 from tests.e2e.kit import Site
 
@@ -22,6 +23,7 @@ flavors:
   cell: {vcpus: 2, ram: 96, extra_specs: {"hw:numa_nodes": "1"}}
   own: {vcpus: 1, ram: 96, extra_specs: {"hw:cpu_policy": dedicated}}
   card: {vcpus: 1, ram: 32, extra_specs: {"pci_passthrough:alias": "any:1"}}
+  both: {vcpus: 1, ram: 96, disk: 1, extra_specs: {"hw:cpu_policy": dedicated, "hw:mem_page_size": 2MB}}
   huge: {vcpus: 1, ram: 96, extra_specs: {"hw:mem_page_size": 2MB}}
   plain: {vcpus: 1, ram: 96}
 servers:
@@ -79,9 +81,9 @@ def _vcpu_cpus(guest: str) -> list[set[int]]:
 
 
 @pytest.fixture
-def large_pages() -> Iterator[int]:
+def large_pages(request: pytest.FixtureRequest) -> Iterator[int]:
     """Pages of 2 MiB that are reserved for a test; given back when its guests are gone."""
-    count, path = 64, Path("/proc/sys/vm/nr_hugepages")
+    count, path = getattr(request, "param", 64), Path("/proc/sys/vm/nr_hugepages")
     before = int(path.read_text())
     path.write_text(str(before + count))
     try:
@@ -161,6 +163,49 @@ def test_guest_in_large_pages_runs_in_them_and_is_counted_there(large_pages: int
     with pytest.raises(Faults) as faults:
         site.plan()
     assert "CUSTOM_HUGEPAGES_2M 32 short (used 48 of 64, 48 asked)" in str(faults.value.diagnostics[0].notes)
+
+
+@pytest.fixture
+def two_hosts(site: Site) -> Site:
+    """The same with a second host, whose first CPU is given whole."""
+    fleet = yaml.safe_load(site.fleet.read_text())
+    there = yaml.safe_load((site.lab / "fleet.yaml").read_text())["hosts"]["hv2"]
+    fleet["hosts"]["hv1"]["availability_zone"] = there["availability_zone"]
+    fleet["hosts"]["hv2"] = there | {"cpu_dedicated_set": "0"}
+    site.fleet.write_text(yaml.safe_dump(fleet))
+    return site
+
+
+def _drain(site: Site, host: str) -> None:
+    made = session.rebalance(site.options(), Aim(frozenset({host}))).plan
+    report = session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+    assert report.exit_status == 0, report.failed
+    assert not site.plan().steps
+
+
+@pytest.mark.parametrize("large_pages", [112], indirect=True)
+def test_server_with_parts_migrates_live_to_parts_of_the_other_host_and_back_when_off(
+    large_pages: int, two_hosts: Site
+) -> None:
+    site, guest = two_hosts, f"{two_hosts.name}-m"
+    _write(site, f"  m: {{flavor: both, image: lab-disk, host: hv1, {WAIT}}}\n")
+    site.apply()
+    assert _vcpu_cpus(guest) == [{_last_cpu()}]
+    _write(site, f"  m: {{flavor: both, image: lab-disk, {WAIT}}}\n")
+    _drain(site, "hv1")
+    assert large_pages == 112
+    assert guest not in site.virsh("hv1", "list", "--all", "--name").split()
+    assert _vcpu_cpus(guest) == [{0}]
+    for saved in ([], ["--config"]):
+        assert site.virsh("hv2", "vcpupin", guest, *saved).split()[-1] == "0"
+    assert "<page size='2048' unit='KiB'/>" in site.virsh("hv2", "dumpxml", "--inactive", guest)
+    claimed = {p for claim in session.claims(site.options()) for p in claim.allocations}
+    assert {p for p in claimed if "/cpu" in p} == {"hv2/cpu0"}
+    _write(site, "  m: {flavor: both, image: lab-disk, power_state: stopped}\n")
+    site.apply(Impact.RESTART)
+    _drain(site, "hv2")
+    assert site.virsh("hv1", "vcpupin", guest, "--config").split()[-1] == str(_last_cpu())
+    assert guest not in site.virsh("hv2", "list", "--all", "--name").split()
 
 
 def test_device_is_in_the_definition_and_given_once(site: Site) -> None:

@@ -188,6 +188,40 @@ def test_clash_cannot_be_placed_and_all_but_any_one_of_it_can(world: World) -> N
         assert all(solvable([_with_only(r, needed - {one}) for r in members], world.hosts) for one in needed)
 
 
+def _conflicting_with(request: Request, others: Sequence[Request], hosts: Sequence[HostState], size: int) -> bool:
+    """True when the request conflicts with a set of others, so many altogether, and they not without it."""
+    return any(
+        not solvable([request, *chosen], hosts) and solvable(chosen, hosts) for chosen in combinations(others, size - 1)
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(_tight())
+def test_clash_that_is_called_the_smallest_is_by_brute_force(world: World) -> None:
+    requests = {r.address: r for r in world.requests}
+    for p in (p for p in world.place() if p.host is None and p.clash is not None and p.clash.smallest):
+        assert p.clash is not None
+        mine, others = requests[p.address], [r for r in world.requests if r.address != p.address]
+        assert not any(_conflicting_with(mine, others, world.hosts, n) for n in range(1, len(p.clash.addresses)))
+        members = [requests[address] for address in p.clash.addresses]
+        every = {"VCPU"} | {r.group for r in members if r.group}
+        fewer = combinations(sorted(every), len(p.clash.constraints) - 1) if p.clash.constraints else ()
+        assert all(solvable([_with_only(r, frozenset(kept)) for r in members], world.hosts) for kept in fewer)
+
+
+def test_smaller_clash_than_the_first_that_is_found_is_named() -> None:
+    """Leaving out one after the other would end with u, y and z, over VCPU."""
+    hosts = [HostState("hv1", {"VCPU": Inventory(10), "MEMORY_MB": Inventory(10)})]
+    asked = {"u": (7, 5), "x": (1, 6), "y": (2, 2), "z": (2, 2)}
+    requests = [Request(Address("server", n), {"VCPU": v, "MEMORY_MB": m}) for n, (v, m) in asked.items()]
+    (failed,) = [p for p in place(requests, hosts, {}) if p.host is None]
+    assert failed.clash is not None
+    assert [str(address) for address in failed.clash.addresses] == ["server.u", "server.x"]
+    assert [each.subject for each in failed.clash.constraints] == ["MEMORY_MB"]
+    assert failed.clash.smallest
+    assert failed.cause.endswith("all but any one of them fit, and no fewer conflict")
+
+
 def _with_only(request: Request, kept: frozenset[str]) -> Request:
     group = request.group if request.group in kept else None
     return replace(request, group=group, amounts=request.amounts if "VCPU" in kept else {})

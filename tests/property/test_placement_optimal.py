@@ -12,9 +12,12 @@ from pytest import MonkeyPatch
 from bench.skewed import in_use, skewed
 from stacksmith.address import Address
 from stacksmith.placement import Goal, HostState, Inventory, Request, Strategy, allocate, place
-from stacksmith.placement.attempt import Eligible
+from stacksmith.placement.attempt import Eligible, attempt
+from stacksmith.placement.joint.complete import completed
 from stacksmith.placement.joint.solve import rescue
+from stacksmith.placement.site import open_sites
 from stacksmith.placement.unit import bundle
+from stacksmith.placement.weigher import make_weigher
 from tests.property.test_placement import GROUPS, NAMES, Where, World, _suits, legal, solvable, worlds
 
 OPTIMAL = Goal(Strategy.OPTIMAL, 30)
@@ -136,6 +139,34 @@ def test_optimal_on_skewed_hosts_keeps_every_rule_and_states_a_bound(seed: int) 
     assert optimum.opened_at_least <= optimum.opened == len(set(where.values()))
     pack = place(requests, hosts, groups, strategy="pack", explain=False)
     assert optimum.opened <= len({p.host for p in pack})
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([1e-6, 0.05, 0.3]))
+def test_optimal_that_runs_out_of_time_is_never_worse_than_pack(seed: int, seconds: float) -> None:
+    requests, hosts, groups = skewed(30, 250, seed=seed)
+    allocation = allocate(requests, hosts, groups, goal=Goal(Strategy.OPTIMAL, seconds), explain=False)
+    where = {p.address: p.host for p in allocation.placements if p.host is not None}
+    assert len(where) == len(requests)
+    verify(requests, hosts, where)
+    pack = place(requests, hosts, groups, strategy="pack", explain=False)
+    optimum = allocation.optimum
+    assert optimum is not None
+    assert optimum.opened_at_least <= optimum.opened == len(set(where.values())) <= len({p.host for p in pack})
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(hosts=3), st.randoms(use_true_random=False))
+def test_completed_arrangement_keeps_every_rule(world: World, random: Random) -> None:
+    units, eligible = bundle(world.requests, world.hosts, GROUPS), Eligible(world.hosts)
+    order = random.sample(units, len(units))
+    greedy = attempt(order, world.hosts, eligible, make_weigher(Strategy.PACK, open_sites(world.hosts)))
+    kept = random.sample(greedy.placed, random.randint(0, len(greedy.placed)))
+    found = completed(kept, units, world.hosts, eligible)
+    if found is not None:
+        assert sorted(unit.address for unit, _ in found.placed) == sorted(unit.address for unit in units)
+        where = {r.address: world.hosts[i].name for unit, i in found.placed for r in unit.requests}
+        assert legal(where, world.requests, world.hosts)
 
 
 @settings(max_examples=6, deadline=None)

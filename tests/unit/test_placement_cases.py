@@ -15,7 +15,7 @@ import yaml
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults
 from stacksmith.engine import session
-from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.model.scheduler import FILTERS, GROUP_FILTERS, WEIGHERS, SchedulerSpec
 from stacksmith.placement import (
     Allocation,
     Goal,
@@ -32,6 +32,7 @@ from stacksmith.placement import (
 )
 from stacksmith.placement.filters import Asked, conditions
 from stacksmith.placement.normalised import image_marks
+from stacksmith.placement.request import Hint
 from stacksmith.planner.layout import provider_name
 from stacksmith.providers.memory.provider import forget
 from stacksmith.views.notice import optimum_words
@@ -65,6 +66,13 @@ def test_placement_of_a_stack_explains_as_recorded(
     golden(f"{text}\n", f"placement/{name}/expected.txt")
 
 
+def test_every_filter_and_weigher_has_a_case() -> None:
+    """By its name, or where it has none in what is written and told, by that of its policy."""
+    policies = {name: policy for policy, name in GROUP_FILTERS.items()} | {"AllHostsFilter": "hosts:"}
+    texts = "\n".join(path.read_text() for path in sorted(CASES.glob("*/*")))
+    assert [name for name in (*FILTERS, *WEIGHERS) if policies.get(name, name) not in texts] == []
+
+
 def whole(allocation: Allocation) -> str:
     lines = [told(placement) for placement in allocation.placements]
     return "\n".join(lines + [optimum_words(each) for each in [allocation.optimum] if each is not None])
@@ -96,7 +104,10 @@ def requests(data: Mapping[str, Any], scheduler: SchedulerSpec) -> list[Request]
     count, amounts, address = fields.pop("count", None), fields.pop("amounts"), Address.parse(fields.pop("address"))
     for name in ("required", "forbidden", "member_of"):
         fields[name] = frozenset(fields.get(name, ()))
-    fields["with_hosts"] = tuple(fields.get("with_hosts", ()))
+    for name in ("away", "follows"):
+        fields[name] = tuple(Hint(**each | {"hosts": frozenset(each["hosts"])}) for each in fields.get(name, ()))
+    for name in ("with_hosts", "marks"):
+        fields[name] = tuple(fields.get(name, ()))
     if "parts" in fields:
         fields["parts"] = load_request(fields["parts"])
     one = Request(address, amounts, **fields)

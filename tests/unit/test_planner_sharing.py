@@ -71,6 +71,15 @@ def test_shared_storage_is_one_provider_of_all_its_hosts() -> None:
     assert seen["hv3"].parts == ()
 
 
+def test_storage_has_a_ratio_and_reserved_room_of_its_own_which_hosts_do_not_change() -> None:
+    said = {"nfs1": {"allocation_ratios": {"DISK_GB": 2.5}, "reserved": {"DISK_GB": 20}}}
+    defaults = {"reserved": {"DISK_GB": 10}, "allocation_ratios": {"DISK_GB": 1.5}}
+    (one,) = states(snapshot(), defaults=defaults, shared_storages=said)["hv1"].parts
+    assert one.inventories == {"DISK_GB": Inventory(100, reserved=20, allocation_ratio=2.5)}
+    (one,) = states(snapshot(), defaults=defaults, shared_storages={"nfs1": {}})["hv1"].parts
+    assert one.inventories == {"DISK_GB": Inventory(100, reserved=10, allocation_ratio=1.5)}
+
+
 def test_what_all_hosts_have_in_it_is_used_once_and_not_of_their_own_disks() -> None:
     seen = states(snapshot(volume("hv1", 30), volume("hv2", 20, "v2")))
     assert [seen[name].parts_used[NFS] for name in ("hv1", "hv2")] == [{"DISK_GB": 50}] * 2

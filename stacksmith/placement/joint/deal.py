@@ -41,11 +41,11 @@ def deal(lots: Sequence[Lot], slots: Sequence[Mapping[int, int]], sites: Sequenc
             made.stuck |= {rule.group for rule in unit.apart}
         else:
             rest[number][host] -= 1
-    made.placed = _ordered(place for places in table.places for place in places.values())
+    made.placed = ordered(place for places in table.places for place in places.values())
     return made
 
 
-def _ordered(placed: Iterable[tuple[Unit, int]]) -> list[tuple[Unit, int]]:
+def ordered(placed: Iterable[tuple[Unit, int]]) -> list[tuple[Unit, int]]:
     """Those first who others follow or keep away from, then the rest; by address among equals."""
     return sorted(placed, key=lambda p: (bool(p[0].follows), any(not r.count for r in p[0].apart), p[0].address.order))
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.host import HostState
-from stacksmith.placement.joint.deal import Deal, deal, holds
+from stacksmith.placement.joint.complete import completed
+from stacksmith.placement.joint.deal import deal, holds
 from stacksmith.placement.joint.lot import lots, twins
 from stacksmith.placement.joint.model import Model, is_open, whole
 from stacksmith.placement.joint.solver import Limits, Solution, Status, solve
@@ -14,20 +15,24 @@ from stacksmith.placement.unit import Unit
 from stacksmith.placement.verdict import Optimum
 from stacksmith.placement.weigher import Alignment, most_free
 
-MERGED = 0.3  # share of the time for the program with equal hosts as one
-FILLED = 0.6  # share of what is left then for filling the hosts that it opens
+MERGED = 0.5  # share of the time for the program with equal hosts as one
+FILLED = 0.4  # share of what is left then for filling the hosts that it opens
+FILLABLE = 3_000  # columns of the program for that: of a larger one no answer is to be had in such a share
 MOST_COLUMNS = 5_000  # of a program for as many units as can be placed
 NODES = 200  # of a rescue, which must end the same on a slow machine
+NOTHING = Arrangement(())
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """What a joint solve found. Without an arrangement, ``impossible`` says that the solver proved there is none."""
+    """What a joint solve found. Without an arrangement, ``impossible`` says that the solver proved there is none, and
+    ``nearest`` has most of the batch."""
 
     arrangement: Arrangement | None = None
     optimum: Optimum | None = None
     impossible: bool = False
     seconds: float = 0.0
+    nearest: Arrangement = NOTHING
 
 
 def optimise(
@@ -69,8 +74,10 @@ class _Search:
         """True when nothing better can be found, or no time is left to find it."""
         return (self.best is not None and self.cost <= self.bound) or self.left <= 0
 
-    def keep(self, found: Arrangement) -> None:
+    def keep(self, found: Arrangement | None) -> None:
         """Takes a whole arrangement if it is the best."""
+        if found is None:
+            return
         value = cost(found, self.hosts)
         if self.best is None or value < self.cost:
             self.best, self.cost = found, value
@@ -101,13 +108,15 @@ class _Search:
             self.units, key=lambda u: (-sum(a / size[n] for n, a in u.amounts if n in size), u.address.order)
         )
         found = attempt(order, hosts, eligible, Alignment(size))
-        if found.left:
+        self.keep(completed(found.placed, self.units, hosts, eligible) or self._completed(found))
+        if not self.done and columns(self.units, eligible) <= FILLABLE:
             joint = rescue(self.units, hosts, eligible, self.left * FILLED)
             self.left -= joint.seconds
-            if joint.arrangement is None:
-                return
-            found = joint.arrangement
-        self.keep(found)
+            self.keep(joint.arrangement or self._completed(joint.nearest))
+
+    def _completed(self, found: Arrangement) -> Arrangement | None:
+        """The whole batch, with other hosts opened for those that were left over, if any were not."""
+        return completed(found.placed, self.units, self.hosts, self.eligible) if found.placed else None
 
     def refine(self) -> bool:
         """Solves host by host, with more groups in the program each time. False when there is no solution."""
@@ -121,8 +130,7 @@ class _Search:
             if answer.values is None:
                 return True
             dealt = deal(model.lots, model.slots(answer.values), open_sites(self.hosts))
-            if _is_whole(dealt, self.units, self.hosts):
-                self.keep(Arrangement(tuple(dealt.placed)))
+            self.keep(self._completed(Arrangement(tuple(dealt.placed))))
             if answer.status is Status.LIMIT or not dealt.stuck - counted:
                 return True
             counted |= dealt.stuck
@@ -140,7 +148,7 @@ class _Search:
 
 def rescue(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, seconds: float) -> Joint:
     """Any arrangement of the whole batch, or the proof that there is none, within a number of nodes."""
-    counted, left = frozenset[str](), seconds
+    counted, left, nearest = frozenset[str](), seconds, NOTHING
     while left > 0:
         model = Model(lots(units, eligible, counted), open_sites(hosts), opening=False).build()
         if not model.fits:
@@ -148,14 +156,16 @@ def rescue(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
         answer = solve(model.program, Limits(left, NODES))
         left -= answer.seconds
         if answer.values is None:
-            return Joint(impossible=answer.status is Status.INFEASIBLE and _is_proof(units), seconds=seconds - left)
+            impossible = answer.status is Status.INFEASIBLE and _is_proof(units)
+            return Joint(impossible=impossible, seconds=seconds - left, nearest=nearest)
         dealt = deal(model.lots, model.slots(answer.values), open_sites(hosts))
-        if _is_whole(dealt, units, hosts):
-            return Joint(Arrangement(tuple(dealt.placed)), seconds=seconds - left)
+        nearest = Arrangement(tuple(dealt.placed))
+        if whole_one := completed(nearest.placed, units, hosts, eligible):
+            return Joint(whole_one, seconds=seconds - left)
         if not dealt.stuck - counted:
             break
         counted |= dealt.stuck
-    return Joint(seconds=seconds - left)
+    return Joint(seconds=seconds - left, nearest=nearest)
 
 
 def columns(units: Sequence[Unit], eligible: Eligible) -> int:
@@ -185,11 +195,6 @@ def most(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, 
             break
         counted |= dealt.stuck
     return Joint()
-
-
-def _is_whole(dealt: Deal, units: Sequence[Unit], hosts: Sequence[HostState]) -> bool:
-    """True when all are placed and every rule holds, those of hints and parts included."""
-    return len(dealt.placed) == len(units) and holds(dealt.placed, open_sites(hosts))
 
 
 def _is_proof(units: Sequence[Unit]) -> bool:

@@ -142,8 +142,9 @@ def _provider(read: _Reader, name: str, value: Any) -> Provider:
     where = f"providers.{name}"
     table = read.table(value, where, _PROVIDER)
     inventories = {key: _inventory(read, f"{where}.{key}", i) for key, i in read.items(table, "inventories", where)}
+    uuid = read.text(table, "uuid", where)
     return Provider(
-        read.text(table, "uuid", where) or name,
+        name if uuid is None else uuid,
         name,
         read.text(table, "parent", where),
         {key: inventory for key, inventory in inventories.items() if inventory is not None},

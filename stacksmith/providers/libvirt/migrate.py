@@ -18,7 +18,7 @@ from stacksmith.model.found import Mark
 from stacksmith.model.naming import local_disk_name
 from stacksmith.model.realised import Disk, Server
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Target, TimedOut
-from stacksmith.providers.libvirt import carry, nvram, power, server_disk, storage
+from stacksmith.providers.libvirt import carry, nvram, power, rebind, server_disk, storage
 from stacksmith.providers.libvirt.carry import Carried
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.host import LibvirtHost
@@ -197,7 +197,7 @@ def _live(
     # libvirt may not know that a storage is shared; without disks nothing is written but by the guest's memory.
     flags |= libvirt.VIR_MIGRATE_UNSAFE if has_shared or not copied else 0
     with ThreadPoolExecutor(1) as threads:
-        work = partial(_migrate, target.mark, destination.connections.uri, flags, copied if has_shared else [])
+        work = partial(_migrate, target, destination.connections.uri, flags, copied if has_shared else [])
         running = threads.submit(source.call, work, deadline)
         is_broken_off = _watch(source, target, running, deadline)
         try:
@@ -208,11 +208,13 @@ def _live(
             raise
 
 
-def _migrate(mark: Mark, uri: str, flags: int, only: list[str], link: Link) -> None:
+def _migrate(target: Target, uri: str, flags: int, only: list[str], link: Link) -> None:
     """One call on both hosts: a connection of this thread's own goes to the destination. ``only`` these disks are
     copied, where some are named."""
-    domain = power.must_find(link, mark)
-    params = {libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: only} if only else {}
+    domain = power.must_find(link, target.mark)
+    params: dict[str, Any] = rebind.params(domain, target)
+    if only:
+        params[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = only
     other = libvirt.open(uri)
     try:
         other.setKeepAlive(2, 3)
@@ -267,7 +269,7 @@ def _cold(
     domain = power.must_find(link, target.mark)
     if domain.hasManagedSaveImage() or domain.snapshotNum():
         raise Refused("its saved memory and snapshots cannot be copied", hint="start it, or remove them first")
-    xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+    xml = rebind.rebound(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE), target)
     other = Link(libvirt.open(destination.connections.uri))
     try:
         for kind, name, device in files:

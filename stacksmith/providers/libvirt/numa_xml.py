@@ -17,6 +17,12 @@ DEFAULT_PAGE_KIB = 2048  # what <hugepages/> without a size comes to on x86
 def set_numa(root: etree._Element, spec: Server) -> None:
     """The guest's cells, where their memory and vCPUs are on the host, and in what pages; none removes all of it."""
     _set_cells(root, spec)
+    _set_pages(root, spec)
+    bind(root, spec)
+
+
+def bind(root: etree._Element, spec: Server) -> None:
+    """Where the memory and vCPUs of the guest's cells are on the host; the cells themselves stay as they are."""
     for parent, tag in (("numatune", "memory"), ("numatune", "memnode"), ("cputune", "vcpupin")):
         for element in root.findall(f"{parent}/{tag}"):
             element.getparent().remove(element)  # type: ignore[union-attr]
@@ -31,7 +37,6 @@ def set_numa(root: etree._Element, spec: Server) -> None:
     for cell in spec.numa_cells:
         for vcpu, cpus in zip(cell.vcpus, cell.pins, strict=False):
             etree.SubElement(_child(root, "cputune"), "vcpupin", vcpu=str(vcpu), cpuset=cpu_list(cpus))
-    _set_pages(root, spec)
     for tag in ("numatune", "cputune", "memoryBacking"):
         empty = root.find(tag)
         if empty is not None and len(empty) == 0:

@@ -123,6 +123,8 @@ class ServerDriver(ObjectDriver):
         self._reach_or_undo(call, deadline, destination, (item, *carried))
         with self.world.changing(self.host) as state:
             state.remove("server", item.name)
+        if target.changes:  # bound to the parts of the other host
+            item = replace(item, spec=patched("server", item.spec, target.changes), mark=target.mark)
         destination.put(item)
         for volume in carried:
             destination.put(replace(volume, stage=Stage.MOVED))

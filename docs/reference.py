@@ -26,6 +26,11 @@ from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.model.state import StateSpec
 
 TARGET = Path(__file__).with_name("reference.md")
+STACK_WORDS = """\
+A stack is given as the last argument (`stacksmith plan stacks/shop`), by `--stack`, or it is the folder you are in.
+A command that also takes a name, as `output`, `show` and `placement explain`, takes both, and what is written as a
+path is the stack: `stacksmith output stacks/shop`, `stacksmith output db_host stacks/shop`.
+"""
 STACK: dict[str, type[BaseModel]] = {
     "flavors": FlavorSpec, "images": ImageSpec, "images: kernel, ramdisk": FileSpec, "keypairs": KeypairSpec,
     "networks": NetworkSpec, "networks: subnets": SubnetSpec, "networks: allocation_pools": RangeSpec,
@@ -110,7 +115,7 @@ def commands(command: Any, path: str) -> Iterator[str]:
             words = (
                 ", ".join(f"`{o}`" for o in option.opts)
                 if option.param_type_name == "option"
-                else f"`{(option.name or '').upper()}`"
+                else f"`{option.metavar or (option.name or '').upper()}`"
             )
             yield f"- {words}: {getattr(option, 'help', '') or ''}"
         yield ""
@@ -119,7 +124,7 @@ def commands(command: Any, path: str) -> Iterator[str]:
 
 
 def reference() -> str:
-    parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), "## Commands\n"]
+    parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), f"## Commands\n\n{STACK_WORDS}"]
     parts += commands(typer.main.get_command(program()), "stacksmith")
     parts += ["## Exit status\n", *(f"- **{name}**: {text}" for name, text in EXITS.items()), "", "## Errors\n"]
     parts += ["| code | what it says |\n|---|---|", *(f"| `{code}` | {text} |" for code, text in sorted(CODES.items()))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ class Format(StrEnum):
 
 def explain(
     call: Call,
-    address: Annotated[str | None, typer.Argument(help="Server; without, every server", show_default=False)] = None,
+    address: Annotated[
+        str | None, typer.Argument(help="Server; without, every server", metavar="[ADDRESS]", show_default=False)
+    ] = None,
+    what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
 ) -> int:
     """Show every host's verdict on a server, also on one that stays where it is.
@@ -37,6 +41,7 @@ def explain(
     from stacksmith.views.notice import optimum_words
     from stacksmith.views.placement_text import placements
 
+    call, address = call.apart(address, what)
     options = call.options()
     try:
         planned = session.plan(options)

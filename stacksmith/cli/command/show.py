@@ -8,6 +8,7 @@ import typer
 
 from stacksmith.address import Address
 from stacksmith.cli.call import Call
+from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
 
@@ -26,6 +27,7 @@ def command(
             help="Saved plan, or address of a resource; without, every resource", metavar="[PLANFILE|ADDRESS]"
         ),
     ] = None,
+    where: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
     json: Annotated[bool, typer.Option("--json", help="As --format json")] = False,
 ) -> int:
@@ -34,11 +36,14 @@ def command(
 
     format = Format.JSON if json else format
     if what is not None and is_planfile(Path(what)):
+        if where is not None:
+            raise typer.BadParameter(f"{what} is a saved plan, which has its own stack: leave out {where}")
         from stacksmith.cli.command.plan import Format as PlanFormat
         from stacksmith.cli.command.plan import plan_as
 
         call.screen.answer(plan_as(PlanFormat(format), read_plan(Path(what)), call.screen.paint))
         return Status.OK
+    call, what = call.apart(what, where)
     return _every(call, format) if what is None else _one(call, what, format)
 
 

@@ -27,7 +27,7 @@ class DomainText:
     """A domain as its host tells it. ``live`` is None when it is not running, ``saved`` when it is transient.
 
     ``sizes`` are bytes by device; ``blocks_known`` is False when QEMU did not answer, ``sizes_known`` when nobody
-    looked.
+    looked. ``balloon_rests``: the memory that is shown is what the guest was told to have.
     """
 
     live: str | None
@@ -37,6 +37,7 @@ class DomainText:
     sizes: Mapping[str, int] = field(default_factory=dict)
     blocks_known: bool = True
     sizes_known: bool = True
+    balloon_rests: bool = False
 
 
 def digest(*parts: Any) -> str:
@@ -63,7 +64,7 @@ def parse_domain(text: DomainText) -> ReadDomain:
     root = live_root if live_root is not None else saved_root
     assert root is not None
     power = _POWER.get(text.state, "stopped")
-    effect = domain_read.read(root, text.sizes, power, text.autostart, saved_root)
+    effect = domain_read.read(root, text.sizes, power, text.autostart, saved_root, text.balloon_rests)
     if live_root is None or saved_root is None:
         return ReadDomain(effect, None, text)
     return ReadDomain(effect, domain_read.read(saved_root, text.sizes, power, text.autostart, saved_root), text)

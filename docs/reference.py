@@ -113,14 +113,19 @@ def commands(command: Any, path: str) -> Iterator[str]:
         options = [p for p in command.params if not getattr(p, "hidden", False)]
         for option in options:
             words = (
-                ", ".join(f"`{o}`" for o in option.opts)
-                if option.param_type_name == "option"
-                else f"`{option.metavar or (option.name or '').upper()}`"
+                ", ".join(f"`{o}`" for o in option.opts) if option.param_type_name == "option" else f"`{shown(option)}`"
             )
             yield f"- {words}: {getattr(option, 'help', '') or ''}"
         yield ""
     for name, child in sorted(children.items()):
         yield from commands(child, f"{path} {name}")
+
+
+def shown(argument: Any) -> str:
+    """An argument as the usage line has it."""
+    name = argument.metavar or (argument.name or "").upper()
+    words = name if argument.required else f"[{name}]"
+    return f"{words}..." if argument.nargs == -1 else words
 
 
 def reference() -> str:

@@ -18,7 +18,7 @@ from stacksmith.planner.build import Draft, Wanted, build, draft
 from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.planner.edge import connect
 from stacksmith.planner.fit import overgrown
-from stacksmith.planner.graph import ordered, selected
+from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, place_machines
@@ -80,7 +80,7 @@ def make_plan(
     """The plan that turns what was found into what the stack wants; ``consumers`` are the claims of all stacks.
 
     Raises: Unplaced with one diagnostic per server that has no valid host, each with a verdict for every host; Faults
-    with one for each thing that a provider cannot make.
+    with one for each thing that a provider cannot make, or that the options name and nobody knows.
     """
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
@@ -97,6 +97,8 @@ def make_plan(
     states += node_states(stack, snapshot, consumers, leaving)
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
+    named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
+    check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
@@ -118,6 +120,11 @@ def make_plan(
         fleet_path=str(stack.fleet_path),
         claims=make_claims(ledger, states, sight),
     )
+
+
+def _unrolled(stack: Stack) -> set[Address]:
+    """The blocks of servers with a count, which may be 0 at the moment."""
+    return {Address("server", name) for name in stack.unrolled}
 
 
 def _wanted(
@@ -202,7 +209,7 @@ def _plan_wanted(wanted: Wanted, view: View, rules: Rules, options: PlanOptions,
         _plan_create(wanted, view, plan)
     elif found.problem and address.kind != "volume":
         plan.deviations.append(Deviation(address, found.host, problem=found.problem))
-        if any(address == Address.parse(r) for r in options.replaces):
+        if any(matches(r, address) for r in options.replaces):
             _plan_replace(wanted, found, (), view, plan)
     elif found.problem:
         plan.deviations.append(Deviation(address, found.host, missing=True, problem=found.problem))
@@ -240,7 +247,7 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.refusals.append(
             (f"{Operation.UPDATE} {address}", f"found on several hosts: {', '.join(view.twice[address])}")
         )
-    forced = any(address == Address.parse(r) for r in options.replaces)
+    forced = any(matches(r, address) for r in options.replaces)
     worst = max((c.impact for c in changes), default=Impact.NONE)
     if forced or any(_is_replacing(address.kind, c) for c in changes):
         if address.kind == "volume" and not forced:

@@ -75,9 +75,7 @@ def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = 
 
 def inspect(
     call: Call,
-    name: Annotated[
-        str | None, typer.Argument(help="A node of the fleet; without, every node", metavar="[NODE]")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A node of the fleet; without, every node", metavar="NODE")] = None,
     what: StackArgument = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Read everything anew, also what is kept")] = False,
     format: _Format = Format.TEXT,

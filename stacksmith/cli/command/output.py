@@ -12,7 +12,7 @@ from stacksmith.cli.status import Status
 def command(
     call: Call,
     name: Annotated[
-        str | None, typer.Argument(help="Only this output's value", metavar="[NAME]", show_default=False)
+        str | None, typer.Argument(help="Only this output's value", metavar="NAME", show_default=False)
     ] = None,
     what: StackArgument = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,

@@ -26,7 +26,7 @@ class Format(StrEnum):
 def explain(
     call: Call,
     address: Annotated[
-        str | None, typer.Argument(help="Server; without, every server", metavar="[ADDRESS]", show_default=False)
+        str | None, typer.Argument(help="Server; without, every server", metavar="ADDRESS", show_default=False)
     ] = None,
     what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,

@@ -24,7 +24,7 @@ def command(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="Saved plan, or address of a resource; without, every resource", metavar="[PLANFILE|ADDRESS]"
+            help="Saved plan, or address of a resource; without, every resource", metavar="PLANFILE|ADDRESS"
         ),
     ] = None,
     where: StackArgument = None,

@@ -81,7 +81,7 @@ def release(
     call: Call,
     owner: Annotated[str, typer.Argument(help="Name of a stack, also of one that is gone", metavar="NAME")],
     address: Annotated[
-        str | None, typer.Argument(help="One of its resources; without, all", metavar="[ADDRESS]", show_default=False)
+        str | None, typer.Argument(help="One of its resources; without, all", metavar="ADDRESS", show_default=False)
     ] = None,
     what: StackArgument = None,
 ) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stacksmith.cli.call import Call
+from stacksmith.cli.fault import unknown
 from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
@@ -29,7 +30,5 @@ def command(
     elif name in outputs:
         call.screen.answer(json_text(outputs[name]) if json else output_raw(outputs[name]))
     else:
-        known = ", ".join(sorted(outputs)) or "none"
-        call.screen.say(f"Error: cannot show output {name!r}: the stack has {known}\n")
-        return Status.ERROR
+        raise unknown(f"cannot show output {name!r}: the stack has none of this name", name, outputs, "outputs")
     return Status.OK

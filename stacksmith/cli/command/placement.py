@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.fault import unknown
 from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
@@ -56,8 +57,9 @@ def explain(
     known = placements(planned.plan, planned.snapshot, stays)
     chosen = [each for each in known if address is None or str(each.address) == address]
     if address is not None and not chosen:
-        call.screen.say(f"Error: cannot explain {address}: the stack has no such server\n")
-        return Status.ERROR
+        raise unknown(
+            f"cannot explain {address}: the stack has no such server", address, [p.address for p in known], "servers"
+        )
     _answer(call, chosen, format)
     if format is Format.TEXT and planned.plan.optimum is not None:
         call.screen.answer(f"\n{optimum_words(planned.plan.optimum)}\n")

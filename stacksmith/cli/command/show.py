@@ -8,6 +8,7 @@ import typer
 
 from stacksmith.address import Address
 from stacksmith.cli.call import Call
+from stacksmith.cli.fault import unknown
 from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
@@ -76,8 +77,10 @@ def _one(call: Call, text: str, format: Format) -> int:
     record = next((each for each in session.records(options) if each.address == address), None)
     step = next((each for each in reversed(planned.plan.steps) if each.address == address), None)
     if found is None and record is None and step is None:
-        call.screen.say(f"Error: cannot show {address}: it is not in the stack, the state, or on a host\n")
-        return Status.ERROR
+        known = {*planned.stack.resources, *(f.address for host in planned.snapshot.places for f in host.found)}
+        raise unknown(
+            f"cannot show {address}: it is not in the stack, the state, or on a host", address, known, "addresses"
+        )
     applied = found.mark.applied if found and found.mark else record.applied if record else None
     data = resource_data(found, applied, step)
     call.screen.answer(json_text(data) if format is Format.JSON else yaml_text(data))

@@ -6,6 +6,7 @@ import typer
 
 from stacksmith.address import Address
 from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.fault import unknown
 from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
@@ -35,10 +36,10 @@ def show(call: Call, address: _Address, what: StackArgument = None, json: _Json 
     from stacksmith.views.yaml_text import yaml_text
 
     wanted = _parsed(address)
-    record = next((each for each in session.records(call.on(what).options()) if each.address == wanted), None)
+    records = session.records(call.on(what).options())
+    record = next((each for each in records if each.address == wanted), None)
     if record is None:
-        call.screen.say(f"Error: cannot show {wanted}: it is not recorded\n")
-        return Status.ERROR
+        raise unknown(f"cannot show {wanted}: it is not recorded", wanted, [r.address for r in records], "records")
     data = record_data(record)
     call.screen.answer(json_text(data) if json else yaml_text(data))
     return Status.OK
@@ -49,9 +50,10 @@ def remove(call: Call, address: _Address, what: StackArgument = None) -> int:
     from stacksmith.engine import session
 
     wanted = _parsed(address)
-    if not session.forget(call.on(what).options(), wanted):
-        call.screen.say(f"Error: cannot remove {wanted}: it is not recorded\n")
-        return Status.ERROR
+    options = call.on(what).options()
+    if not session.forget(options, wanted):
+        recorded = [each.address for each in session.records(options)]
+        raise unknown(f"cannot remove {wanted}: it is not recorded", wanted, recorded, "records")
     call.screen.answer(f"Removed {wanted} from the state; the object was left alone.\n")
     return Status.OK
 

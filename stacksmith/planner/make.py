@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
@@ -90,7 +91,7 @@ def make_plan(
         wanted, scheduled = _wanted(stack, ledger, view, plan, options)
     for address in sorted(wanted):
         _plan_wanted(wanted[address], view, rules, options, plan)
-    _plan_unwanted(wanted, view, plan, destroy=options.destroy)
+    _plan_unwanted(wanted, view, plan, options.destroy, partial(_is_declared, stack))
     _plan_leftovers(wanted, view, plan)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
@@ -120,6 +121,12 @@ def make_plan(
         fleet_path=str(stack.fleet_path),
         claims=make_claims(ledger, states, sight),
     )
+
+
+def _is_declared(stack: Stack, address: Address) -> bool:
+    """Whether the stack has what is realised on a host at ``address``."""
+    in_stack = address.block in stack.resources or (address.kind == "image" and address.name in stack.images)
+    return address.host is not None and in_stack
 
 
 def _unrolled(stack: Stack) -> set[Address]:
@@ -364,7 +371,9 @@ def _delete(address: Address, host: str, found: Found, view: View, plan: _Draft,
     return step
 
 
-def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool) -> None:
+def _plan_unwanted(
+    wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool, declared: Callable[[Address], bool]
+) -> None:
     for address in sorted({*view.found, *view.records} - set(wanted) - set(plan.unknown)):
         found, record = view.found.get(address), view.records.get(address)
         host = found.host if found is not None else record.host if record is not None else ""
@@ -379,5 +388,6 @@ def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, d
         elif policy is not None and policy.on_destroy == "keep":
             plan.steps.append(forget(address, host, record, "it is kept: on_destroy is keep"))
         else:
-            reason = "the stack is destroyed" if destroy else "it is not in the stack any more"
+            gone = f"nothing on {host} needs it any more" if declared(address) else "it is not in the stack any more"
+            reason = "the stack is destroyed" if destroy else gone
             plan.steps.append(_delete(address, host, found, view, plan, reason))

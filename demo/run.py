@@ -73,7 +73,7 @@ def on_lab(lab: Path) -> None:
     fleet = ("--fleet", str(lab / "fleet.yaml"))
     say("A private fleet: three libvirtd hosts in namespaces of their own")
     run(f"lab up --hosts 3 {lab}")
-    run("hosts", *fleet, "--stack", STACK)
+    run(f"hosts {STACK}", *fleet)
     say("What is wanted, and what that means")
     run(f"validate {STACK}", *fleet)
     run(f"plan {STACK}", *fleet)
@@ -86,7 +86,7 @@ def on_lab(lab: Path) -> None:
     if "No changes." not in out:
         raise Failed("the second plan is not empty")
     say("Somebody turns a server off by hand; cron would see it")
-    host = run("output db_host", "--stack", STACK, *fleet, show=False).strip()
+    host = run(f"output db_host {STACK}", *fleet, show=False).strip()
     run(f"lab exec {lab} {host} -- virsh -q destroy demo-db")
     run(f"drift {STACK}", *fleet, status=2)
     run(f"apply --yes {STACK}", *fleet)

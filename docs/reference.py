@@ -26,6 +26,11 @@ from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.model.state import StateSpec
 
 TARGET = Path(__file__).with_name("reference.md")
+STACK_WORDS = """\
+A stack is given as the last argument (`stacksmith plan stacks/shop`), by `--stack`, or it is the folder you are in.
+A command that also takes a name, as `output`, `show` and `placement explain`, takes both, and what is written as a
+path is the stack: `stacksmith output stacks/shop`, `stacksmith output db_host stacks/shop`.
+"""
 STACK: dict[str, type[BaseModel]] = {
     "flavors": FlavorSpec, "images": ImageSpec, "images: kernel, ramdisk": FileSpec, "keypairs": KeypairSpec,
     "networks": NetworkSpec, "networks: subnets": SubnetSpec, "networks: allocation_pools": RangeSpec,
@@ -108,9 +113,7 @@ def commands(command: Any, path: str) -> Iterator[str]:
         options = [p for p in command.params if not getattr(p, "hidden", False)]
         for option in options:
             words = (
-                ", ".join(f"`{o}`" for o in option.opts)
-                if option.param_type_name == "option"
-                else f"`{(option.name or '').upper()}`"
+                ", ".join(f"`{o}`" for o in option.opts) if option.param_type_name == "option" else f"`{shown(option)}`"
             )
             yield f"- {words}: {getattr(option, 'help', '') or ''}"
         yield ""
@@ -118,8 +121,15 @@ def commands(command: Any, path: str) -> Iterator[str]:
         yield from commands(child, f"{path} {name}")
 
 
+def shown(argument: Any) -> str:
+    """An argument as the usage line has it."""
+    name = argument.metavar or (argument.name or "").upper()
+    words = name if argument.required else f"[{name}]"
+    return f"{words}..." if argument.nargs == -1 else words
+
+
 def reference() -> str:
-    parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), "## Commands\n"]
+    parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), f"## Commands\n\n{STACK_WORDS}"]
     parts += commands(typer.main.get_command(program()), "stacksmith")
     parts += ["## Exit status\n", *(f"- **{name}**: {text}" for name, text in EXITS.items()), "", "## Errors\n"]
     parts += ["| code | what it says |\n|---|---|", *(f"| `{code}` | {text} |" for code, text in sorted(CODES.items()))]

@@ -89,6 +89,14 @@ class Call:
             raise typer.BadParameter(f"{stack} and --stack {self.common.stack}: give one of them")
         return self if stack is None else replace(self, common=replace(self.common, stack=stack))
 
+    def apart(self, name: str | None, stack: Path | None) -> tuple["Call", str | None]:
+        """The call on its stack, and the name, of a command that may be given either, or both in any order."""
+        if name is None or not _is_stack(name):
+            return self.on(stack), name
+        if stack is None:
+            return self.on(Path(name)), None
+        return (self.on(stack), name) if _is_stack(str(stack)) else (self.on(Path(name)), str(stack))
+
     def options(self, **more: Any) -> "Options":
         """The options of the engine; ``more`` are its fields that only some commands have."""
         from stacksmith.engine.session import Options
@@ -110,6 +118,14 @@ class Call:
 
         if diagnostics:
             self.screen.say(diagnostics_text(diagnostics, self.screen.error_paint) + "\n")
+
+
+def _is_stack(text: str) -> bool:
+    """Whether an argument that could be a name means a stack: written as a path, or a folder with a stack.yaml."""
+    # The key of an address may have anything in it.
+    bare = text.partition("[")[0]
+    is_path = "/" in bare or text in {".", ".."} or text.endswith((".yaml", ".yml"))
+    return is_path or any(Path(text, name).is_file() for name in ("stack.yaml", "stack.yml"))
 
 
 def takes_stack(command: Callable[..., int]) -> Callable[..., None]:

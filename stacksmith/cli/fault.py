@@ -1,15 +1,31 @@
 """What is said of an error, and the exit status it means."""
 
+import errno
 import os
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
 
 from stacksmith.cli.screen import open_screen
 from stacksmith.cli.status import Status
 
+if TYPE_CHECKING:
+    from stacksmith.diagnostics import Faults
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 # BadParameter < UsageError < ClickException: only the first is public in typer.
 _BadUse = typer.BadParameter.__mro__[2]
+
+
+def unknown(message: str, name: object, choices: Iterable[object], what: str) -> "Faults":
+    """The error of a name on the command line that nothing has, with the one that may be meant."""
+    from stacksmith.diagnostics import Faults, error
+    from stacksmith.model.findings import did_you_mean
+
+    hint = did_you_mean(str(name), {str(each) for each in choices}, what)
+    return Faults([error("unknown-reference", message, hint=hint)])
 
 
 def report(fault: BaseException) -> Status:
@@ -47,6 +63,8 @@ def _told(fault: BaseException) -> Status:
             code, message = "lab", str(fault)
         elif isinstance(fault, OSError) and fault.filename is not None:
             code, message = "file", f"cannot use {fault.filename}: {fault.strerror}"
+        elif isinstance(fault, OSError) and fault.errno in _UNWRITABLE:
+            code, message = "file", f"cannot write the answer: {fault.strerror}"
         else:
             code, message = "internal", f"unexpected {type(fault).__name__}: {fault}"
             hint = "this is a fault of stacksmith; --debug shows where"

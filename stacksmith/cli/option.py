@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from stacksmith.model.change import Impact
 
 StackArgument = Annotated[
-    Path | None, typer.Argument(help="Stack file or folder, as --stack", metavar="[STACK]", show_default=False)
+    Path | None, typer.Argument(help="Stack file or folder, as --stack", metavar="STACK", show_default=False)
 ]
 Yes = Annotated[bool, typer.Option("--yes", "--auto-approve", "-y", help="Do it without asking")]
 LockTimeout = Annotated[

@@ -61,7 +61,10 @@ def write_file(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(path)) from fault
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -27,7 +27,7 @@ from stacksmith.model.stack import ImageFileSource, Resource, Stack
 from stacksmith.model.template import TemplateFault
 from stacksmith.model.types import JSON
 from stacksmith.model.user_data import UserData
-from stacksmith.model.validate import found, validate
+from stacksmith.model.validate import check_shape, found, validate
 from stacksmith.source import Span
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -187,6 +187,7 @@ class Assembly:
 
     def _block(self, section: str, name: str, data: JSON, scope: _Scope, block: Block) -> None:
         kind, model = KINDS[section]
+        failed = self.evaluator.failed
         if isinstance(data, dict) and kind not in EXPANDED:
             data = dict(data)
             instances = [self._single(kind, name, data, scope, block)]
@@ -194,6 +195,8 @@ class Assembly:
             if kind == "server" and isinstance(data, dict) and ("count" in data or "for_each" in data):
                 self.unrolled[name] = [] if "count" in data else {}
             instances = list(expand(kind, name, data, scope.module.context, block, self.evaluator))
+        if self.evaluator.failed > failed and not any(instances):
+            self._check_shape(Address(kind, name), model, data, block)
         for instance in instances:
             if instance is None:
                 continue
@@ -208,6 +211,13 @@ class Assembly:
             if isinstance(spec, ImageSpec):
                 files = image_files(name, spec, block, scope.module.folder, self.evaluator.findings)
                 self.files[name] = files or {}
+
+    def _check_shape(self, address: Address, model: type[Any], data: JSON, block: Block) -> None:
+        """What is wrong in a block whose expressions failed, besides them."""
+        if isinstance(data, dict):
+            unrolls = ("count", "for_each") if address.kind in EXPANDED else ()
+            body = {key: value for key, value in data.items() if key not in unrolls}
+            check_shape(model, body, address, block, self.evaluator.findings)
 
     def _has_room(self, text: str | None, block: Block) -> bool:
         self.user_data_size += len(text or "")

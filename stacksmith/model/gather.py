@@ -273,7 +273,11 @@ def _include_one(
         findings.error(fault.code, f"cannot include {spec.file!r}: {fault}", where, fault.hint)
         return
     if real in chain or len(chain) > MAX_INCLUDES or len(gathered.modules) > MAX_INCLUDES:
-        findings.error("include-loop", f"cannot include {spec.file!r}: it includes itself", where)
+        cause, hint = "it includes itself", None
+        if module is gathered.modules[0] and real in chain and real != Path(block.document.file).resolve():
+            cause = "it is a file of the stack already"
+            hint = "every YAML file of a stack's folder is part of it: keep what is included in a folder of its own"
+        findings.error("include-loop", f"cannot include {spec.file!r}: {cause}", where, hint)
         return
     document = _document(content, str(module.folder.shown(spec.file)), findings)
     if document is None:

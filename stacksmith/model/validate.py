@@ -59,11 +59,45 @@ def validate(
         details = fault.errors(include_url=False, include_context=True)
     if source is not None and any(_to_text(detail, data, source) for detail in details):
         return validate(model, data, address, where, findings)
+    _report(model, _by_path(details, data), address, where, findings)
+    return None
+
+
+def check_shape(model: type[Spec], data: JSON, address: Address | str, where: Where, findings: Findings) -> None:
+    """Reports what is wrong in data whose expressions could not be evaluated, whatever they would give."""
+    try:
+        model.model_validate(data)
+    except ValidationError as fault:
+        groups = _by_path(fault.errors(include_url=False, include_context=True), data)
+        sure = {path: group for path, group in groups.items() if _is_sure(path, group, data)}
+        _report(model, sure, address, where, findings)
+
+
+def _is_sure(path: DataPath, group: Sequence[ErrorDetails], data: JSON) -> bool:
+    if group[0]["type"] in ("extra_forbidden", "missing"):
+        return True
+    for part in path:
+        data = _part(data, part)
+    return not _has_expression(data)
+
+
+def _has_expression(data: JSON) -> bool:
+    if isinstance(data, dict | list):
+        return any(map(_has_expression, data.values() if isinstance(data, dict) else data))
+    return isinstance(data, str) and "{{" in data
+
+
+def _report(
+    model: type[Spec],
+    groups: Mapping[DataPath, Sequence[ErrorDetails]],
+    address: Address | str,
+    where: Where,
+    findings: Findings,
+) -> None:
     if findings.is_full:
         findings.error("too-many", f"cannot read {address}", where())
-        return None
+        return
     name = address if isinstance(address, Address) else None
-    groups = _by_path(details, data)
     misspelt = {(path[:-1], _meant(model, path)) for path, group in groups.items() if _is_unknown(group)}
     for path, group in groups.items():
         code, cause, hint, at_key = _words(model, path, group)
@@ -71,7 +105,6 @@ def validate(
             continue  # said already, at the key that means it
         label = f"{address}{_dotted(path[:-1] if code in ('missing-key', 'unknown-key') else path)}"
         findings.error(code, f"cannot read {label}: {cause}", where(path, key=at_key), hint, name)
-    return None
 
 
 def _to_text(detail: ErrorDetails, data: JSON, source: JSON) -> bool:

@@ -37,10 +37,10 @@ def evened(balance: Balance, tolerance: float, most: int | None) -> Found:
         steps, fewest = _fewer(balance, goal, steps)
     if most is not None and len(steps) > most:
         return Found(tuple(_best_of(balance, steps, most)), False)
-    return _settled(balance, tolerance, Found(tuple(steps), fewest))
+    return _settled(balance, tolerance, Found(tuple(steps), fewest), most)
 
 
-def _settled(balance: Balance, tolerance: float, found: Found) -> Found:
+def _settled(balance: Balance, tolerance: float, found: Found, most: int | None) -> Found:
     """Goes on from the end until nothing is left to do; a server that moved twice then moves once."""
     for _ in range(MOST_ROUNDS):
         end = balance.again(found.moves)
@@ -51,7 +51,7 @@ def _settled(balance: Balance, tolerance: float, found: Found) -> Found:
         for move in more:
             end.move(move.address, move.host)
         ordered = _orderable(balance, list(end.moved()))
-        if ordered is None:
+        if ordered is None or (most is not None and len(ordered) > most):
             break
         found = Found(tuple(ordered), False)
     return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
+from stacksmith.model.findings import did_you_mean
 from stacksmith.planner.plan import Operation, Step
 
 
@@ -51,6 +52,26 @@ def _rank(step: Step) -> tuple[object, ...]:
 def matches(pattern: str, address: Address) -> bool:
     """True when ``pattern`` names the address, its block (``server.web``), or it on any host (``network.lan``)."""
     return pattern in (str(address), str(address.block), str(Address(address.kind, address.name, address.key)))
+
+
+def check_named(named: Mapping[str, Iterable[str]], known: Iterable[Address]) -> None:
+    """Raises: Faults for each name, by what is asked of it, that is none of ``known``: it would do nothing."""
+    unknown = [(verb, each) for verb, names in named.items() for each in names]
+    if not unknown:
+        return
+    addresses = list(known)
+    unknown = [(verb, each) for verb, each in unknown if not any(matches(each, address) for address in addresses)]
+    choices = {str(address.block) for address in addresses} | {str(address) for address in addresses}
+    faults = [
+        error(
+            "unknown-reference",
+            f"cannot {verb} {each}: it is not in the stack, the state, or on a host",
+            hint=did_you_mean(each, choices, "addresses"),
+        )
+        for verb, each in unknown
+    ]
+    if faults:
+        raise Faults(faults)
 
 
 def selected(steps: Sequence[Step], targets: Sequence[str], excludes: Sequence[str]) -> tuple[Step, ...]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
@@ -18,7 +19,7 @@ from stacksmith.planner.build import Draft, Wanted, build, draft
 from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.planner.edge import connect
 from stacksmith.planner.fit import overgrown
-from stacksmith.planner.graph import ordered, selected
+from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, place_machines
@@ -81,7 +82,7 @@ def make_plan(
     """The plan that turns what was found into what the stack wants; ``consumers`` are the claims of all stacks.
 
     Raises: Unplaced with one diagnostic per server that has no valid host, each with a verdict for every host; Faults
-    with one for each thing that a provider cannot make.
+    with one for each thing that a provider cannot make, or that the options name and nobody knows.
     """
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
@@ -91,13 +92,15 @@ def make_plan(
         wanted, scheduled = _wanted(stack, ledger, view, plan, options)
     for address in sorted(wanted):
         _plan_wanted(wanted[address], view, rules, options, plan)
-    _plan_unwanted(wanted, view, plan, destroy=options.destroy)
+    _plan_unwanted(wanted, view, plan, options.destroy, partial(_is_declared, stack))
     _plan_leftovers(wanted, view, plan)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     states += node_states(stack, snapshot, consumers, leaving)
     plan.refusals += overgrown(plan.steps, states)
     _check(stack, plan.steps, wanted, rules)
+    named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
+    check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
     kept = {s.id for s in steps}
@@ -119,6 +122,17 @@ def make_plan(
         fleet_path=str(stack.fleet_path),
         claims=make_claims(ledger, states, sight),
     )
+
+
+def _is_declared(stack: Stack, address: Address) -> bool:
+    """Whether the stack has what is realised on a host at ``address``."""
+    in_stack = address.block in stack.resources or (address.kind == "image" and address.name in stack.images)
+    return address.host is not None and in_stack
+
+
+def _unrolled(stack: Stack) -> set[Address]:
+    """The blocks of servers with a count, which may be 0 at the moment."""
+    return {Address("server", name) for name in stack.unrolled}
 
 
 def _wanted(
@@ -206,7 +220,7 @@ def _plan_wanted(wanted: Wanted, view: View, rules: Rules, options: PlanOptions,
         _plan_create(wanted, view, plan)
     elif found.problem and address.kind != "volume":
         plan.deviations.append(Deviation(address, found.host, problem=found.problem))
-        if any(address == Address.parse(r) for r in options.replaces):
+        if any(matches(r, address) for r in options.replaces):
             _plan_replace(wanted, found, (), view, plan)
     elif found.problem:
         plan.deviations.append(Deviation(address, found.host, missing=True, problem=found.problem))
@@ -244,7 +258,7 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.refusals.append(
             (f"{Operation.UPDATE} {address}", f"found on several hosts: {', '.join(view.twice[address])}")
         )
-    forced = any(address == Address.parse(r) for r in options.replaces)
+    forced = any(matches(r, address) for r in options.replaces)
     worst = max((c.impact for c in changes), default=Impact.NONE)
     if forced or any(_is_replacing(address.kind, c) for c in changes):
         if address.kind == "volume" and not forced:
@@ -372,7 +386,9 @@ def _delete(address: Address, host: str, found: Found, view: View, plan: _Draft,
     return step
 
 
-def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool) -> None:
+def _plan_unwanted(
+    wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool, declared: Callable[[Address], bool]
+) -> None:
     for address in sorted({*view.found, *view.records} - set(wanted) - set(plan.unknown)):
         found, record = view.found.get(address), view.records.get(address)
         host = found.host if found is not None else record.host if record is not None else ""
@@ -387,5 +403,6 @@ def _plan_unwanted(wanted: Mapping[Address, Wanted], view: View, plan: _Draft, d
         elif policy is not None and policy.on_destroy == "keep":
             plan.steps.append(forget(address, host, record, "it is kept: on_destroy is keep"))
         else:
-            reason = "the stack is destroyed" if destroy else "it is not in the stack any more"
+            gone = f"nothing on {host} needs it any more" if declared(address) else "it is not in the stack any more"
+            reason = "the stack is destroyed" if destroy else gone
             plan.steps.append(_delete(address, host, found, view, plan, reason))

@@ -81,7 +81,7 @@ def _sentence(report: Report, command: str, paint: Paint) -> str:
     if report.stopped:
         ended = f"{counted(done, 'step')} done, {failed} failed, {skipped} not started"
         head = f"{paint.bold}{paint.yellow}Interrupted{paint.reset} ({line(report.stopped)}): {ended}"
-        return f"{head}. {_resources(report)} Run again to finish."
+        return f"{head}. {_resources(report)}{' Run again to finish.' if failed or skipped else ''}"
     if failed or skipped:
         head = f"{paint.bold}{paint.red}Error:{paint.reset} {counted(failed, 'step')} failed"
         return f"{head}, {skipped} skipped, {done} done. {_resources(report)}"

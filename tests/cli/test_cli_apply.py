@@ -242,7 +242,8 @@ def test_capacity_counts_what_hosts_take_and_says_what_limits_them(applied: Cli)
 def test_capacity_of_an_unknown_flavor_is_refused(cli: Cli) -> None:
     result = cli("capacity", "--flavor", "huge")
     assert (result.status, result.out) == (1, "")
-    assert "cannot count huge: no such flavor (known: small)" in result.err
+    assert "cannot count huge: there is no such flavor" in result.err
+    assert "hint: flavors: small" in result.err
 
 
 def test_a_server_that_stays_has_a_verdict_of_every_host_too(applied: Cli, live: World) -> None:
@@ -290,7 +291,29 @@ def test_output_is_for_people_scripts_and_programs(applied: Cli) -> None:
     assert json.loads(applied("output", "--json").out)["ips"]["value"] == ["10.20.0.10", "10.20.0.11"]
     nope = applied("output", "nope")
     assert (nope.status, nope.out) == (1, "")
-    assert "the stack has first, ips" in nope.err
+    assert "cannot show output 'nope': the stack has none of this name" in nope.err
+    assert "hint: outputs: first, ips" in nope.err
+
+
+@pytest.mark.parametrize("words", ["show", "state show", "state rm", "placement explain"])
+def test_address_of_a_block_is_no_servers_and_the_hint_has_one(words: str, applied: Cli) -> None:
+    result = applied(*words.split(), "server.web")
+    assert (result.status, result.out) == (1, "")
+    assert "error[unknown-reference]: cannot " in result.err
+    assert "hint: did you mean 'server.web[" in result.err
+
+
+def test_answer_that_cannot_be_written_is_no_fault_of_the_program(project: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([PROGRAM, "validate"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "error[file]: cannot write the answer: No space left on device" in done.stderr
+
+
+def test_file_that_cannot_be_written_is_named_as_it_was_given(applied: Cli) -> None:
+    result = applied("drift", "--into", "nowhere/drift.prom", "--format", "prometheus")
+    assert result.status == 1
+    assert "cannot use nowhere/drift.prom: No such file or directory" in result.err
 
 
 def test_destroy_that_cannot_read_a_host_is_an_error_and_leaves_what_is_there(

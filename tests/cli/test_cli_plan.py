@@ -168,3 +168,23 @@ def test_show_lists_everything_and_one_thing_in_full(applied: Cli) -> None:
     assert data["found"]["spec"]["ram_mib"] == data["applied"]["ram_mib"] == data["wanted"]["ram_mib"] == 512
     missing = applied("show", "server.nope")
     assert (missing.status, missing.out) == (1, "")
+
+
+@pytest.mark.parametrize("word", ["target", "exclude", "replace"])
+def test_address_that_nothing_has_is_an_error_with_a_hint(word: str, cli: Cli, project: Path) -> None:
+    result = cli("plan", f"--{word}", "server.wbe")
+    assert result.status == 1
+    assert f"cannot {word} server.wbe: it is not in the stack, the state, or on a host" in result.err
+    assert "did you mean 'server.web'?" in result.err
+    stack = project / "stack.yaml"
+    stack.write_text(stack.read_text().partition("outputs:")[0])
+    assert cli("plan", f"--{word}", "server.web", "--var", "count=0").status == 0  # none at the moment
+
+
+def test_replace_of_a_block_is_of_every_server_in_it(applied: Cli) -> None:
+    assert "Plan: 2 to add, 0 to change, 2 to destroy." in applied("plan", "--replace", "server.web").out
+    assert "Plan: 1 to add, 0 to change, 1 to destroy." in applied("plan", "--replace", "server.web[1]").out
+
+
+def test_usage_shows_what_may_be_left_out_in_one_pair_of_brackets(cli: Cli) -> None:
+    assert "stacksmith plan [OPTIONS] [STACK]\n" in cli("plan", "--var", "nope").err

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from stacksmith.address import Address, identity
+from stacksmith.engine import session
 from stacksmith.model.naming import mac_address
-from tests.e2e.kit import Site, until
+from stacksmith.providers.libvirt import reading
+from tests.e2e.kit import Site, changes, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
 
@@ -19,7 +21,7 @@ CLOUD_CONFIG = "#cloud-config\nhostname: cloud-tools\n"
 # web: OpenStack's config drive; db: NoCloud; tools: a disk image. The address of each: leased by the network's
 # reservation (lan), set by the guest (back, without DHCP), leased from the pool (tools).
 STACK = f"""\
-  guest: {{vcpus: 1, ram: 128}}
+  guest: {{vcpus: 1, ram: 128, max_vcpus: 2, max_ram: 192}}
   disk: {{vcpus: 1, ram: 128, disk: 1}}
 keypairs:
   ops: {{public_key: {KEY}}}
@@ -74,18 +76,24 @@ OWN = {
 
 
 @pytest.fixture(scope="module")
-def logs(lab_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The serial log of each server, by its name, once all have booted."""
+def site(lab_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The stack, applied, and every server booted."""
     site = Site(NAME, tmp_path_factory.mktemp(NAME), lab_dir / "fleet.yaml", lab_dir)
     site.write(STACK)
     try:
         site.apply()
         for name in SERVERS:
             until(lambda name=name: "STACKSMITH-READY" in site.console(name), 150, f"{name} is ready")  # type: ignore[misc]
-        yield {name: site.console(name).replace("\r", "") for name in SERVERS}
+        yield site
     finally:
         site.write("servers: {}")
         site.destroy()
+
+
+@pytest.fixture(scope="module")
+def logs(site: Site) -> dict[str, str]:
+    """The serial log of each server, by its name."""
+    return {name: site.console(name).replace("\r", "") for name in SERVERS}
 
 
 def said(log: str, word: str) -> list[str]:
@@ -152,3 +160,18 @@ def test_guest_sees_nothing_of_another_server(logs: dict[str, str], name: str) -
     assert [mark for mark in OWN[name] if mark not in logs[name]] == []
     others = [mark for other in SERVERS if other != name for mark in (*OWN[other], f"HOSTNAME {other}")]
     assert [mark for mark in others if mark in logs[name]] == []
+
+
+def test_memory_and_vcpus_raised_by_hand_are_drift_and_memory_is_given_back_live(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host,) = {record.host for record in session.records(site.options()) if record.address == SERVERS["db"]}
+    assert not site.plan().steps  # a guest that has just started may have all of max_ram
+    monkeypatch.setattr(reading, "BALLOON_SECONDS", 0)
+    until(lambda: not site.plan().steps, what="the guest gives back what it got at its start")
+    site.virsh(host, "setmem", f"{NAME}-db", "160M", "--live")
+    until(lambda: changes(site.plan(), "server.db") == {"ram_mib": (160, 128, "drift")}, what="160 MiB is seen")
+    site.apply()
+    until(lambda: not site.plan().steps, what="the guest has 128 MiB again")
+    site.virsh(host, "setvcpus", f"{NAME}-db", "2", "--live")
+    assert changes(site.plan(), "server.db") == {"vcpus": (2, 1, "drift")}

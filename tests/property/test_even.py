@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stacksmith.engine import session
@@ -68,6 +68,22 @@ class Shop:
         return {r.address.name: r.host for r in session.records(self.options) if r.address.kind == "server"}
 
 
+MORE_AFTER_ONE: Stack = {
+    "stack": "shop",
+    "fleet": "fleet.yaml",
+    "flavors": {n: {"vcpus": vcpus, "ram": ram, "disk": 1} for n, (vcpus, ram) in FLAVORS.items()},
+    "images": {"base": {"source": "base.img", "format": "raw"}},
+    "servers": {
+        "s0": {"flavor": "large", "image": "base"},
+        "s1": {"flavor": "deep", "image": "base"},
+        "s2": {"flavor": "tiny", "image": "base", "host": "hv2"},
+        "s3": {"flavor": "deep", "image": "base", "host": "hv1"},
+    },
+    "server_groups": {"apart": {"policy": "anti-affinity"}},
+}
+
+
+@example((MORE_AFTER_ONE, {"s0": "hv3", "s1": "hv1", "s2": "hv2", "s3": "hv1"}), 0.0, 1)
 @given(stacks(), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([None, None, 1, 2]))
 @settings(max_examples=60, deadline=None)
 def test_evening_out(made: tuple[Stack, dict[str, str]], tolerance: float, most: int | None) -> None:

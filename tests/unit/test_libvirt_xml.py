@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
@@ -31,6 +32,7 @@ from stacksmith.model.realised import (
 )
 from stacksmith.providers.libvirt import domain_read, domain_xml, mark_xml, network_xml
 from stacksmith.providers.libvirt.domain_xml import DiskFile, Parts
+from stacksmith.providers.libvirt.reading import BALLOON_SECONDS, balloon_rests
 
 POOL = "/var/lib/libvirt/stacksmith"
 SCHEMAS = Path("/usr/share/libvirt/schemas")  # of Debian's libvirt0
@@ -249,6 +251,42 @@ def test_domain_without_mark_shows_all_that_libvirt_knows() -> None:
         nics=(Nic("52:54:00:aa:00:01", "bridge:br0", ""),),
         autostart=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("shown", "rests", "read"),
+    [
+        (256, False, (128, 256)),  # starting, or without a driver for the balloon
+        (200, False, (128, 256)),  # on its way to what it was told, or raised by hand
+        (200, True, (200, 256)),
+        (256, True, (256, None)),
+        (64, False, (64, 256)),
+        (64, True, (64, 256)),
+    ],
+)
+def test_memory_of_a_running_guest_is_what_it_was_told(shown: int, rests: bool, read: tuple[int, int | None]) -> None:
+    def definition(mib: int) -> str:
+        return (
+            "<domain><name>a</name><uuid>3b6545be-1550-43f8-8767-14490a15a241</uuid><memory unit='MiB'>256</memory>"
+            f"<currentMemory unit='MiB'>{mib}</currentMemory><vcpu>1</vcpu></domain>"
+        )
+
+    saved, live = domain_read.parse(definition(128)), domain_read.parse(definition(shown))
+    domain = domain_read.read(live, {}, "running", False, saved, rests)
+    assert (domain.actual.ram_mib, domain.actual.max_ram_mib) == read
+
+
+@pytest.mark.parametrize(
+    ("stats", "rests"),
+    [
+        ({}, False),  # QEMU did not answer
+        ({"balloon.last-update": 0}, False),  # no driver spoke since the start
+        ({"balloon.last-update": 1000 - BALLOON_SECONDS}, True),
+        ({"balloon.last-update": 1001 - BALLOON_SECONDS}, False),
+    ],
+)
+def test_balloon_rests_some_time_after_its_driver_came_up(stats: dict[str, int], rests: bool) -> None:
+    assert balloon_rests(stats, 1000.0) is rests
 
 
 def test_mark_that_was_tampered_with_is_no_mark() -> None:

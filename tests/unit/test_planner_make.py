@@ -189,6 +189,16 @@ def test_target_takes_what_it_needs_and_exclude_what_needs_it(shop: Shop) -> Non
     assert "create server.db" in steps(plan) and "create server.web[0]" not in steps(plan)
 
 
+def test_image_and_network_that_a_host_needs_no_more_say_so(shop: Shop) -> None:
+    shop.stack["servers"]["web"]["count"] = 1
+    reasons = {str(s.address): s.reason for s in shop.plan().steps}
+    assert reasons.pop("server.web[1]") == "it is not in the stack any more"
+    assert reasons == {a: f"nothing on {a.partition('@')[2]} needs it any more" for a in reasons if "@" in a}
+    assert any(address.startswith("network.lan@") for address in reasons)
+    del shop.stack["servers"]["web"], shop.stack["networks"]["lan"]
+    assert {s.reason for s in shop.plan().steps if s.address.kind == "network"} == {"it is not in the stack any more"}
+
+
 def test_existing_servers_stay_when_the_stack_grows(shop: Shop) -> None:
     before = {u.address: u.host for u in shop.plan().unchanged}
     shop.stack["servers"]["web"]["count"] = 4

@@ -81,6 +81,7 @@ def test_live_progress_on_a_terminal_prints_every_line_once() -> None:
         (Report("r1", RESULTS[:1]), "apply", "apply"),
         (Report("r1", RESULTS), "apply", "failed"),
         (Report("r1", RESULTS[2:4], signal=2, stopped="SIGINT"), "apply", "interrupted"),
+        (Report("r1", RESULTS[3:4], signal=2, stopped="SIGINT"), "apply", "interrupted_at_the_end"),
         (Report("r1", RESULTS[3:4]), "destroy", "destroy"),
         (Report("r1", (*RESULTS[:1] * 41, RESULTS[1])), "apply", "many"),
         (Report("r1"), "apply", "nothing"),

@@ -37,7 +37,7 @@ def command(
     call: Call,
     what: Annotated[
         Path | None,
-        typer.Argument(help="Saved plan, or stack as --stack", metavar="[PLANFILE|STACK]", show_default=False),
+        typer.Argument(help="Saved plan, or stack as --stack", metavar="PLANFILE|STACK", show_default=False),
     ] = None,
     *,
     yes: Yes = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stacksmith.cli.call import Call
+from stacksmith.cli.fault import unknown
 from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import DriftStatus, Status
 
@@ -28,10 +29,8 @@ def command(
 
     options = call.on(what).options()
     stack, snapshot = session.survey(options, every_node=True)
-    if unknown := sorted(set(flavor or ()) - set(stack.flavors)):
-        known = ", ".join(sorted(stack.flavors)) or "none"
-        call.screen.say(f"Error: cannot count {', '.join(unknown)}: no such flavor (known: {known})\n")
-        return Status.ERROR
+    if nobodys := sorted(set(flavor or ()) - set(stack.flavors)):
+        raise unknown(f"cannot count {nobodys[0]}: there is no such flavor", nobodys[0], stack.flavors, "flavors")
     chosen = dict.fromkeys(flavor or sorted(stack.flavors))
     found = capacities(stack, snapshot, chosen, session.claims(options))
     call.screen.answer(json_text(capacity_data(found)) if as_json else capacity_text(found, call.screen.paint))

@@ -21,7 +21,7 @@ def command(
     call: Call,
     what: Annotated[
         Path | None,
-        typer.Argument(help="Saved plan, or stack as --stack", metavar="[PLANFILE|STACK]", show_default=False),
+        typer.Argument(help="Saved plan, or stack as --stack", metavar="PLANFILE|STACK", show_default=False),
     ] = None,
     format: Annotated[Format, typer.Option("--format", help="For Graphviz or Mermaid")] = Format.DOT,
 ) -> int:

@@ -78,7 +78,7 @@ def status(directory: _Directory) -> None:
 def bmc(
     directory: _Directory,
     node: Annotated[str, typer.Argument(help="A node, as bm1", metavar="NODE")],
-    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles", metavar="[PROFILE]...")] = None,
+    profiles: Annotated[list[str] | None, typer.Argument(help="Profiles", metavar="PROFILE")] = None,
     latency: Annotated[float | None, typer.Option("--latency", help="Seconds that each answer takes", min=0.0)] = None,
 ) -> None:
     """Let a node's BMC behave as real ones do, by profiles that add up; with none it is well-behaved again."""
@@ -92,7 +92,7 @@ def bmc(
 def execute(
     directory: _Directory,
     host: _Host,
-    command: Annotated[list[str], typer.Argument(help="Program and arguments", metavar="COMMAND...")],
+    command: Annotated[list[str], typer.Argument(help="Program and arguments", metavar="COMMAND")],
 ) -> None:
     """Run a command in a host; its exit status is this one's."""
     from stacksmith import lab

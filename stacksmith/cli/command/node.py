@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import DriftStatus, Status
 
 app = typer.Typer(help="The fleet's bare-metal nodes, by their BMCs.", no_args_is_help=True, rich_markup_mode=None)
@@ -38,7 +39,7 @@ class Switch(StrEnum):
 _Format = Annotated[Format, typer.Option("--format", help="Form of the answer")]
 
 
-def list_nodes(call: Call, format: _Format = Format.TEXT) -> int:
+def list_nodes(call: Call, what: StackArgument = None, format: _Format = Format.TEXT) -> int:
     """Show every node with its state, its server, its power, boot mode and identity.
 
     Exit status: 0, 1 error, 4 some nodes could not be read.
@@ -47,7 +48,7 @@ def list_nodes(call: Call, format: _Format = Format.TEXT) -> int:
     from stacksmith.views.json_text import json_text
     from stacksmith.views.node import nodes_data, nodes_text
 
-    nodes = node.nodes(call.options())
+    nodes = node.nodes(call.on(what).options())
     read, known = node.observe(nodes), tenancy.tenancies(nodes)
     if format is Format.TEXT:
         call.screen.answer(nodes_text(nodes.fleet, read, known, call.screen.paint))
@@ -56,14 +57,14 @@ def list_nodes(call: Call, format: _Format = Format.TEXT) -> int:
     return DriftStatus.UNREAD if any(each.error for each in read) else Status.OK
 
 
-def show(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
+def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = Format.TEXT) -> int:
     """Show a node's settings: power, boot mode, asset tag, light and BIOS attributes."""
     from stacksmith.engine import node, tenancy
     from stacksmith.model.node_found import NodeSnapshot
     from stacksmith.views.json_text import json_text
     from stacksmith.views.node import node_data, node_text
 
-    nodes = node.nodes(call.options())
+    nodes = node.nodes(call.on(what).options())
     found, known = node.observe_one(nodes, name), tenancy.tenancies(nodes)[name]
     if format is Format.TEXT:
         call.screen.answer(node_text(name, found, known, call.screen.paint))
@@ -75,6 +76,7 @@ def show(call: Call, name: _Node, format: _Format = Format.TEXT) -> int:
 def inspect(
     call: Call,
     name: Annotated[str | None, typer.Argument(help="A node of the fleet; without, every node", metavar="NODE")] = None,
+    what: StackArgument = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Read everything anew, also what is kept")] = False,
     format: _Format = Format.TEXT,
 ) -> int:
@@ -89,6 +91,7 @@ def inspect(
     from stacksmith.views.json_text import json_text
     from stacksmith.views.node import inspections_data, inspections_text
 
+    call, name = call.apart(name, what)
     nodes = node.nodes(call.options())
     if name:
         found = [NodeInspection(name, node.inspect(nodes, name, refresh=refresh))]
@@ -103,6 +106,7 @@ def power(
     call: Call,
     name: _Node,
     state: Annotated[Power, typer.Argument(help="What to do", metavar="on|off|reboot")],
+    what: StackArgument = None,
     hard: Annotated[bool, typer.Option("--hard", help="Cut the power, without asking the guest first")] = False,
 ) -> int:
     """Switch a node on or off and wait until it is so; what is so already is left alone.
@@ -111,7 +115,9 @@ def power(
     """
     from stacksmith.engine import node
 
-    node.switch(node.nodes(call.options()), name, off=state is not Power.ON, on=state is not Power.OFF, hard=hard)
+    node.switch(
+        node.nodes(call.on(what).options()), name, off=state is not Power.ON, on=state is not Power.OFF, hard=hard
+    )
     call.screen.answer(f"{name} is {'off' if state is Power.OFF else 'on'}\n")
     return Status.OK
 
@@ -120,36 +126,40 @@ def maintenance(
     call: Call,
     name: _Node,
     state: Annotated[Switch, typer.Argument(help="Whether it is in maintenance", metavar="on|off")],
+    what: StackArgument = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, shown with the state")] = "",
 ) -> int:
     """Keep a node from getting new servers, or give it back; a server that it has runs on."""
     from stacksmith.engine import node, tenancy
 
-    tenancy.maintain(node.nodes(call.options()), name, state is Switch.ON, reason)
+    tenancy.maintain(node.nodes(call.on(what).options()), name, state is Switch.ON, reason)
     call.screen.answer(f"{name} is {'in maintenance' if state is Switch.ON else 'out of maintenance'}\n")
     return Status.OK
 
 
 def adopt(
-    call: Call, name: _Node, address: Annotated[str, typer.Argument(help="A bare-metal server of the stack")]
+    call: Call,
+    name: _Node,
+    address: Annotated[str, typer.Argument(help="A bare-metal server of the stack", metavar="ADDRESS")],
+    what: StackArgument = None,
 ) -> int:
     """Take what runs on a node for a server of the stack, as if it had been deployed. The machine is left alone."""
     from stacksmith.engine import node, tenancy
 
-    options = call.options()
+    options = call.on(what).options()
     adopted = tenancy.adopt(options, node.nodes(options), name, address)
     call.screen.answer(f"{name} is {adopted} now; nothing of it was touched. stacksmith plan shows what differs.\n")
     return Status.OK
 
 
-def release(call: Call, name: _Node) -> int:
+def release(call: Call, name: _Node, what: StackArgument = None) -> int:
     """Give a node back whose deployment failed or was given up. The machine is left alone.
 
     The server that was being made is forgotten: the next apply makes it anew, here or elsewhere.
     """
     from stacksmith.engine import node, tenancy
 
-    was = tenancy.release(node.nodes(call.options()), name)
+    was = tenancy.release(node.nodes(call.on(what).options()), name)
     call.screen.answer(f"{name} is released (it was: {was}); nothing of it was touched.\n")
     return Status.OK
 
@@ -157,6 +167,7 @@ def release(call: Call, name: _Node) -> int:
 def clean(
     call: Call,
     name: _Node,
+    what: StackArgument = None,
     disk: Annotated[
         list[str] | None, typer.Option("--disk", help="Only this disk, as sda; may be repeated", metavar="NAME")
     ] = None,
@@ -167,13 +178,13 @@ def clean(
     from stacksmith.cli.carry_out import confirmed
     from stacksmith.engine import node, tenancy
 
-    what = f"disk {', '.join(disk)}" if disk else "every disk"
-    question = f"Wipe {what} of {name}? What is on it is lost. Only 'yes' is accepted: "
+    wiped = f"disk {', '.join(disk)}" if disk else "every disk"
+    question = f"Wipe {wiped} of {name}? What is on it is lost. Only 'yes' is accepted: "
     if not yes and not confirmed(call, question, f"clean {name}"):
         return Status.ERROR
-    nodes = node.nodes(call.options())
+    nodes = node.nodes(call.on(what).options())
     tenancy.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
-    call.screen.answer(f"{what} of {name} is wiped; it is off\n")
+    call.screen.answer(f"{wiped} of {name} is wiped; it is off\n")
     return Status.OK
 
 

@@ -5,12 +5,17 @@ from typing import Annotated
 import typer
 
 from stacksmith.cli.call import Call
+from stacksmith.cli.fault import unknown
+from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
 
 def command(
     call: Call,
-    name: Annotated[str | None, typer.Argument(help="Only this output's value", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Only this output's value", metavar="NAME", show_default=False)
+    ] = None,
+    what: StackArgument = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,
 ) -> int:
     """Show the stack's outputs; one output alone is written as it is, for scripts."""
@@ -18,13 +23,12 @@ def command(
     from stacksmith.views.json_text import json_text
     from stacksmith.views.output import output_raw, outputs_data, outputs_text
 
+    call, name = call.apart(name, what)
     outputs = session.outputs(call.options())
     if name is None:
         call.screen.answer(json_text(outputs_data(outputs)) if json else outputs_text(outputs))
     elif name in outputs:
         call.screen.answer(json_text(outputs[name]) if json else output_raw(outputs[name]))
     else:
-        known = ", ".join(sorted(outputs)) or "none"
-        call.screen.say(f"Error: cannot show output {name!r}: the stack has {known}\n")
-        return Status.ERROR
+        raise unknown(f"cannot show output {name!r}: the stack has none of this name", name, outputs, "outputs")
     return Status.OK

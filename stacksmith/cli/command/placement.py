@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
+from stacksmith.cli.fault import unknown
+from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ class Format(StrEnum):
 
 def explain(
     call: Call,
-    address: Annotated[str | None, typer.Argument(help="Server; without, every server", show_default=False)] = None,
+    address: Annotated[
+        str | None, typer.Argument(help="Server; without, every server", metavar="ADDRESS", show_default=False)
+    ] = None,
+    what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
 ) -> int:
     """Show every host's verdict on a server, also on one that stays where it is.
@@ -37,6 +42,7 @@ def explain(
     from stacksmith.views.notice import optimum_words
     from stacksmith.views.placement_text import placements
 
+    call, address = call.apart(address, what)
     options = call.options()
     try:
         planned = session.plan(options)
@@ -51,8 +57,9 @@ def explain(
     known = placements(planned.plan, planned.snapshot, stays)
     chosen = [each for each in known if address is None or str(each.address) == address]
     if address is not None and not chosen:
-        call.screen.say(f"Error: cannot explain {address}: the stack has no such server\n")
-        return Status.ERROR
+        raise unknown(
+            f"cannot explain {address}: the stack has no such server", address, [p.address for p in known], "servers"
+        )
     _answer(call, chosen, format)
     if format is Format.TEXT and planned.plan.optimum is not None:
         call.screen.answer(f"\n{optimum_words(planned.plan.optimum)}\n")

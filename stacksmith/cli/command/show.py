@@ -8,6 +8,8 @@ import typer
 
 from stacksmith.address import Address
 from stacksmith.cli.call import Call
+from stacksmith.cli.fault import unknown
+from stacksmith.cli.option import StackArgument
 from stacksmith.cli.status import Status
 
 
@@ -23,9 +25,10 @@ def command(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="Saved plan, or address of a resource; without, every resource", metavar="[PLANFILE|ADDRESS]"
+            help="Saved plan, or address of a resource; without, every resource", metavar="PLANFILE|ADDRESS"
         ),
     ] = None,
+    where: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
     json: Annotated[bool, typer.Option("--json", help="As --format json")] = False,
 ) -> int:
@@ -34,11 +37,14 @@ def command(
 
     format = Format.JSON if json else format
     if what is not None and is_planfile(Path(what)):
+        if where is not None:
+            raise typer.BadParameter(f"{what} is a saved plan, which has its own stack: leave out {where}")
         from stacksmith.cli.command.plan import Format as PlanFormat
         from stacksmith.cli.command.plan import plan_as
 
         call.screen.answer(plan_as(PlanFormat(format), read_plan(Path(what)), call.screen.paint))
         return Status.OK
+    call, what = call.apart(what, where)
     return _every(call, format) if what is None else _one(call, what, format)
 
 
@@ -71,8 +77,10 @@ def _one(call: Call, text: str, format: Format) -> int:
     record = next((each for each in session.records(options) if each.address == address), None)
     step = next((each for each in reversed(planned.plan.steps) if each.address == address), None)
     if found is None and record is None and step is None:
-        call.screen.say(f"Error: cannot show {address}: it is not in the stack, the state, or on a host\n")
-        return Status.ERROR
+        known = {*planned.stack.resources, *(f.address for host in planned.snapshot.places for f in host.found)}
+        raise unknown(
+            f"cannot show {address}: it is not in the stack, the state, or on a host", address, known, "addresses"
+        )
     applied = found.mark.applied if found and found.mark else record.applied if record else None
     data = resource_data(found, applied, step)
     call.screen.answer(json_text(data) if format is Format.JSON else yaml_text(data))

@@ -66,6 +66,7 @@ def _check_mapping(server: _Server) -> None:
     for number, entry in enumerate(server.spec.block_device_mapping):
         if _check_keys(server, number, entry):
             _check_pair(server, number, entry)
+            _check_image(server, number, entry)
             _check_size(server, number, entry)
     _check_boot_order(server)
     _check_locals(server)
@@ -107,6 +108,18 @@ def _check_pair(server: _Server, number: int, entry: BdmSpec) -> None:
     _check_format(server, number, entry)
     if entry.tag is not None and ("," in entry.tag or "/" in entry.tag):
         server.fault("bad-metadata", number, "tag", "a tag has no ',' or '/'")
+
+
+def _check_image(server: _Server, number: int, entry: BdmSpec) -> None:
+    """The image has a disk that the entry can be made of."""
+    image = server.images.get(entry.image or "")
+    if image is None or image.source is not None:
+        return
+    cause = f"image {entry.image} has a kernel but no disk to copy"
+    hint = "name an image with a source"
+    if server.spec.image == entry.image and entry.boot_index == 0:
+        hint += "; without this entry the server starts the kernel"
+    server.fault("bad-block-device", number, "image", cause, hint)
 
 
 def _check_format(server: _Server, number: int, entry: BdmSpec) -> None:

@@ -122,7 +122,8 @@ def _check_volume(resource: Resource, spec: VolumeSpec, stack: Stack, reporter: 
         reporter.fault("unknown-reference", resource, ("volume_type",), cause, hint)
     image = stack.images.get(spec.image or "")
     if image is not None and image.source is None:
-        reporter.fault("wrong-value", resource, ("image",), f"image {spec.image} has a kernel but no disk to copy")
+        cause = f"image {spec.image} has a kernel but no disk to copy"
+        reporter.fault("wrong-value", resource, ("image",), cause, "name an image with a source")
     if image is not None and spec.size < image.min_disk:
         cause = f"{spec.size} GiB is less than min_disk {image.min_disk} GiB of image {spec.image}"
         reporter.fault("bad-size", resource, ("size",), cause)

@@ -51,7 +51,12 @@ def parse(xml: str) -> etree._Element:
 
 
 def read(
-    root: etree._Element, sizes: Mapping[str, int], power_state: str, autostart: bool, inactive: etree._Element | None
+    root: etree._Element,
+    sizes: Mapping[str, int],
+    power_state: str,
+    autostart: bool,
+    inactive: etree._Element | None,
+    balloon_rests: bool = False,
 ) -> Domain:
     """The domain of ``root``. ``sizes`` are capacities in bytes by device; ``inactive`` is the saved definition.
 
@@ -63,7 +68,7 @@ def read(
     if shown is not None:
         details = shown[1]  # metadata and tags in effect are those of the running guest
     now_vcpus, max_vcpus = vcpus(root)
-    ram, max_ram = _memory_in_effect(root, inactive)
+    ram, max_ram = _memory_in_effect(root, inactive, balloon_rests)
     name = root.findtext("name", "")
     firmware, secure = _firmware(root)
     applied = mark.applied if mark is not None else None
@@ -149,15 +154,17 @@ def memory(root: etree._Element) -> tuple[int, int | None]:
     return now, most if most != now else None
 
 
-def _memory_in_effect(root: etree._Element, inactive: etree._Element | None) -> tuple[int, int | None]:
+def _memory_in_effect(
+    root: etree._Element, inactive: etree._Element | None, balloon_rests: bool
+) -> tuple[int, int | None]:
     """(now, at most) in MiB, of a running guest too.
 
     A running domain shows what its balloon has come to: all of its memory until the guest's driver is up, and for
     ever without one. What it was told is shown nowhere but in the saved definition; that is taken unless the guest
-    has less.
+    has less, or has had the time to give back what is more.
     """
     now, most = memory(root)
-    if inactive is None or inactive is root:
+    if inactive is None or inactive is root or balloon_rests:
         return now, most
     told, _ = memory(inactive)
     ceiling = most or now

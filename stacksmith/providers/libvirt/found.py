@@ -28,6 +28,7 @@ class DomainText:
 
     ``sizes`` are bytes by device; ``blocks_known`` is False when QEMU did not answer, ``sizes_known`` when nobody
     looked. ``is_abandoned``: a migration paused it.
+    looked. ``balloon_rests``: the memory that is shown is what the guest was told to have.
     """
 
     live: str | None
@@ -38,6 +39,7 @@ class DomainText:
     blocks_known: bool = True
     sizes_known: bool = True
     is_abandoned: bool = False
+    balloon_rests: bool = False
 
 
 def digest(*parts: Any) -> str:
@@ -64,7 +66,7 @@ def parse_domain(text: DomainText) -> ReadDomain:
     root = live_root if live_root is not None else saved_root
     assert root is not None
     power = _POWER.get(text.state, "stopped")
-    effect = domain_read.read(root, text.sizes, power, text.autostart, saved_root)
+    effect = domain_read.read(root, text.sizes, power, text.autostart, saved_root, text.balloon_rests)
     if live_root is None or saved_root is None:
         return ReadDomain(effect, None, text)
     return ReadDomain(effect, domain_read.read(saved_root, text.sizes, power, text.autostart, saved_root), text)

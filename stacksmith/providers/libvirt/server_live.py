@@ -47,14 +47,16 @@ def _sizes(mark: Mark, edit: Edit, link: Link) -> None:
 
 
 def _await_memory(host: LibvirtHost, mark: Mark, ram_mib: int, deadline: Deadline) -> None:
-    """Gives the balloon a moment to give the guest what it was told. One that does not answer is no fault."""
+    """Gives the balloon a moment to come to what it was told. A guest without a driver for it is no fault."""
     limit = Deadline(min(deadline.at, deadline.clock() + _BALLOON_SECONDS), deadline.clock)
-    while limit.seconds and host.call(partial(_ram, mark), deadline) < ram_mib:
+    while limit.seconds and host.call(partial(_ram, mark), deadline) not in {None, ram_mib}:
         time.sleep(min(_POLL_SECONDS, limit.seconds))
 
 
-def _ram(mark: Mark, link: Link) -> int:
-    return domain_read.memory(_definition(must_find(link, mark)))[0]
+def _ram(mark: Mark, link: Link) -> int | None:
+    """MiB that the guest has; None when its balloon has no driver."""
+    stats = must_find(link, mark).memoryStats()
+    return int(stats["actual"]) // _KIB_PER_MIB if stats.get("last_update") else None
 
 
 def _finish(mark: Mark, edit: Edit, link: Link) -> etree._Element:

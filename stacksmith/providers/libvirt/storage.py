@@ -18,6 +18,9 @@ from stacksmith.model.fleet import VolumeType
 from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.libvirt.connection import Link
 
+# What is asked of every domain at once.
+STATISTICS = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BLOCK | libvirt.VIR_DOMAIN_STATS_BALLOON
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -270,13 +273,8 @@ def disks(link: Link) -> Iterator[tuple[Any, str]]:
 
 
 def all_stats(link: Link) -> list[tuple[Any, dict[str, Any]]]:
-    """(domain, statistics) of every domain: state and disks. NOWAIT: a frozen QEMU gives less, and costs no time."""
-    return list(
-        link.connect.getAllDomainStats(
-            libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BLOCK,
-            libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT,
-        )
-    )
+    """(domain, statistics) of every domain. NOWAIT: a frozen QEMU gives less, and costs no time."""
+    return list(link.connect.getAllDomainStats(STATISTICS, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT))
 
 
 def blocks(stats: Mapping[str, Any]) -> Iterator[tuple[str, str, int | None]]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Diagnostic, Faults, error
@@ -19,7 +20,8 @@ from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.planner.machine import machine
 from stacksmith.providers.base import Deadline
-from stacksmith.providers.registry import Wipe, make_deployer, wipe
+from stacksmith.providers.deployment import Cleaning
+from stacksmith.providers.registry import make_deployer
 from stacksmith.state.store import NodeNote, Reader, Store
 
 MAINTENANCE = "maintenance"
@@ -118,7 +120,7 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
                 open_bmc_of(of, name) as bmc,
                 closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer,
             ):
-                wipe(deployer, bmc, Wipe(name, disks, whole), tell, deadline)
+                deployer.clean(bmc, Cleaning(name, str(uuid4()), disks, whole), tell, deadline)
         except Faults as faults:
             store.note_node(NodeNote(name, "failed", "cleaning", faults.diagnostics[0].message))
             raise

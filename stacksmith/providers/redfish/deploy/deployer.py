@@ -15,9 +15,10 @@ from stacksmith.model.node import Node
 from stacksmith.model.node_found import Power
 from stacksmith.providers.archive import Archive
 from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
-from stacksmith.providers.bmc import BmcSession
+from stacksmith.providers.bmc import BmcSession, Tell
+from stacksmith.providers.deployment import Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import image, iso, job, ramdisk
-from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Stage, Way
+from stacksmith.providers.redfish.deploy.job import Way
 from stacksmith.providers.redfish.deploy.server import Event, Offer, Server, State
 
 OFF_SECONDS = 60.0  # so long a ramdisk that is done may take to switch its node off
@@ -28,7 +29,6 @@ CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
 NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
 
 
 class Deployer:

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from stacksmith.model.node import RootDeviceHints
+
+UNTOUCHED: Final = ("root-device", "other-disks")  # steps of a deploy before which nothing is written
+NO_DISK: Final = "no-disk"  # the step of a cleaning that names a disk which is not there: nothing was touched
 
 
 class Stage(StrEnum):

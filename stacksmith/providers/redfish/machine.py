@@ -15,10 +15,9 @@ from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
-from stacksmith.providers.deployment import Job
+from stacksmith.providers.deployment import UNTOUCHED, Job
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
-UNTOUCHED: Final = "root-device"  # the step of a deploy before which nothing is written
 _DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
 _POLL_SECONDS: Final = 2.0
@@ -140,7 +139,7 @@ class MachineDriver:
         try:
             self._deploy(target, contents, deadline)
         except Refused as refusal:
-            if refusal.path == UNTOUCHED:
+            if refusal.path in UNTOUCHED:
                 limit = self._until(self._node.power_timeout_seconds, deadline)
                 self._bmc.switch_off(True, limit)
                 self._bmc.switch_on(limit)

@@ -1,9 +1,11 @@
 """Which server has which bare-metal node, and what keeps a node from being given to one: by the state store."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Diagnostic, Faults, error
@@ -18,8 +20,9 @@ from stacksmith.model.realised import Policy, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.planner.machine import machine
-from stacksmith.providers.base import Deadline
-from stacksmith.providers.registry import Wipe, make_deployer, wipe
+from stacksmith.providers.base import Deadline, Refused
+from stacksmith.providers.deployment import NO_DISK, Cleaning
+from stacksmith.providers.registry import make_deployer
 from stacksmith.state.store import NodeNote, Reader, Store
 
 MAINTENANCE = "maintenance"
@@ -101,31 +104,67 @@ def release(of: Nodes, name: str) -> str:
 def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Callable[[str], None]) -> None:
     """Wipes disks of a node that has no server, all when none is named: their signatures, or every byte.
 
-    The node is off afterwards; one that failed is kept from servers until it is released. Raises: Faults.
+    The node is off afterwards; one that failed is kept from servers until it is released. Raises: Faults; Locked when
+    it is being cleaned.
     """
-    node = of.one(name)
-    with opened(of, of.environment, read_only=False) as store:
+    of.one(name)
+    _check_names(name, disks)
+    with (
+        opened(of, of.environment, read_only=False) as store,
+        alone(store, f"node {name}", "node clean"),
+    ):
         held = _records(store).get(name)
-        if held is not None:
-            raise _refused(
-                name, f"{held[1].address} of stack {held[0]} is on it", "stacksmith destroy, or node release"
-            )
+        owner = next((each.owner for each in store.claims() if name in each.allocations), "")
+        if held is not None or owner:
+            whose = f"{held[1].address} of stack {held[0]} is on it" if held else f"stack {owner} has claimed it"
+            raise _refused(name, whose, "stacksmith destroy, or node release")
         before = next((each for each in store.nodes() if each.name == name), None)
-        store.note_node(NodeNote(name, "cleaning"))
-        deadline = Deadline(time.monotonic() + node.deploy_timeout_seconds, time.monotonic)
+        is_kept = before is not None and MAINTENANCE in (before.state, before.stage)
+        kept = NodeNote(name, MAINTENANCE, reason=before.reason) if before and is_kept else None
+        store.note_node(NodeNote(name, "cleaning", MAINTENANCE if kept else "", kept.reason if kept else ""))
         try:
-            with (
-                open_bmc_of(of, name) as bmc,
-                closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer,
-            ):
-                wipe(deployer, bmc, Wipe(name, disks, whole), tell, deadline)
+            _wipe(of, Cleaning(name, str(uuid4()), disks, whole), tell)
+        except _Untouched as fault:
+            _put_back(store, name, before)
+            raise Faults(fault.diagnostics) from None
         except Faults as faults:
             store.note_node(NodeNote(name, "failed", "cleaning", faults.diagnostics[0].message))
             raise
-        if before is not None and before.state == MAINTENANCE:
-            store.note_node(before)
-        else:
-            store.clear_node(name)
+        _put_back(store, name, kept)
+
+
+class _Untouched(Faults):
+    """A cleaning was refused before anything was written."""
+
+
+def _wipe(of: Nodes, wanted: Cleaning, tell: Callable[[str], None]) -> None:
+    clock, seconds = time.monotonic, of.one(wanted.node).deploy_timeout_seconds
+    with (
+        open_bmc_of(of, wanted.node) as bmc,
+        closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer,
+    ):
+        try:
+            deployer.clean(bmc, wanted, tell, Deadline(clock() + seconds, clock))
+        except Refused as refusal:
+            if refusal.path == NO_DISK:
+                hint = f"stacksmith node inspect {wanted.node} lists disks; nothing was wiped, and it is off"
+                raise _Untouched((error("node", str(refusal), hint=hint),)) from refusal
+            raise
+
+
+def _put_back(store: Store, name: str, note: NodeNote | None) -> None:
+    if note is None:
+        store.clear_node(name)
+    else:
+        store.note_node(note)
+
+
+def _check_names(name: str, disks: tuple[str, ...]) -> None:
+    """An empty name, as of a variable that is not set, is no disk, and not all of them. Raises: Faults."""
+    for disk in disks:
+        if not re.fullmatch(r"(/dev/)?[A-Za-z0-9!]+", disk):
+            hint = "names as the kernel gives them: --disk sda, --disk nvme0n1"
+            raise Faults((error("node", f"cannot clean {name}: {disk!r} is no name of a disk", hint=hint),))
 
 
 def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:

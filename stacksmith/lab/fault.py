@@ -25,7 +25,7 @@ def boot(directory: Path | str, name: str) -> Host:
         subnet = lab.start_switch(layout, guard)
         lab.boot_all(layout, [name], subnet, guard, lambda line: None)
         if name == RACK:
-            node.ensure(layout, subnet, 0, lambda line: None)
+            node.ensure(layout, subnet, 0, 1, lambda line: None)
     return lab.describe(layout, name, subnet)
 
 

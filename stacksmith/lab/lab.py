@@ -31,8 +31,15 @@ READY_SECONDS = 60.0
 SOCKET_PATH_LIMIT = 107
 
 
-def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: None, nodes: int = 0) -> Lab:
+def up(
+    directory: Path | str,
+    hosts: int = 3,
+    progress: Progress = lambda line: None,
+    nodes: int = 0,
+    node_disks: int = 1,
+) -> Lab:
     """Bring up the lab in this directory with at least so many hosts and nodes; what runs already is left as it is.
+    New nodes have ``node_disks`` disks.
 
     Raises:
         LabError: this machine or user cannot hold a lab, the directory holds something else, or a host does not start.
@@ -43,7 +50,7 @@ def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: 
     able = capability()
     if able.mode == "none":
         raise LabError(f"cannot make a lab: {able.reason}")
-    node.needs(layout, nodes)
+    node.needs(layout, nodes, node_disks)
     with switch.guarded(layout) as guard:
         claim(layout)
         rack = [RACK] if node.names(layout, nodes) else []
@@ -52,7 +59,7 @@ def up(directory: Path | str, hosts: int = 3, progress: Progress = lambda line: 
         subnet = start_switch(layout, guard)
         boot_all(layout, names, subnet, guard, progress)
         if rack:
-            node.ensure(layout, subnet, nodes, progress)
+            node.ensure(layout, subnet, nodes, node_disks, progress)
         names = [name for name in names if name != RACK]
         there = node.nodes(layout, subnet)
         draft.write(layout.fleet, fleet.fleet_text(layout, names, images, there))

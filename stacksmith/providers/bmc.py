@@ -9,6 +9,7 @@ from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
 from stacksmith.model.realised import Machine, RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Refused, Transient
+from stacksmith.providers.deployment import Cleaning, Job
 
 TWO_REQUESTS = Aspects()
 
@@ -59,6 +60,7 @@ def _nothing(found: NodeFound) -> NodeInventory | None:
 
 
 Remembered = Callable[[NodeFound], NodeInventory | None]
+Tell = Callable[[str], None]
 
 
 class BmcSession(Protocol):
@@ -129,7 +131,19 @@ class Checking(Protocol):
 
 
 class Deployer(Protocol):
-    """Deploys the nodes of one run; it serves nothing until the first of them."""
+    """Deploys to the nodes of one run, many at the same time; it serves nothing until the first of them."""
+
+    def deploy(
+        self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
+    ) -> None:
+        """Has the node run from its disk with the image on it, or with ``wanted.iso`` booted once.
+
+        ``stage`` is what the last call, if one was cut off, told ``reached``, which must be durable when it returns.
+        A disk that was finished is not written again. Raises: Refused with step and detail, TimedOut, Transient.
+        """
+
+    def clean(self, bmc: BmcSession, wanted: Cleaning, progress: Tell, deadline: Deadline) -> None:
+        """Wipes disks of the node, which is off afterwards. Safe to repeat. Raises: as ``deploy``."""
 
     def close(self) -> None:
         """Ends what it serves; nothing of it stays."""

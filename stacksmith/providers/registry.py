@@ -1,14 +1,11 @@
 """Which provider serves a host: by the scheme of its URI. The only place that names concrete providers."""
 
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.node import Node
-from stacksmith.providers.base import Deadline, ProviderRules, ProviderType, Refused, Session
+from stacksmith.providers.base import ProviderRules, ProviderType, Refused, Session
 from stacksmith.providers.bmc import Access, BmcSession, Deployer
 
 
@@ -47,25 +44,6 @@ def make_deployer(fleet: Fleet, cache: Path) -> Deployer:
     from stacksmith.providers.redfish.deploy import make_deployer
 
     return make_deployer(fleet, cache)
-
-
-@dataclass(frozen=True, slots=True)
-class Wipe:
-    """Disks of a node to wipe, all when none is named: their signatures, or with ``whole`` every byte."""
-
-    node: str
-    disks: tuple[str, ...] = ()
-    whole: bool = False
-
-
-def wipe(deployer: Deployer, bmc: BmcSession, what: Wipe, tell: Callable[[str], None], deadline: Deadline) -> None:
-    """Wipes disks of a node, which is off afterwards. Safe to repeat. Raises: Refused, TimedOut, Transient."""
-    from stacksmith.providers.redfish.deploy import Cleaning
-    from stacksmith.providers.redfish.deploy import Deployer as RedfishDeployer
-
-    assert isinstance(deployer, RedfishDeployer)
-    cleaning = Cleaning(what.node, str(uuid.uuid4()), what.disks, what.whole)
-    deployer.clean(bmc, cleaning, tell, deadline)
 
 
 def node_rules() -> ProviderRules:

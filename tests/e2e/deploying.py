@@ -16,7 +16,8 @@ from typing import Any
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node, SecretRef
 from stacksmith.providers.base import Deadline
-from stacksmith.providers.redfish.deploy import Deployer, Job
+from stacksmith.providers.deployment import Job
+from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.session import RedfishSession
 
 LIMIT_SECONDS = 900.0

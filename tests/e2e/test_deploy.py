@@ -25,7 +25,7 @@ from stacksmith.lab.layout import RACK, layout_of
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers.base import Refused
-from stacksmith.providers.redfish.deploy import Cleaning, Stage
+from stacksmith.providers.deployment import Cleaning, Stage
 from tests.e2e.bmc_parts import Bmc
 from tests.e2e.boot_iso import make_boot_iso
 from tests.e2e.deploying import Facts, in_time

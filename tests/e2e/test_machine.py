@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from stacksmith import lab
-from stacksmith.providers.redfish.deploy import Stage
+from stacksmith.providers.deployment import Stage
 from tests.e2e.bmc_parts import Bmc
 from tests.e2e.kit import until
 

@@ -7,7 +7,8 @@ import pytest
 
 from stacksmith.model.deploy import DeploySpec, NodeDeploySpec
 from stacksmith.model.node import RootDeviceHints
-from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Source, Way, clean_text, deploy_text, hints_text
+from stacksmith.providers.deployment import Cleaning, Job
+from stacksmith.providers.redfish.deploy.job import Source, Way, clean_text, deploy_text, hints_text
 from stacksmith.providers.redfish.deploy.ramdisk import BUSYBOX, SCRIPTS
 
 GIB = 1 << 30

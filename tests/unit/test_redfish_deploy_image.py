@@ -9,8 +9,8 @@ import pytest
 
 from stacksmith.providers.archive import Archive
 from stacksmith.providers.base import Refused
+from stacksmith.providers.deployment import Job
 from stacksmith.providers.redfish.deploy import image, iso, ramdisk
-from stacksmith.providers.redfish.deploy.job import Job
 from stacksmith.providers.redfish.deploy.ramdisk import Boot
 
 CONTENT = b"an image" * 4096

@@ -35,13 +35,14 @@ def up(
     nodes: Annotated[
         int, typer.Option("--nodes", help="Number of bare-metal nodes, each with an emulated BMC", min=0)
     ] = 0,
+    node_disks: Annotated[int, typer.Option("--node-disks", help="Number of disks that a new node has", min=1)] = 1,
 ) -> None:
     """Bring the hosts and nodes up; what runs already is left as it is."""
     from stacksmith import lab
     from stacksmith.views.lab_text import lab_text
 
     screen = _screen()
-    there = lab.up(directory, hosts, lambda line: screen.say(line + "\n"), nodes)
+    there = lab.up(directory, hosts, lambda line: screen.say(line + "\n"), nodes, node_disks)
     rows = [*((host.name, host.uri) for host in there.hosts), *((node.name, node.redfish) for node in there.nodes)]
     screen.answer(lab_text(there.fleet, rows))
 

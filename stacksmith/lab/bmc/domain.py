@@ -16,6 +16,7 @@ SUBNET = "198.19.0"  # inside the rack's own namespace, behind its address
 HOME = Path("/var/lib/libvirt/nodes")
 CONSOLES = Path("/var/log/libvirt/qemu")
 MEMORY_GIB, DISK_BYTES = 1, 4 * 1024**3
+DISKS = ("sda", "sdb", "sdc", "sdd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Node:
     port: int
     username: str
     password: str
+    disks: int = 1
 
 
 def prepare(uri: str, nodes: Sequence[Node]) -> None:
@@ -41,18 +43,28 @@ def prepare(uri: str, nodes: Sequence[Node]) -> None:
         known = {domain.UUIDString() for domain in connection.listAllDomains()}
         for node in nodes:
             if node.identity not in known:
-                disk = HOME / f"{node.name}-disk.img"
-                if not disk.exists():
-                    with disk.open("wb") as file:
-                        file.truncate(DISK_BYTES)
-                connection.defineXMLFlags(_text(domain_xml(node, disk)), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+                for disk in map(disk_path, [node] * node.disks, DISKS):
+                    if not disk.exists():
+                        with disk.open("wb") as file:
+                            file.truncate(DISK_BYTES)
+                connection.defineXMLFlags(_text(domain_xml(node)), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         pool.refresh()
     finally:
         connection.close()
 
 
-def domain_xml(node: Node, disk: Path) -> Any:
-    """A machine with UEFI (secure boot possible, and off), a SATA disk and one network card."""
+def disk_path(node: Node, name: str) -> Path:
+    """The file of a node's disk, as the rack sees it: ``bm1-disk.img`` of sda, ``bm1-b-disk.img`` of sdb."""
+    return HOME / f"{node.name}{_tail(name)}-disk.img"
+
+
+def _tail(name: str) -> str:
+    return "" if name == DISKS[0] else f"-{name[-1]}"
+
+
+def domain_xml(node: Node) -> Any:
+    """A machine with UEFI (secure boot possible, and off), SATA disks, of which it boots the first, and one network
+    card."""
     return E.domain(
         {"type": "qemu"},
         E.name(node.name),
@@ -70,21 +82,26 @@ def domain_xml(node: Node, disk: Path) -> Any:
         E.on_reboot("restart"),
         E.on_crash("destroy"),
         E.devices(
-            E.disk(
-                {"type": "file", "device": "disk"},
-                E.driver(name="qemu", type="raw"),
-                E.source(file=str(disk)),
-                E.target(dev="sda", bus="sata"),
-                E.serial(f"disk-{node.name}"),
-                E.boot(order="1"),
-                E.address(type="drive", controller="0", bus="0", target="0", unit="0"),
-            ),
+            *(_disk(node, unit) for unit in range(node.disks)),
             E.interface(
                 {"type": "network"}, E.mac(address=node.mac), E.source(network=NETWORK), E.model(type="virtio")
             ),
             E.serial({"type": "file"}, E.source(path=str(CONSOLES / f"{node.name}-serial.log"), append="on")),
             E.video(E.model(type="vga")),
         ),
+    )
+
+
+def _disk(node: Node, unit: int) -> Any:
+    name = DISKS[unit]
+    return E.disk(
+        {"type": "file", "device": "disk"},
+        E.driver(name="qemu", type="raw"),
+        E.source(file=str(disk_path(node, name))),
+        E.target(dev=name, bus="sata"),
+        E.serial(f"disk-{node.name}{_tail(name)}"),
+        *([E.boot(order="1")] if unit == 0 else []),
+        E.address(type="drive", controller="0", bus="0", target="0", unit=str(unit)),
     )
 
 

@@ -6,7 +6,7 @@ connection and a lock of its own, and sees its own domain alone.
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ CODE_SECURE = FIRMWARE / "OVMF_CODE_4M.secboot.fd"
 VARS, VARS_SECURE = FIRMWARE / "OVMF_VARS_4M.fd", FIRMWARE / "OVMF_VARS_4M.ms.fd"
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
 KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 2, 4
+
+Disks = Mapping[str, Sequence[str]]  # names, by the UUID of the domain
 
 
 class Here(threading.local):
@@ -63,9 +65,9 @@ class _Driver(Upstream):  # type: ignore[misc, valid-type]
         return [_here.identity]
 
 
-def configure(uri: str, state: Path, identities: Sequence[str], disk_bytes: int) -> None:
-    """Set the emulator up for these domains of one libvirt, each with one disk; once in a process."""
-    storage, drives = _storage(identities, disk_bytes)
+def configure(uri: str, state: Path, disks: Disks, disk_bytes: int) -> None:
+    """Set the emulator up for domains of one libvirt, by the names of their disks; once in a process."""
+    storage, drives = _storage(disks, disk_bytes)
     libvirtdriver.libvirt_open = _Connection
     libvirtdriver.LibvirtDriver = _Driver
     logging.getLogger(main.app.logger.name).setLevel(logging.ERROR)
@@ -89,16 +91,20 @@ def configure(uri: str, state: Path, identities: Sequence[str], disk_bytes: int)
     threading.Thread(target=_run_events, daemon=True).start()
 
 
-def _storage(identities: Sequence[str], disk_bytes: int) -> tuple[dict[str, JSON], dict[tuple[str, str], JSON]]:
-    """Storage and drives as the emulator takes them: one SATA controller with one disk for each domain."""
+def _storage(disks: Disks, disk_bytes: int) -> tuple[dict[str, JSON], dict[tuple[str, str], JSON]]:
+    """Storage and drives as the emulator takes them: one SATA controller with the disks of each domain."""
     controller = {"MemberId": "0", "Name": "SATA controller", "SpeedGbps": 6}
-    drive = {"Id": "sda", "Name": "sda", "CapacityBytes": disk_bytes, "Protocol": "SATA"}
     return (
         {
-            identity: [{"Id": "1", "Name": "Local storage", "StorageControllers": [controller], "Drives": ["sda"]}]
-            for identity in identities
+            identity: [{"Id": "1", "Name": "Local storage", "StorageControllers": [controller], "Drives": list(names)}]
+            for identity, names in disks.items()
         },
-        {(identity, "1"): [drive] for identity in identities},
+        {
+            (identity, "1"): [
+                {"Id": name, "Name": name, "CapacityBytes": disk_bytes, "Protocol": "SATA"} for name in names
+            ]
+            for identity, names in disks.items()
+        },
     )
 
 

@@ -96,7 +96,8 @@ def _ports(config: Config) -> list["server.Port"]:  # type: ignore[name-defined]
     fields = {field.name for field in dataclasses.fields(domain.Node)}
     nodes = [domain.Node(**{name: entry[name] for name in fields}) for entry in config["nodes"]]  # type: ignore[arg-type]
     domain.prepare(URI, nodes)
-    emulator.configure(URI, home / "emulator", [node.identity for node in nodes], domain.DISK_BYTES)
+    disks = {node.identity: domain.DISKS[: node.disks] for node in nodes}
+    emulator.configure(URI, home / "emulator", disks, domain.DISK_BYTES)
     choice = Choice(Path(config["behaviours"]))
     context = server.context_of(config["certificate"], config["key"])
     ports = []

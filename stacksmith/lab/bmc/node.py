@@ -14,6 +14,7 @@ from stacksmith.lab.bmc.profile import FIELDS, PROFILES
 from stacksmith.lab.layout import RACK, LabError, Layout, Node, NodeState, NodeStatus, Progress, address_of
 
 MAXIMUM = 200
+MAXIMUM_DISKS = 4
 FIRST_PORT = 8001
 USERNAME = "admin"
 LOCK = "farm.lock"
@@ -25,7 +26,7 @@ def names(layout: Layout, count: int = 0) -> list[str]:
     return [f"bm{index}" for index in range(1, max(count, len(list(_home(layout).glob("*.password")))) + 1)]
 
 
-def needs(layout: Layout, count: int) -> None:
+def needs(layout: Layout, count: int, disks: int = 1) -> None:
     """Check that this machine can hold nodes.
 
     Raises:
@@ -33,6 +34,8 @@ def needs(layout: Layout, count: int) -> None:
     """
     if not 0 <= count <= MAXIMUM:
         raise LabError(f"cannot make {count} nodes: 0 to {MAXIMUM} are possible")
+    if not 1 <= disks <= MAXIMUM_DISKS:
+        raise LabError(f"cannot make nodes with {disks} disks: 1 to {MAXIMUM_DISKS} are possible")
     if count == 0:
         return
     if layout.uid != 0:
@@ -45,8 +48,9 @@ def needs(layout: Layout, count: int) -> None:
         raise LabError("cannot make nodes: UEFI firmware is not installed (package ovmf)")
 
 
-def ensure(layout: Layout, subnet: str, count: int, progress: Progress) -> None:
-    """Have a farm that serves these nodes; the rack must be up. A farm that serves just these goes on.
+def ensure(layout: Layout, subnet: str, count: int, disks: int, progress: Progress) -> None:
+    """Have a farm that serves these nodes; the rack must be up. A farm that serves just these goes on. New nodes have
+    so many disks; those that are there keep theirs.
 
     Raises:
         LabError: it does not start.
@@ -56,6 +60,8 @@ def ensure(layout: Layout, subnet: str, count: int, progress: Progress) -> None:
     for name in names(layout, count):
         password = home / f"{name}.password"
         if not password.exists():
+            if disks > 1:
+                draft.write(home / f"{name}.disks", str(disks))
             draft.write(password, secrets.token_urlsafe(12) + "\n")
             password.chmod(0o600)
     config, path = json.dumps(_config(layout, subnet), indent=1), home / "farm.json"
@@ -153,10 +159,16 @@ def _config(layout: Layout, subnet: str) -> dict[str, object]:
                 "port": _port(name),
                 "username": USERNAME,
                 "password": (_home(layout) / f"{name}.password").read_text().strip(),
+                "disks": _disks(layout, name),
             }
             for name in names(layout)
         ],
     }
+
+
+def _disks(layout: Layout, name: str) -> int:
+    path = _home(layout) / f"{name}.disks"
+    return int(path.read_text()) if path.exists() else 1
 
 
 def _home(layout: Layout) -> Path:

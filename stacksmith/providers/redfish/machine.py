@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark
@@ -14,13 +14,10 @@ from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target, TimedOut, Transient
-from stacksmith.providers.bmc import BmcSession, NextBoot, Occupant
-
-if TYPE_CHECKING:
-    from stacksmith.providers.redfish.deploy import Deployer
+from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
+from stacksmith.providers.deployment import UNTOUCHED, Job
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
-UNTOUCHED: Final = "root-device"  # the step of a deploy before which nothing is written
 _DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
 _POLL_SECONDS: Final = 2.0
@@ -41,7 +38,7 @@ class Place(Protocol):
 class MachineDriver:
     """See providers.base.Driver. Its one object is the node itself, with what was written to its root disk."""
 
-    def __init__(self, place: Place, bmc: BmcSession, node: Node, deployer: "Deployer | None") -> None:
+    def __init__(self, place: Place, bmc: BmcSession, node: Node, deployer: Deployer | None) -> None:
         self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
 
     def read(self, mark: Mark) -> Found | None:
@@ -142,15 +139,13 @@ class MachineDriver:
         try:
             self._deploy(target, contents, deadline)
         except Refused as refusal:
-            if refusal.path == UNTOUCHED:
+            if refusal.path in UNTOUCHED:
                 limit = self._until(self._node.power_timeout_seconds, deadline)
                 self._bmc.switch_off(True, limit)
                 self._bmc.switch_on(limit)
             raise
 
     def _deploy(self, target: Target, contents: Contents, deadline: Deadline) -> None:
-        from stacksmith.providers.redfish.deploy import Job
-
         if self._deployer is None:
             raise Refused("nothing can be deployed: the node was opened to be read")
         wanted, drive = _machine(target), {}

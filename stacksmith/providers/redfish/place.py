@@ -4,34 +4,30 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import NodeFound, Power
 from stacksmith.model.raid import as_applied
 from stacksmith.model.realised import Machine, from_data, to_data
-from stacksmith.providers import bmc
 from stacksmith.providers.base import Deadline, Driver, Scope
-from stacksmith.providers.bmc import Access, Occupant
+from stacksmith.providers.bmc import Access, Deployer, Occupant
 from stacksmith.providers.redfish.machine import MachineDriver
 from stacksmith.providers.redfish.session import RedfishSession
-
-if TYPE_CHECKING:
-    from stacksmith.providers.redfish.deploy import Deployer
 
 HALF: Final = "half made"  # the fingerprint of a server that a run did not finish
 
 
-def open_place(name: str, node: Node, access: Access, deployer: bmc.Deployer | None) -> "NodePlace":
+def open_place(name: str, node: Node, access: Access, deployer: Deployer | None) -> "NodePlace":
     """A node as a place for servers. Nothing is asked of its BMC yet."""
-    return NodePlace(name, node, access, cast("Deployer | None", deployer))
+    return NodePlace(name, node, access, deployer)
 
 
 class NodePlace:
     """See providers.base.Session."""
 
-    def __init__(self, name: str, node: Node, access: Access, deployer: "Deployer | None") -> None:
+    def __init__(self, name: str, node: Node, access: Access, deployer: Deployer | None) -> None:
         self.host = name
         self._access = access
         self._bmc = RedfishSession(name, node, access.password, access.ca)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.providers.redfish.deploy.deployer import Deployer
-from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Stage
 
-__all__ = ["Cleaning", "Deployer", "Job", "Stage", "make_deployer"]
+__all__ = ["Deployer", "make_deployer"]
 
 
 def make_deployer(fleet: Fleet, cache: Path) -> Deployer:

@@ -15,9 +15,10 @@ from stacksmith.model.node import Node
 from stacksmith.model.node_found import Power
 from stacksmith.providers.archive import Archive
 from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
-from stacksmith.providers.bmc import BmcSession
+from stacksmith.providers.bmc import BmcSession, Tell
+from stacksmith.providers.deployment import NO_DISK, UNTOUCHED, Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import image, iso, job, ramdisk
-from stacksmith.providers.redfish.deploy.job import Cleaning, Job, Stage, Way
+from stacksmith.providers.redfish.deploy.job import Way
 from stacksmith.providers.redfish.deploy.server import Event, Offer, Server, State
 
 OFF_SECONDS = 60.0  # so long a ramdisk that is done may take to switch its node off
@@ -28,7 +29,6 @@ CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
 NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
 
 
 class Deployer:
@@ -75,7 +75,12 @@ class Deployer:
         def pack(offer: Offer, way: Way) -> Archive:
             return _packed({"job": job.clean_text(wanted, way).encode()})
 
-        self._run_ramdisk(run, pack, None, lambda stage: None)
+        try:
+            self._run_ramdisk(run, pack, None, lambda stage: None)
+        except Refused as refusal:
+            if refusal.path == NO_DISK:
+                run.put_away()
+            raise
         run.put_away()
 
     def close(self) -> None:
@@ -163,6 +168,7 @@ class _Run:
         self.bmc, self.node, self.progress, self.deadline = bmc, wanted.node, progress, deadline
         self._redfish, self.settings = place
         self._mode = wanted.boot_mode
+        self._verb = "clean" if isinstance(wanted, Cleaning) else "deploy"
         self._is_secure = isinstance(wanted, Job) and bool(wanted.secure_boot)
 
     def url(self, server: Server) -> str:
@@ -247,21 +253,23 @@ class _Run:
     def _is_over(self, event: Event) -> bool:
         if event.state is State.FAILED:
             self._eject_quietly()
-            hint = NOT_EMPTY_HINT if event.step in ("root-device", "config-drive") else None
-            raise Refused(f"cannot deploy {self.node}: {event.step}: {event.detail}", event.step, hint)
+            hint = NOT_EMPTY_HINT if event.step in UNTOUCHED else None
+            raise Refused(f"cannot {self._verb} {self.node}: {event.step}: {event.detail}", event.step, hint)
         self.progress(f"{event.step}: {event.detail}")
         return event.state is State.DONE
 
     def _silent(self, last: str, seconds: float) -> TimedOut:
         self._eject_quietly()
         if last:
-            return TimedOut(f"cannot deploy {self.node}: nothing was heard for {seconds:.0f} s after {last}; it is on")
+            return TimedOut(
+                f"cannot {self._verb} {self.node}: nothing was heard for {seconds:.0f} s after {last}; it is on"
+            )
         hint = "its console tells more; its network card needs an address by DHCP and a way to deploy.advertise_url"
         if self.settings.method == "http":
             hint += ", or method: embedded"
         if self._is_secure:
             hint += "; with secure boot it must trust Microsoft's UEFI CA, which signed the shim"
-        words = f"cannot deploy {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
+        words = f"cannot {self._verb} {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
         return TimedOut(words, hint=hint)
 
     def _eject_quietly(self) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from stacksmith.model.deploy import Method
 from stacksmith.providers.base import Refused
-from stacksmith.providers.redfish.deploy.job import Job, Source
+from stacksmith.providers.deployment import Job
+from stacksmith.providers.redfish.deploy.job import Source
 
 CHUNK_BYTES = 1 << 20
 KEPT_IMAGES = 4

@@ -4,58 +4,15 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from stacksmith.model.deploy import Method
 from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers import configdrive
+from stacksmith.providers.deployment import Cleaning, Job
 
 MIB = 1 << 20
 FAREWELLS = 10  # so often a ramdisk without a network tries to say that it is done, about 2 s each
-
-
-class Stage(StrEnum):
-    """What a deploy has behind it, in this order."""
-
-    NOTHING = ""
-    MEDIA = "media"  # the ramdisk's ISO is in the node, which is off
-    BOOTED = "booted"  # the node is on with it
-    WRITTEN = "written"  # the disk is finished
-    READY = "ready"  # the node is off, the media is out
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An image to write, or with ``iso`` an ISO to boot once. ``checksum`` is that of ``image`` as it is.
-
-    ``uuid`` is the server's: it is on the disk, with the checksum and a digest of the config drive, while the disk is
-    written and once it is finished. ``overwrite`` allows a disk that holds anything else. ``boot_mode`` and
-    ``secure_boot`` are what the node is set to.
-    """
-
-    node: str
-    uuid: str
-    image: Path | None = None
-    checksum: str = ""
-    format: str = "raw"
-    iso: Path | None = None
-    config_drive: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    root_device: RootDeviceHints = field(default_factory=RootDeviceHints)
-    overwrite: bool = False
-    boot_mode: str | None = None
-    secure_boot: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cleaning:
-    """Disks to wipe, all when none is named: their signatures, or with ``whole`` every byte."""
-
-    node: str
-    uuid: str
-    disks: tuple[str, ...] = ()
-    whole: bool = False
-    boot_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

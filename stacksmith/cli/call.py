@@ -14,7 +14,7 @@ from stacksmith.cli.screen import Screen, open_screen
 
 if TYPE_CHECKING:
     from stacksmith.diagnostics import Diagnostic
-    from stacksmith.engine.session import Options
+    from stacksmith.engine.options import Options
 
 _Stack = Annotated[
     Path | None,
@@ -99,7 +99,7 @@ class Call:
 
     def options(self, **more: Any) -> "Options":
         """The options of the engine; ``more`` are its fields that only some commands have."""
-        from stacksmith.engine.session import Options
+        from stacksmith.engine.options import Options
 
         return Options(
             stack=self.common.stack or Path(),

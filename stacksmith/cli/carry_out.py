@@ -12,7 +12,7 @@ from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
     from stacksmith.engine import session
-    from stacksmith.engine.session import Options
+    from stacksmith.engine.options import Options
     from stacksmith.events import Event
     from stacksmith.model.change import Impact
     from stacksmith.model.types import JSON

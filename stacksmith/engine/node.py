@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
 from stacksmith.engine.inspection import inspections
+from stacksmith.engine.options import Options, load
 from stacksmith.engine.retry import retried
 from stacksmith.engine.secret import NoSecret, secret
-from stacksmith.engine.session import Options, load
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.load import LoadOptions, load_fleet
 from stacksmith.model.node import Node

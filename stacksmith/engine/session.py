@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, has_errors
@@ -16,6 +15,8 @@ from stacksmith.engine.interrupt import Stop, interruptible
 from stacksmith.engine.material import check_drives, contents_of
 from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
+from stacksmith.engine.options import Options as Options  # noqa: PLC0414 - callers of this module pass them
+from stacksmith.engine.options import load as load  # noqa: PLC0414
 from stacksmith.engine.output import LIVE_VALUES, server_values
 from stacksmith.engine.preflight import bios_faults
 from stacksmith.engine.quote import quoting
@@ -25,10 +26,10 @@ from stacksmith.engine.store import opened
 from stacksmith.events import Event
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Snapshot
-from stacksmith.model.load import LoadOptions, evaluate_outputs, load_stack
+from stacksmith.model.load import evaluate_outputs
 from stacksmith.model.record import Record
 from stacksmith.model.report import Report
-from stacksmith.model.stack import Loaded, Stack
+from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.aim import Aim
@@ -41,23 +42,6 @@ from stacksmith.providers.registry import make_deployer, node_rules, provider
 from stacksmith.state.lease import Patience, held
 from stacksmith.state.process import this_process
 from stacksmith.state.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a command was asked. ``environment`` is where ``env:`` references and STACKSMITH_VAR_* are looked up."""
-
-    stack: Path = Path(".")
-    fleet: Path | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    var_files: tuple[Path, ...] = ()
-    provider: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    allow_commands: bool = False
-    targets: tuple[str, ...] = ()
-    excludes: tuple[str, ...] = ()
-    replaces: tuple[str, ...] = ()
-    destroy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +64,6 @@ class ApplyOptions:
     overwrite_drift: bool = False
     lock_timeout_seconds: float = 0.0
     parallel: int = 64
-
-
-def load(options: Options) -> Loaded:
-    """The stack, its fleet, and every fault and warning of all their files."""
-    return load_stack(
-        options.stack,
-        LoadOptions(
-            fleet=options.fleet,
-            variables=options.variables,
-            var_files=options.var_files,
-            environment=options.environment,
-            allow_commands=options.allow_commands,
-            provider=options.provider,
-        ),
-    )
 
 
 def plan(options: Options) -> Planned:

@@ -162,8 +162,8 @@ def _put_back(store: Store, name: str, note: NodeNote | None) -> None:
 def _check_names(name: str, disks: tuple[str, ...]) -> None:
     """An empty name, as of a variable that is not set, is no disk, and not all of them. Raises: Faults."""
     for disk in disks:
-        if not re.fullmatch(r"(/dev/)?[A-Za-z0-9!]+", disk):
-            hint = "names as the kernel gives them: --disk sda, --disk nvme0n1"
+        if not re.fullmatch(r"(/dev/)?[A-Za-z0-9][A-Za-z0-9!._:-]*", disk):
+            hint = "its serial, or a name as the kernel gives it: --disk S4EVNX0M, --disk sda"
             raise Faults((error("node", f"cannot clean {name}: {disk!r} is no name of a disk", hint=hint),))
 
 

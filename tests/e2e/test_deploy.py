@@ -6,6 +6,7 @@ came of it.
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,7 @@ pytestmark = [
 SERVER, OTHER = "5d2c0a6e-0000-5000-8000-000000000001", "5d2c0a6e-0000-5000-8000-000000000002"
 SECRET = "hunter2-of-the-config-drive"
 SECTOR, MIB = 512, 1 << 20
+KEPT = b"what another disk holds." * (2 * MIB // 24)
 BEGINS = "STACKSMITH-DEPLOY writing the image"
 
 
@@ -52,6 +54,7 @@ class Told:
     power: dict[str, str] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
     slots: dict[str, bool] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)  # digests of how the other disk begins
 
 
 class Rig:
@@ -60,7 +63,8 @@ class Rig:
     def __init__(self, directory: Path, folder: Path, index: int, facts: Facts) -> None:
         self.bmc = Bmc(directory, lab.up(directory, hosts=1).nodes[index])
         self.facts, self.folder, self.told = facts, folder, Told()
-        self.disk = layout_of(directory).home(RACK) / "lib" / "nodes" / f"{facts.node}-disk.img"
+        disks = layout_of(directory).home(RACK) / "lib" / "nodes"
+        self.disk, self.other = disks / f"{facts.node}-disk.img", disks / f"{facts.node}-b-disk.img"
         self.seen = 0
 
     def deploy(
@@ -126,6 +130,12 @@ class Rig:
         self.note(step)
 
 
+def head(disk: Path) -> str:
+    """A digest of how a disk begins."""
+    with disk.open("rb") as file:
+        return hashlib.sha256(file.read(len(KEPT))).hexdigest()
+
+
 def mark_of(disk: Path) -> str:
     """The mark in the last sector of the last whole MiB before the backup of a GPT."""
     with disk.open("rb") as file:
@@ -134,8 +144,27 @@ def mark_of(disk: Path) -> str:
         return file.read(SECTOR).rstrip(b"\0").decode(errors="replace").strip()
 
 
+def put(disk: Path, data: bytes) -> None:
+    """Writes at the beginning of a node's disk."""
+    with disk.open("r+b") as file:
+        file.write(data)
+        os.fsync(file.fileno())
+
+
+def config_drive_of_another(folder: Path) -> bytes:
+    """A file system that is labelled as a config drive is."""
+    path = folder / "stale.img"
+    argv = ["mformat", "-C", "-f", "1440", "-v", "CONFIG-2", "-i", str(path), "::"]
+    subprocess.run(argv, check=True, capture_output=True)
+    return path.read_bytes()
+
+
 def through_deaths(rig: Rig) -> None:
-    """A wrong checksum; then a process that dies again and again until the server runs."""
+    """Another's config drive on the other disk, and a wrong checksum; then a process that dies again and again until
+    the server runs."""
+    put(rig.other, config_drive_of_another(rig.folder))
+    rig.deploy("stale drive")
+    put(rig.other, KEPT)
     rig.deploy("wrong checksum", checksum="sha256:" + "0" * 64)
     for step, stage, last in (
         ("killed at media", "", "media"),
@@ -154,6 +183,8 @@ def another_owner(rig: Rig) -> None:
     """The disk is another server's: refused, then allowed, with secure boot and a BMC that dies."""
     rig.facts = replace(rig.facts, uuid=OTHER, hostname="metal-3")
     rig.deploy("not empty")
+    rig.told.others["servers"] = head(rig.other)
+    put(rig.other, config_drive_of_another(rig.folder))
     assert rig.bmc.patch("/SecureBoot", {"SecureBootEnable": True}) == 204
     rig.deploy("overwritten", heard=bmc_death(rig), overwrite=True)
     assert rig.page("/SecureBoot")["SecureBootCurrentBoot"] == "Enabled"
@@ -174,6 +205,7 @@ def bmc_death(rig: Rig) -> Callable[[str], None]:
 
 def without_a_network(rig: Rig) -> None:
     """A node without a cable, by BIOS: the image, from qcow2, is on the virtual media."""
+    put(rig.other, KEPT)
     qcow2 = rig.folder / "node.qcow2"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", rig.facts.image, str(qcow2)], check=True)
     checksum = "sha512:" + hashlib.sha512(qcow2.read_bytes()).hexdigest()
@@ -187,15 +219,20 @@ def without_a_network(rig: Rig) -> None:
 
 
 def wiped(rig: Rig) -> None:
-    """All disks; by UEFI."""
+    """One disk of two, after one that is not there; by UEFI."""
     deployer = rig.facts.deployer()
     words = rig.told.words.setdefault("clean", [])
-    job = Cleaning(rig.facts.node, rig.facts.uuid, boot_mode="uefi")
     try:
-        deployer.clean(rig.facts.session(), job, words.append, in_time())
+        for step, disk in (("clean nothing", "sdz"), ("clean", "disk-bm2")):
+            job = Cleaning(rig.facts.node, rig.facts.uuid, (disk,), boot_mode="uefi")
+            try:
+                deployer.clean(rig.facts.session(), job, words.append, in_time())
+            except Refused as refusal:
+                rig.told.refusals[step] = refusal
+            rig.note(step)
     finally:
         deployer.close()
-    rig.note("clean")
+    rig.told.others["clean"] = head(rig.other)
 
 
 def live(rig: Rig) -> None:
@@ -222,7 +259,6 @@ class Shown:
 
     first: Told
     second: Told
-    first_disk: Path
     cache: Path
     directory: Path
 
@@ -231,7 +267,7 @@ class Shown:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     folder = tmp_path_factory.mktemp("deploy")
     directory, cache = folder / "lab", lab_cache()
-    there = lab.up(directory, hosts=1, nodes=2)
+    there = lab.up(directory, hosts=1, nodes=2, node_disks=2)
     image = directory / "images" / "node.img"
     checksum = "sha256:" + hashlib.sha256(image.read_bytes()).hexdigest()
     rigs = []
@@ -251,7 +287,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
             runs = [pool.submit(lambda: (through_deaths(first), another_owner(first))), pool.submit(second_run)]
             for run in runs:
                 run.result()
-        yield Shown(first.told, second.told, first.disk, cache, directory)
+        yield Shown(first.told, second.told, cache, directory)
     finally:
         lab.down(directory)
 
@@ -280,14 +316,15 @@ def test_wrong_checksum_fails_with_step_and_detail_and_the_node_stays_on(shown: 
 def test_half_written_disk_of_the_same_server_is_written_again_without_asking(shown: Shown) -> None:
     words = shown.first.words["killed at finish"]
     assert [each for each in words if each in list(Stage)] == ["media", "booted"]
-    assert any(each.startswith("write-image: begins: sda, ") for each in words)
+    assert any(re.match(r"write-image: begins: sd[ab], ", each) for each in words)
     assert any(re.fullmatch(r"write-image: \d+ of \d+ MiB", each) for each in words)
     assert shown.first.marks["killed at finish"].startswith(f"stacksmith-deploy done {SERVER} sha256:")
 
 
 def test_finished_disk_is_not_written_again_whenever_the_process_died(shown: Shown) -> None:
     told = shown.first
-    assert "finish: sda was finished before: nothing is written" in told.words["killed at written"]
+    finished = r"finish: sd[ab] was finished before: nothing is written"
+    assert any(re.fullmatch(finished, each) for each in told.words["killed at written"])
     assert "waiting for the ramdisk" not in told.words["killed at ready"]
     assert told.words["alive"] == ["setting the next boot", "switching on"] and told.words["again"] == []
     # one begins for the wrong checksum, one for all the lives of the second deploy, one for the server that came after
@@ -310,11 +347,23 @@ def test_server_boots_with_its_hostname_and_runs_its_user_data(shown: Shown) -> 
 def test_disk_that_is_not_ours_is_refused_with_what_is_on_it(shown: Shown) -> None:
     told, step = shown.first, "not empty"
     refusal = told.refusals[step]
-    assert re.match(r"cannot deploy bm1: root-device: sda is not empty: gpt table with .*config-2", str(refusal))
+    assert re.match(r"cannot deploy bm1: root-device: sd[ab] is not empty: gpt table with .*config-2", str(refusal))
     assert f"marked done {SERVER}" in str(refusal)
     assert refusal.hint and "--allow data-loss" in refusal.hint
     assert (told.power[step], told.marks[step]) == ("On", told.marks["server"])
     assert BEGINS not in told.consoles[step]
+
+
+def test_config_drive_of_another_server_on_another_disk_is_refused(shown: Shown) -> None:
+    told, step = shown.first, "stale drive"
+    assert re.match(r"cannot deploy bm1: other-disks: sd[ab] is labelled config-2", str(told.refusals[step]))
+    assert (told.marks[step], told.power[step]) == ("", "On")
+    assert BEGINS not in told.consoles[step]
+
+
+def test_other_disks_are_as_they_were(shown: Shown) -> None:
+    kept = hashlib.sha256(KEPT).hexdigest()
+    assert (shown.first.others["servers"], shown.second.others["clean"]) == (kept, kept)
 
 
 def test_disk_that_may_be_lost_is_written_and_boots_signed_from_end_to_end(shown: Shown) -> None:
@@ -327,19 +376,25 @@ def test_node_without_a_network_gets_its_image_from_the_virtual_media(shown: Sho
     words = shown.second.words["embedded"]
     assert shown.second.marks["embedded"].startswith(f"stacksmith-deploy done {SERVER} sha512:")
     assert "written, unverified: the node switched itself off without a word" in words
-    assert "STACKSMITH-DEPLOY root device sda" in shown.second.consoles["embedded"]
+    assert "STACKSMITH-DEPLOY root device sd" in shown.second.consoles["embedded"]
     assert not any(each.startswith("write-image") for each in words)
 
 
 def test_legacy_node_boots_by_its_bios(shown: Shown) -> None:
     console = shown.second.consoles["embedded"] + shown.second.consoles["bios server"]
-    assert "STACKSMITH-DEPLOY done: sda is written" in console and "BdsDxe" not in console
+    assert re.search("STACKSMITH-DEPLOY done: sd[ab] is written", console) and "BdsDxe" not in console
 
 
 def test_clean_leaves_no_signature_and_no_mark(shown: Shown) -> None:
     told = shown.second
-    assert "finish: wiped (signatures): sda" in told.words["clean"]
+    assert any(re.fullmatch(r"finish: wiped \(signatures\): sd[ab]", each) for each in told.words["clean"])
     assert (told.power["clean"], told.slots["clean"], told.marks["clean"]) == ("Off", False, "")
+
+
+def test_clean_of_a_disk_that_is_not_there_changes_nothing(shown: Shown) -> None:
+    told, step = shown.second, "clean nothing"
+    assert re.search(r"there is no disk sdz: there are sd[ab] \(disk-bm2[^ ]*\), sd", str(told.refusals[step]))
+    assert told.marks[step] == told.marks["bios server"] != ""
 
 
 def test_bmc_that_dies_in_mid_deploy_is_waited_for(shown: Shown) -> None:
@@ -356,7 +411,7 @@ def test_iso_is_booted_once_and_taken_out_when_the_node_switches_itself_off(show
 
 def test_no_secret_stays_behind(shown: Shown) -> None:
     """The config drive is on the disk of its server, and nowhere else."""
-    disks = {shown.first_disk.name, "bm2-disk.img"}
+    disks = {"bm1-disk.img", "bm1-b-disk.img", "bm2-disk.img", "bm2-b-disk.img"}
     folders = [shown.cache / "ramdisks", shown.cache / "deploy-images", shown.directory / ".lab" / "nodes"]
     folders.append(layout_of(shown.directory).home(RACK) / "lib")
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name not in disks]

@@ -148,9 +148,7 @@ def test_up_writes_a_fleet_file_that_names_every_host_and_image(directory: Path)
 
 def test_up_twice_leaves_the_running_hosts_alone(directory: Path) -> None:
     before = [lab.daemon_pid(directory, host) for host in ("hv1", "hv2")], (directory / "fleet.yaml").read_text()
-    started = time.monotonic()
     lab.up(directory, hosts=2)
-    assert time.monotonic() - started < 1.5
     assert before == (
         [lab.daemon_pid(directory, host) for host in ("hv1", "hv2")],
         (directory / "fleet.yaml").read_text(),

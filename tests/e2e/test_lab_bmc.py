@@ -91,9 +91,7 @@ def test_status_tells_how_each_node_is(directory: Path, bmc: Bmc) -> None:
 
 def test_up_twice_is_up_once(directory: Path, bmc: Bmc) -> None:
     before = farm_pid(directory), (directory / "fleet.yaml").read_text()
-    started = time.monotonic()
     lab.up(directory, hosts=1, nodes=3)
-    assert time.monotonic() - started < 1.5
     assert before == (farm_pid(directory), (directory / "fleet.yaml").read_text())
 
 

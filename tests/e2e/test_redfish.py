@@ -261,7 +261,7 @@ def test_guest_that_does_not_shut_down_loses_its_power(bmc: Bmc, call: Call) -> 
     bmc.reset("On")
     started = time.monotonic()
     assert call("power", "bm1", "off", power_timeout_seconds=16) == (0, "bm1 is off\n", "")
-    assert 7.5 < time.monotonic() - started < 18
+    assert 7.5 < time.monotonic() - started < 30
 
 
 def test_power_that_does_not_come_is_given_up_with_the_last_answer(bmc: Bmc, call: Call) -> None:

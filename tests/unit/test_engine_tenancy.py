@@ -24,7 +24,7 @@ def rack(tmp_path: Path) -> Nodes:
     return nodes(Options(fleet=tmp_path / "fleet.yaml", environment={}))
 
 
-@pytest.mark.parametrize("disk", ["", " ", "*", "sda sdb", "/dev/", "sd."])
+@pytest.mark.parametrize("disk", ["", " ", "*", "sda sdb", "/dev/", "sd?"])
 def test_clean_of_what_is_no_disk_is_refused_and_not_taken_for_every_disk(rack: Nodes, disk: str) -> None:
     with pytest.raises(Faults, match="is no name of a disk"):
         clean(rack, "bm1", ("sda", disk), False, lambda words: None)

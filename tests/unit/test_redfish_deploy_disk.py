@@ -1,6 +1,7 @@
 """The scripts of the deploy ramdisk, by the busybox that runs them on a node."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ DISKS = (
 )
 
 
-def choose(tmp_path: Path, needed: int = GIB, **hints: object) -> tuple[int, str]:
-    """Exit status and words of the choice among DISKS."""
+Disk = tuple[str, int, int, str, str, str, str, str]
+
+
+def choose(tmp_path: Path, needed: int = GIB, disks: Sequence[Disk] = DISKS, **hints: object) -> tuple[int, str]:
+    """Exit status and words of the choice among the disks."""
     (tmp_path / "hints").write_text(hints_text(RootDeviceHints(**hints)))  # type: ignore[arg-type]
-    lines = "".join("\t".join(map(str, disk)) + "\n" for disk in DISKS)
+    lines = "".join("\t".join(map(str, disk)) + "\n" for disk in disks)
     argv = [str(BUSYBOX), "awk", "-F", "\t", "-v", f"needed={needed}", "-v", f"hints={tmp_path / 'hints'}"]
     done = subprocess.run(
         [*argv, "-f", str(SCRIPTS / "choose.awk")], input=lines, capture_output=True, text=True, check=False
@@ -49,6 +53,21 @@ def choose(tmp_path: Path, needed: int = GIB, **hints: object) -> tuple[int, str
 )
 def test_root_device_is_the_smallest_that_fits_the_hints(tmp_path: Path, hints: dict[str, object], name: str) -> None:
     assert choose(tmp_path, **hints) == (0, name)
+
+
+def test_root_device_among_equal_disks_is_the_same_whatever_they_are_called(tmp_path: Path) -> None:
+    names = ("sda", "sdb"), ("sdb", "sda")
+    chosen = [choose(tmp_path, disks=[(a, *DISKS[1][1:]), (b, *DISKS[2][1:])])[1] for a, b in names]
+    assert chosen == ["sda", "sdb"]  # of serial BTYF1
+
+
+@pytest.mark.parametrize(("disk", "found"), [("sdb", "sdb"), ("BTYF2", "sdb"), ("naa.5000cca2", "sdc"), ("btyf", "")])
+def test_disk_to_wipe_is_named_by_name_serial_or_wwn(disk: str, found: str) -> None:
+    lines = "".join("\t".join(map(str, each)) + "\n" for each in DISKS)
+    script = f". {SCRIPTS / 'disk.sh'}; named {disk}"
+    argv = [str(BUSYBOX), "sh", "-c", script]
+    done = subprocess.run(argv, input=lines, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, done.stdout.strip()) == (bool(found), found)
 
 
 def test_root_device_has_room_for_the_image(tmp_path: Path) -> None:

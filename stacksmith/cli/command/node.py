@@ -169,7 +169,8 @@ def clean(
     name: _Node,
     what: StackArgument = None,
     disk: Annotated[
-        list[str] | None, typer.Option("--disk", help="Only this disk, as sda; may be repeated", metavar="NAME")
+        list[str] | None,
+        typer.Option("--disk", help="Only this disk, by serial, WWN or name; may be repeated", metavar="DISK"),
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Every byte, not the partition tables and signatures")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking")] = False,

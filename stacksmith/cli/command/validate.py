@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Check the stack and fleet files; no host is asked."""
     from stacksmith.diagnostics import has_errors
-    from stacksmith.engine.session import load
+    from stacksmith.engine.options import load
 
     call = call.on(what)
     diagnostics = load(call.options()).diagnostics

@@ -1,5 +1,6 @@
-# Ironic's root device hints: prints the name of the smallest disk that is large enough and fits all hints; else says
-# what there is and ends with 1.  Lines: name, bytes, rotational, model, vendor, serial, wwn, hctl, parted by tabs.
+# Ironic's root device hints: prints the name of the smallest disk that is large enough and fits all hints; of equal
+# ones the first by serial, wwn and hctl, for a name may be another disk's at the next boot. Else says what there is and
+# ends with 1.  Lines: name, bytes, rotational, model, vendor, serial, wwn, hctl, parted by tabs.
 # Use: awk -F '\t' -v needed=BYTES -v hints=FILE -f choose.awk; FILE has lines NAME, tab, VALUE.
 BEGIN {
     while ((getline line < hints) > 0) {
@@ -10,8 +11,10 @@ BEGIN {
 }
 {
     seen = seen sprintf("%s%s (%.1f GiB, model %s, serial %s)", seen == "" ? "" : ", ", $1, $2 / 1073741824, $4, $6)
-    if (fits() && $2 + 0 >= needed + 0 && (best < 0 || $2 + 0 < best)) {
+    key = $6 "\t" $7 "\t" $8 "\t" $1
+    if (fits() && $2 + 0 >= needed + 0 && (best < 0 || $2 + 0 < best || ($2 + 0 == best && key < first))) {
         best = $2 + 0
+        first = key
         name = $1
     }
 }

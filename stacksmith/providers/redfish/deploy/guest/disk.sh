@@ -12,6 +12,16 @@ disks() { # a line for each disk that can take an image: name, bytes, rotational
     done
 }
 
+own() { # of the lines that come in, those of disks that a deploy of the server UUID has marked
+    while IFS= read -r line; do
+        case $(marker "${line%%"$(printf '\t')"*}") in *" $1 "*) echo "$line" ;; esac
+    done
+}
+
+named() { # DISK, a name, serial or wwn: the name of the disk among the lines that come in; false when there is none
+    awk -F '\t' -v is="$1" '$1 == is || $6 == is || $7 == is { print $1; found = 1 } END { exit !found }'
+}
+
 word() { # a file's text without the blanks around it
     cat "$1" 2>/dev/null | tr '\t\n' '  ' | sed 's/^ *//; s/ *$//'
 }
@@ -81,6 +91,11 @@ marker() { # "writing UUID CHECKSUM DIGEST", "done …", or nothing
 mark() {
     printf 'stacksmith-deploy %s\n' "$2" |
         dd of="/dev/$1" bs=512 seek=$(($(end_mib "$1") * 2048 - 1)) count=1 conv=sync,notrunc,fsync 2>/dev/null
+}
+
+unmark() { # a server that was deployed there before is not finished there any more
+    [ -z "$(marker "$1")" ] || dd if=/dev/zero of="/dev/$1" bs=512 seek=$(($(end_mib "$1") * 2048 - 1)) count=1 \
+        conv=notrunc,fsync 2>/dev/null
 }
 
 clear_end() { # what is behind the mark: the backup of an old GPT

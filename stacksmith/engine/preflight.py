@@ -1,8 +1,10 @@
-"""What only a node itself can say of a plan, asked while the plan is made: the BIOS attributes that it takes."""
+"""What only a node itself can say of a plan, asked while it is made: the BIOS attributes and firmware that it takes."""
 
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final
 
 from stacksmith.diagnostics import Diagnostic, error
 from stacksmith.model.realised import Machine
@@ -14,12 +16,23 @@ from stacksmith.providers.bmc import Checking
 AT_ONCE = 64
 
 
-def bios_faults(stack: Stack, made: Plan, sessions: Mapping[str, Session]) -> list[Diagnostic]:
-    """Attributes that their node's registry does not know, or not with that value, at their places in the stack.
+_SAID: Final = {
+    "bios": ("bad-bios", "cannot set BIOS attribute {name} of {host}: {cause}", "stacksmith node show {host}"),
+    "firmware": (
+        "bad-firmware",
+        "cannot bring firmware {name} of {host} to its version: {cause}",
+        "name its image, firmware: {{{name}: {{version: …, image: URL}}}}, or the version that is there",
+    ),
+}
+
+
+def node_faults(stack: Stack, made: Plan, sessions: Mapping[str, Session]) -> list[Diagnostic]:
+    """BIOS attributes that their node's registry does not know, or not with that value, and firmware that a new server
+    cannot be given, at their places in the stack.
 
     A BMC without a registry, or that does not answer, has none: the apply will tell.
     """
-    steps = [step for step in made.steps if _sets_bios(step)]
+    steps = [step for step in made.steps if _is_asked(step)]
     if not steps:
         return []
     with ThreadPoolExecutor(min(AT_ONCE, len(steps))) as pool:
@@ -27,23 +40,28 @@ def bios_faults(stack: Stack, made: Plan, sessions: Mapping[str, Session]) -> li
         return [fault for faults in found for fault in faults]
 
 
-def _sets_bios(step: Step) -> bool:
-    if not isinstance(step.wanted, Machine) or not step.wanted.bios:
+def _is_asked(step: Step) -> bool:
+    if not isinstance(step.wanted, Machine):
         return False
-    return step.operation is Operation.CREATE or any(change.path.startswith("bios.") for change in step.changes)
+    if step.operation is Operation.CREATE:
+        return bool(step.wanted.bios or step.wanted.firmware)
+    return any(change.path.startswith("bios.") for change in step.changes)
 
 
 def _faults(stack: Stack, step: Step, session: Session | None) -> Iterator[Diagnostic]:
     assert isinstance(step.wanted, Machine)
     if not isinstance(session, Checking) or step.host not in stack.fleet.nodes:
         return
+    # The firmware of a server that is there is compared: that it is not as pinned is drift, and the step says so.
+    wanted = step.wanted if step.operation is Operation.CREATE else replace(step.wanted, firmware={})
     seconds = stack.fleet.nodes[step.host].timeout_seconds
     try:
-        faults = session.faults(step.wanted, Deadline(time.monotonic() + seconds, time.monotonic))
+        faults = session.faults(wanted, Deadline(time.monotonic() + seconds, time.monotonic))
     except ProviderError:
         return
     resource = stack.resources[step.address]
-    for name, cause in faults:
-        place = resource.where(("bare_metal", "bios", name))
-        message = f"cannot set BIOS attribute {name} of {step.host}: {cause}"
-        yield error("bad-bios", message, place, f"stacksmith node show {step.host}", address=step.address)
+    for field, name, cause in faults:
+        code, message, hint = _SAID[field]
+        words = {"name": name, "host": step.host, "cause": cause}
+        place = resource.where(("bare_metal", field, name))
+        yield error(code, message.format(**words), place, hint.format(**words), address=step.address)

@@ -18,7 +18,7 @@ from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places
 from stacksmith.engine.options import Options as Options  # noqa: PLC0414 - callers of this module pass them
 from stacksmith.engine.options import load as load  # noqa: PLC0414
 from stacksmith.engine.output import LIVE_VALUES, server_values
-from stacksmith.engine.preflight import bios_faults
+from stacksmith.engine.preflight import node_faults
 from stacksmith.engine.quote import quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
@@ -89,7 +89,7 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
         snapshot = with_owners(read.snapshot, stack.name, consumers)
         with quoting(stack):
             made = _planned(stack, snapshot, records, options, consumers)
-            if faults := bios_faults(stack, made, read.sessions):
+            if faults := node_faults(stack, made, read.sessions):
                 raise Faults(faults)
         yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from stacksmith.address import Address
 from stacksmith.model.bare_metal import class_of
+from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
@@ -149,3 +150,14 @@ def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, s
         help = f"stacksmith node adopt {name} SERVER, when it runs what is wanted, or stacksmith node power {name} off"
         return "disabled", snap.unmanaged[0].detail, help
     return "enabled", "", ""
+
+
+def only_compared(spec: Realised, changes: Iterable[Change]) -> list[str]:
+    """Why these changes cannot be made: firmware that is not as pinned, and that no image is named of."""
+    if not isinstance(spec, Machine):
+        return []
+    names = [c.path.removeprefix("firmware.") for c in changes if c.path.startswith("firmware.")]
+    names = [name for name in names if name in spec.firmware and name not in spec.firmware_images]
+    return [
+        f"firmware {name} is only compared: no image is named that brings it to {spec.firmware[name]}" for name in names
+    ]

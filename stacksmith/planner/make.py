@@ -22,7 +22,7 @@ from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.machine import declared_only, node_states, place_machines
+from stacksmith.planner.machine import declared_only, node_states, only_compared, place_machines
 from stacksmith.planner.part import changes_with_host
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
@@ -267,6 +267,7 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         _plan_replace(wanted, found, tuple(changes), view, plan)
     elif changes:
         plan.steps.append(update(wanted, found, tuple(changes), worst))
+        plan.refusals += [(plan.steps[-1].id, why) for why in only_compared(wanted.spec, changes)]
     else:
         record = view.records.get(address)
         is_known = record is not None and record.complete and record.host == found.host

@@ -126,8 +126,9 @@ class BmcSession(Protocol):
 class Checking(Protocol):
     """A session that knows what its node takes."""
 
-    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str]]:
-        """BIOS attributes that the node does not take, as (name, cause). Raises: Unreachable, Transient, TimedOut."""
+    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str, str]]:
+        """What the node does not take: ("bios", attribute, cause), or ("firmware", name, cause) of a version that it
+        has not and that no image is named of. Raises: Unreachable, Transient, TimedOut."""
 
 
 class Deployer(Protocol):

@@ -69,7 +69,7 @@ def target(bmc: LightBmc, wanted: Machine, paths: Sequence[str] = (), **more: An
 
 
 def created(bmc: LightBmc, wanted: Machine = BASE) -> Occupant:
-    with place(bmc) as opened:
+    with place(bmc, firmware=tuple(wanted.firmware)) as opened:
         found = opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
     assert found.spec == wanted and found.saved is None
     return occupant(wanted)
@@ -138,6 +138,28 @@ def test_firmware_is_updated_and_waited_for_over_the_one_boot(bmc: LightBmc, tmp
         wanted = replace(BASE, firmware=pinned, firmware_images=images, bios={**BASE.bios, "PowerCapWatts": 9})
         assert update(bmc, of, wanted, "firmware.BIOS firmware", "bios.PowerCapWatts") == wanted
     assert resets(bmc) - before == 2
+
+
+def test_create_brings_firmware_to_its_version(bmc: LightBmc, tmp_path: Path) -> None:
+    (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    with served(tmp_path, "127.0.0.1") as url:
+        images = {"BIOS firmware": f"{url}/bios-2.bin"}
+        created(bmc, replace(BASE, firmware={"BIOS firmware": "2.0.0"}, firmware_images=images))
+
+
+def test_create_sends_no_update_of_firmware_that_is_as_pinned(bmc: LightBmc) -> None:
+    created(bmc, replace(BASE, firmware={"BIOS firmware": "1.0.0"}))
+    assert not [each for each in bmc.writes() if "SimpleUpdate" in each]
+
+
+def test_firmware_that_a_node_cannot_be_brought_to_is_told_before_anything_is_done(bmc: LightBmc) -> None:
+    pinned = {"BIOS firmware": "2.0.0", "BMC firmware": "1.4.2", "NIC firmware": "1"}
+    with place(bmc) as opened:
+        faults = opened.faults(replace(BASE, firmware=pinned, bios={}), soon())
+    assert faults == [
+        ("firmware", "BIOS firmware", "it has 1.0.0, and no image of 2.0.0 is named"),
+        ("firmware", "NIC firmware", "it has no such firmware, but BIOS firmware, BMC firmware"),
+    ]
 
 
 def test_attribute_that_the_registry_does_not_know_stops_before_anything_is_written(bmc: LightBmc) -> None:

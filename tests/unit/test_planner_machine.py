@@ -8,6 +8,7 @@ import pytest
 
 from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Faults
+from stacksmith.engine.preflight import node_faults
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
 from stacksmith.model.load import LoadOptions, load_stack
@@ -18,6 +19,7 @@ from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.machine import NOTE
 from stacksmith.planner.make import PlanOptions, make_plan
 from stacksmith.planner.plan import Operation, Plan, Step
+from stacksmith.providers.base import Deadline
 from stacksmith.providers.redfish.rules import RULES, RedfishRules
 
 FLEET = """\
@@ -228,3 +230,33 @@ def test_rules_power_off_is_a_restart_and_on_is_live(folder: Path) -> None:
     assert RedfishRules().impact("server", off, live).impact is Impact.RESTART
     on = replace(off, wanted="running", found="stopped")
     assert RedfishRules().impact("server", on, live).impact is Impact.LIVE
+
+
+PINNED = STACK.replace("asset_tag:", 'firmware: {BIOS: {version: "2.0"}}, asset_tag:')
+
+
+def test_plan_firmware_without_an_image_is_compared_and_not_updated(folder: Path) -> None:
+    stack = stack_of(folder, PINNED)
+    spec, record = made(stack)
+    plan = plan_of(stack, found(replace(spec, firmware={"BIOS": "1.0"})), records=[record])
+    assert [(c.path, c.found, c.wanted) for c in only(plan).changes] == [("firmware.BIOS", "1.0", "2.0")]
+    why = "firmware BIOS is only compared: no image is named that brings it to 2.0"
+    assert plan.refusals == ((only(plan).id, why),)
+
+
+class Node:
+    """A session of a node that has BIOS 1.0, and knows no attribute Turbo."""
+
+    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str, str]]:
+        firmware = [("firmware", name, "it has 1.0") for name in wanted.firmware]
+        return [("bios", "Turbo", "there is none"), *firmware]
+
+
+def test_plan_quotes_what_its_node_does_not_take(folder: Path) -> None:
+    stack = stack_of(folder, PINNED)
+    told = node_faults(stack, plan_of(stack), {"bm1": Node()})  # type: ignore[dict-item]
+    assert [(each.code, each.message) for each in told] == [
+        ("bad-bios", "cannot set BIOS attribute Turbo of bm1: there is none"),
+        ("bad-firmware", "cannot bring firmware BIOS of bm1 to its version: it has 1.0"),
+    ]
+    assert [each.span is not None and each.span.line for each in told] == [11, 11]

@@ -47,24 +47,27 @@ class MachineDriver:
         return found if found is not None and found.uuid == mark.uuid else None
 
     def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
-        """Settings first, so that the boot into the ramdisk brings them into force, then the image, then the rest."""
+        """Firmware and settings first, so that the boot into the ramdisk brings them into force, then the image, then
+        the rest."""
         wanted = _machine(target)
         seen = self._bmc.observe(deadline)
         if target.found is None and not target.stage and seen.power_state is not Power.OFF:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
+        self._update_firmware(wanted, set(wanted.firmware), deadline)
         self._set_waiting(target, {*_WAITING, "raid"}, deadline)
         self._place.occupant = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
         if wanted.image or wanted.boot_iso:
             self._deploy(target, contents, deadline)
-        return self._finish(wanted, set(_WAITING), deadline)
+        return self._finish(wanted, {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING), deadline)
 
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Everything that waits for a boot is written before the one restart that brings it into force."""
         wanted = _machine(target)
         paths = {change.path.partition(".")[0].partition("[")[0] for change in target.changes}
         seen = self._bmc.observe(deadline)
-        self._update_firmware(target, deadline)
+        names = {change.path.removeprefix("firmware.") for change in target.changes}
+        self._update_firmware(wanted, names & wanted.firmware.keys(), deadline)
         self._set_waiting(target, paths, deadline)
         if paths.intersection(_DEPLOYED) and (wanted.image or wanted.boot_iso):
             self._deploy_anew(target, contents, deadline)
@@ -122,17 +125,17 @@ class MachineDriver:
                 raise TimedOut(f"cannot wait for {what} of {self._place.host}: it is not in force yet")
             time.sleep(_POLL_SECONDS)
 
-    def _update_firmware(self, target: Target, deadline: Deadline) -> None:
-        wanted = _machine(target)
-        for change in target.changes:
-            name = change.path.removeprefix("firmware.")
-            if name == change.path:
+    def _update_firmware(self, wanted: Machine, names: set[str], deadline: Deadline) -> None:
+        """Brings these to their versions; nothing is sent for those that have them."""
+        there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if names else {}
+        for name in sorted(names):
+            version, source = wanted.firmware[name], wanted.firmware_images.get(name)
+            if there.get(name) == version:
                 continue
-            source = wanted.firmware_images.get(name)
             if source is None:
-                hint = f"say firmware: {{{name}: {{version: {change.wanted}, image: URL}}}}, or pin {change.found}"
-                raise Refused(f"cannot update {name} to {change.wanted}: no image of it is named", change.path, hint)
-            self._bmc.update_firmware(name, source, str(change.wanted), deadline)
+                hint = f"say firmware: {{{name}: {{version: {version}, image: URL}}}}, or pin {there.get(name)}"
+                raise Refused(f"cannot update {name} to {version}: no image of it is named", f"firmware.{name}", hint)
+            self._bmc.update_firmware(name, source, version, deadline)
 
     def _deploy_anew(self, target: Target, contents: Contents, deadline: Deadline) -> None:
         """A deploy that was refused before anything was written leaves the node running what it ran."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
 from stacksmith.model.node import Node
-from stacksmith.model.node_found import NodeFound, Power
+from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.raid import as_applied
 from stacksmith.model.realised import Machine, from_data, to_data
 from stacksmith.providers.base import Deadline, Driver, Scope
@@ -78,9 +78,17 @@ class NodePlace:
             asset_tag=seen.asset_tag,
         )
 
-    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str]]:
-        """BIOS attributes that the BMC's registry does not take."""
-        return self._bmc.check_bios(wanted.bios, deadline)
+    def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str, str]]:
+        """BIOS attributes that the BMC's registry does not take, and firmware that it cannot be brought to."""
+        bios = self._bmc.check_bios(wanted.bios, deadline) if wanted.bios else ()
+        faults = [("bios", name, cause) for name, cause in bios]
+        there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if wanted.firmware else {}
+        for name, version in wanted.firmware.items():
+            if name not in there:
+                faults.append(("firmware", name, f"it has no such firmware, but {', '.join(sorted(there)) or 'none'}"))
+            elif there[name] != version and name not in wanted.firmware_images:
+                faults.append(("firmware", name, f"it has {there[name]}, and no image of {version} is named"))
+        return faults
 
     def close(self) -> None:
         self._bmc.close()

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
+from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
@@ -43,16 +43,36 @@ def nodes_text(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenan
         power = found.power_state.value if found else "unknown"
         zone = node.availability_zone or ""
         server, said = tenancy.server, (f or "" for f in facts)
-        state = _state(node.state, tenancy)
+        state = _state(node.state, each, tenancy)
         rows.append((each.node, state, server, power, node.resource_class, zone, *said, each.error or ""))
     return "\n".join(table(header, rows, paint)) + "\n"
 
 
-def _state(said: str, tenancy: Tenancy) -> str:
-    """What the fleet file says when it keeps the node from servers, else what the store knows."""
+def provision_state(each: NodeSnapshot, tenancy: Tenancy) -> str:
+    """The node's state in Ironic's words, from what the store knows and what its BMC says."""
+    if tenancy.state == "failed":
+        return "clean failed" if tenancy.stage == "cleaning" else "deploy failed"
+    if tenancy.state in ("deploying", "cleaning", "active"):
+        return tenancy.state
+    if tenancy.server:
+        return "active"
+    if each.found is None:
+        return "enroll"
+    return "available" if each.found.power_state is Power.OFF else "manageable"
+
+
+def _state(said: str, each: NodeSnapshot, tenancy: Tenancy) -> str:
+    """What the fleet file says when it keeps the node from servers, else the node's own."""
     if said != "enabled":
         return said
-    return f"{tenancy.state} ({tenancy.stage})" if tenancy.stage else tenancy.state
+    state = provision_state(each, tenancy)
+    if tenancy.state == "deploying" and tenancy.stage:
+        return f"{state} ({tenancy.stage})"
+    return f"{state} (maintenance)" if _in_maintenance(tenancy) else state
+
+
+def _in_maintenance(tenancy: Tenancy) -> bool:
+    return "maintenance" in (tenancy.state, tenancy.stage)
 
 
 def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenancies) -> JSON:
@@ -70,6 +90,8 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
         "resource_class": node.resource_class,
         "traits": list(node.traits),
         "availability_zone": node.availability_zone,
+        "provision_state": provision_state(each, tenancy),
+        "maintenance": _in_maintenance(tenancy),
         "tenancy": {
             "state": tenancy.state,
             "stage": tenancy.stage,
@@ -83,7 +105,12 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
 
 def node_text(name: str, found: NodeFound, tenancy: Tenancy, paint: Paint = PLAIN) -> str:
     """One node in words, with its BIOS attributes."""
-    known = {"state": tenancy.state, "stage": tenancy.stage, "reason": tenancy.reason, "server": tenancy.server}
+    known = {
+        "state": _state("enabled", NodeSnapshot(name, found), tenancy),
+        "stage": tenancy.stage,
+        "reason": tenancy.reason,
+        "server": tenancy.server,
+    }
     told = {key: value for key, value in asdict(found).items() if key != "bios"}
     facts = {key: value for key, value in {**known, **told}.items() if value not in (None, "", {}, ())}
     return _block(name, facts, paint) + (_block("bios", found.bios, paint) if found.bios else "")

@@ -264,4 +264,4 @@ def test_destroy_switches_the_node_off_and_releases_it(rack: Rack) -> None:
     assert rack.done["destroy"].status == 0, rack.done["destroy"].err
     assert rack.found["power"] == "Off"
     (node,) = json.loads(rack.done["after"].out)["nodes"]
-    assert node["tenancy"]["state"] == "available"
+    assert (node["tenancy"]["state"], node["provision_state"], node["maintenance"]) == ("available", "available", False)

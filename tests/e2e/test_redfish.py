@@ -80,7 +80,7 @@ def test_list_reads_every_node_in_two_requests(directory: Path, bmc: Bmc, call: 
     before = len(asked(directory))
     status, out, err = call("list")
     assert (status, err) == (0, "")
-    assert re.search(r"^bm1 +available +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
+    assert re.search(r"^bm1 +manageable +on +CUSTOM_BAREMETAL_LAB +uefi +Lab node +LAB\w+ +R1-U1$", out, re.MULTILINE)
     assert re.search(r"^bm3 +available +off ", out, re.MULTILINE)
     paths = asked(directory)[before:]
     assert len(paths) == 6 and sum("/BIOS" in path for path in paths) == 3

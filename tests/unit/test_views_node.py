@@ -1,0 +1,46 @@
+"""A node's state in Ironic's words."""
+
+import pytest
+
+from stacksmith.engine.tenancy import Tenancy
+from stacksmith.model.fleet import Fleet
+from stacksmith.model.node_found import NodeFound, NodeSnapshot, Power
+from stacksmith.views.node import nodes_data, nodes_text
+
+FLEET = Fleet.model_validate(
+    {
+        "fleet": "f",
+        "nodes": {"bm1": {"redfish": "https://bmc1", "username": "u", "password": {"env": "P"}}},
+    }
+)
+OFF, ON = (
+    NodeSnapshot("bm1", NodeFound(uuid="u", power_state=power, boot_mode="uefi")) for power in (Power.OFF, Power.ON)
+)
+UNREAD = NodeSnapshot("bm1", error="cannot reach the BMC")
+
+
+@pytest.mark.parametrize(
+    ("seen", "tenancy", "state"),
+    [
+        (UNREAD, Tenancy("available"), "enroll"),
+        (ON, Tenancy("available"), "manageable"),
+        (OFF, Tenancy("available"), "available"),
+        (ON, Tenancy("active", server="shop/server.db"), "active"),
+        (UNREAD, Tenancy("active", server="shop/server.db"), "active"),
+        (ON, Tenancy("deploying", "booted", server="shop/server.db"), "deploying (booted)"),
+        (ON, Tenancy("failed", "booted", "wrong checksum"), "deploy failed"),
+        (OFF, Tenancy("cleaning"), "cleaning"),
+        (OFF, Tenancy("failed", "cleaning", "cannot write"), "clean failed"),
+        (OFF, Tenancy("maintenance", reason="fan"), "available (maintenance)"),
+        (ON, Tenancy("maintenance", server="shop/server.db"), "active (maintenance)"),
+        (OFF, Tenancy("cleaning", "maintenance"), "cleaning (maintenance)"),
+    ],
+)
+def test_state_of_a_node(seen: NodeSnapshot, tenancy: Tenancy, state: str) -> None:
+    line = nodes_text(FLEET, [seen], {"bm1": tenancy}).splitlines()[1]
+    assert f" {state} " in line
+    data = nodes_data(FLEET, [seen], {"bm1": tenancy})
+    assert isinstance(data, dict)
+    (node,) = data["nodes"]
+    assert state.startswith(node["provision_state"])
+    assert node["maintenance"] == state.endswith("(maintenance)")

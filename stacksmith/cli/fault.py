@@ -58,7 +58,7 @@ def _told(fault: BaseException) -> Status:
     else:
         if isinstance(fault, Locked):
             code, message, status = "locked", str(fault), Status.LOCKED
-            hint = "--lock-timeout SECONDS waits for it"
+            hint = "run again when it has ended; apply and destroy wait for it with --lock-timeout SECONDS"
         elif isinstance(fault, LabError):
             code, message = "lab", str(fault)
         elif isinstance(fault, OSError) and fault.filename is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stacksmith import lab
+from stacksmith.lab.layout import RACK, layout_of
 from stacksmith.providers.deployment import Stage
 from tests.e2e.bmc_parts import Bmc
 from tests.e2e.kit import until
@@ -120,6 +121,12 @@ class Rack:
     def console(self) -> str:
         return self.bmc.node.console.read_text(errors="replace") if self.bmc.node.console.exists() else ""
 
+    def has_table(self) -> bool:
+        """Whether there is a GPT on the node's disk."""
+        disk = layout_of(self.directory).home(RACK) / "lib" / "nodes" / "bm1-disk.img"
+        with disk.open("rb") as file:
+            return b"EFI PART" in file.read(4096)
+
     def holds_secret(self) -> list[str]:
         """Files in which the secret of the user data stands, beside the stack file and the disks of its machines."""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
@@ -168,6 +175,21 @@ def live(rack: Rack) -> None:
     rack.run("destroy", "destroy", "--yes")
     rack.run("after", "node", "list", "--format", "json")
     rack.found["power"] = rack.bmc.get()["PowerState"]
+    clean(rack)
+
+
+def clean(rack: Rack) -> None:
+    """The disk is wiped: by a command that is killed while the node is at it, then by the same again."""
+    words = ("node", "clean", "bm1", "--disk", "disk-bm1", "--yes")
+    rack.found["table"] = rack.has_table()
+    running = rack.start(*words)
+    until(lambda: "STACKSMITH-DEPLOY clean for" in rack.console(), 300, "the node is about to be wiped")
+    running.kill()
+    running.communicate()
+    rack.run("killed", "node", "list", "--format", "json")
+    rack.run("clean", *words)
+    rack.found["table after"] = rack.has_table()
+    rack.run("clean list", "node", "list", "--format", "json")
 
 
 def faults(rack: Rack) -> None:
@@ -265,3 +287,12 @@ def test_destroy_switches_the_node_off_and_releases_it(rack: Rack) -> None:
     assert rack.found["power"] == "Off"
     (node,) = json.loads(rack.done["after"].out)["nodes"]
     assert (node["tenancy"]["state"], node["provision_state"], node["maintenance"]) == ("available", "available", False)
+
+
+def test_clean_that_was_killed_is_made_again(rack: Rack) -> None:
+    (killed,) = json.loads(rack.done["killed"].out)["nodes"]
+    assert killed["provision_state"] == "cleaning"
+    assert rack.done["clean"].status == 0, rack.done["clean"].out + rack.done["clean"].err
+    assert (rack.found["table"], rack.found["table after"]) == (True, False)
+    (node,) = json.loads(rack.done["clean list"].out)["nodes"]
+    assert (node["provision_state"], node["found"]["power_state"]) == ("available", "off")

@@ -175,6 +175,7 @@ def live(rack: Rack) -> None:
     rack.run("destroy", "destroy", "--yes")
     rack.run("after", "node", "list", "--format", "json")
     rack.found["power"] = rack.bmc.get()["PowerState"]
+    rack.found["console"] = rack.console()
     clean(rack)
 
 
@@ -220,7 +221,7 @@ def test_apply_killed_at_every_stage_converges_and_writes_the_disk_once(rack: Ra
 
 
 def test_deployed_system_boots_from_its_disk_with_its_own_config_drive(rack: Rack) -> None:
-    console = rack.console()
+    console = str(rack.found["console"])
     assert "user data of db" in console
     assert "HARDDISK" in console.rpartition("BdsDxe: starting Boot")[2]
 

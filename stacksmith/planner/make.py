@@ -8,7 +8,7 @@ from functools import partial
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.change import Change, Impact
-from stacksmith.model.found import ABANDONED, MOVING, Found, Snapshot
+from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.realised import Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
@@ -23,10 +23,10 @@ from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, only_compared, place_machines
-from stacksmith.planner.part import changes_with_host
+from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
-from stacksmith.planner.step import create, delete, forget, is_superseded, migrate, record_of, update
+from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderRules
@@ -249,8 +249,10 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     drift = tuple(c for c in changes if c.status != "change")
     if drift:
         plan.deviations.append(Deviation(address, found.host, drift))
-    if _migrates(wanted, found, view, options):
-        _plan_migrate(wanted, found, changes, view, plan)
+    if migrates(wanted, found, view, options.moving):
+        step, refused = move(wanted, found, changes, view)
+        plan.steps.append(step)
+        plan.refusals += [(step.id, cause) for cause in refused]
         return
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
@@ -272,36 +274,6 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         record = view.records.get(address)
         is_known = record is not None and record.complete and record.host == found.host
         plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
-
-
-def _migrates(wanted: Wanted, found: Found, view: View, options: PlanOptions) -> bool:
-    """True for a server that is to move, a volume of one, and either when its move has not ended."""
-    if wanted.address.kind == "volume":
-        return found.host != wanted.host or MOVING in found.facts
-    if found.host == wanted.host:
-        return view.left(wanted.address) is not None
-    return wanted.address in options.moving
-
-
-def _plan_migrate(wanted: Wanted, found: Found, changes: Sequence[Change], view: View, plan: _Draft) -> None:
-    """The step that moves it, or that ends a move: from where a copy was left, else from where it was recorded."""
-    if found.host != wanted.host:
-        step = migrate(wanted, found)
-    else:
-        left, record = view.left(wanted.address), view.records.get(wanted.address)
-        step = migrate(wanted, left or found, "" if left is not None or record is None else record.host)
-        changes = [c for c in changes if c.path != "autostart"]  # libvirt does not bring it along: the end sets it
-    if ABANDONED in found.facts:
-        changes = [c for c in changes if c.path != "power_state"]  # the migration paused it, and lets it go on
-    with_host = [replace(c, impact=Impact.MIGRATE, note="") for c in changes if changes_with_host(c)]
-    others = [c.path for c in changes if not changes_with_host(c)]
-    plan.steps.append(replace(step, changes=tuple(with_host)))
-    if others:
-        plan.refusals.append((step.id, f"it would change with its host: {', '.join(others)}"))
-    if isinstance(found.spec, Server) and found.spec.pci_devices and found.spec.power_state != "stopped":
-        plan.refusals.append((step.id, "a running server cannot take its PCI devices along: stop it first"))
-    if found.host != wanted.host and MOVING in found.facts:
-        plan.refusals.append((step.id, f"its move to {found.host} has not ended: apply that first"))
 
 
 def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:

@@ -130,9 +130,9 @@ def maintenance(
     reason: Annotated[str, typer.Option("--reason", help="Why, shown with the state")] = "",
 ) -> int:
     """Keep a node from getting new servers, or give it back; a server that it has runs on."""
-    from stacksmith.engine import node, tenancy
+    from stacksmith.engine import node, upkeep
 
-    tenancy.maintain(node.nodes(call.on(what).options()), name, state is Switch.ON, reason)
+    upkeep.maintain(node.nodes(call.on(what).options()), name, state is Switch.ON, reason)
     call.screen.answer(f"{name} is {'in maintenance' if state is Switch.ON else 'out of maintenance'}\n")
     return Status.OK
 
@@ -144,10 +144,10 @@ def adopt(
     what: StackArgument = None,
 ) -> int:
     """Take what runs on a node for a server of the stack, as if it had been deployed. The machine is left alone."""
-    from stacksmith.engine import node, tenancy
+    from stacksmith.engine import adoption, node
 
     options = call.on(what).options()
-    adopted = tenancy.adopt(options, node.nodes(options), name, address)
+    adopted = adoption.adopt(options, node.nodes(options), name, address)
     call.screen.answer(f"{name} is {adopted} now; nothing of it was touched. stacksmith plan shows what differs.\n")
     return Status.OK
 
@@ -157,9 +157,9 @@ def release(call: Call, name: _Node, what: StackArgument = None) -> int:
 
     The server that was being made is forgotten: the next apply makes it anew, here or elsewhere.
     """
-    from stacksmith.engine import node, tenancy
+    from stacksmith.engine import node, upkeep
 
-    was = tenancy.release(node.nodes(call.on(what).options()), name)
+    was = upkeep.release(node.nodes(call.on(what).options()), name)
     call.screen.answer(f"{name} is released (it was: {was}); nothing of it was touched.\n")
     return Status.OK
 
@@ -177,14 +177,14 @@ def clean(
 ) -> int:
     """Wipe the disks of a node that has no server. What is on them is lost; the node is off afterwards."""
     from stacksmith.cli.carry_out import confirmed
-    from stacksmith.engine import node, tenancy
+    from stacksmith.engine import node, upkeep
 
     wiped = f"disk {', '.join(disk)}" if disk else "every disk"
     question = f"Wipe {wiped} of {name}? What is on it is lost. Only 'yes' is accepted: "
     if not yes and not confirmed(call, question, f"clean {name}"):
         return Status.ERROR
     nodes = node.nodes(call.on(what).options())
-    tenancy.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
+    upkeep.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
     call.screen.answer(f"{wiped} of {name} is wiped; it is off\n")
     return Status.OK
 

@@ -9,7 +9,7 @@ from stacksmith.engine.claim import hold
 from stacksmith.engine.node import Nodes, nodes
 from stacksmith.engine.session import Options
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import clean, maintain
+from stacksmith.engine.upkeep import clean, maintain
 
 FLEET = """\
 fleet: rack

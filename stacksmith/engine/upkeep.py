@@ -1,0 +1,120 @@
+"""What is done to a node between servers: maintenance, release and cleaning."""
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
+from uuid import uuid4
+
+from stacksmith.diagnostics import Faults, error
+from stacksmith.engine.claim import give_up
+from stacksmith.engine.contents import cache_folder
+from stacksmith.engine.node import Nodes, open_bmc_of
+from stacksmith.engine.session import alone
+from stacksmith.engine.store import opened
+from stacksmith.engine.tenancy import MAINTENANCE, in_use, records
+from stacksmith.providers.base import Deadline, Refused
+from stacksmith.providers.deployment import NO_DISK, Cleaning
+from stacksmith.providers.registry import make_deployer
+from stacksmith.state.store import NodeNote, Store
+
+
+def maintain(of: Nodes, name: str, on: bool, reason: str = "") -> None:
+    """Keeps a node from being given to servers, or gives it back; a server that it has runs on. Raises: Faults."""
+    of.one(name)
+    with opened(of, of.environment, read_only=False) as store:
+        note = next((each for each in store.nodes() if each.name == name), None)
+        if note is not None and note.state != MAINTENANCE:
+            raise in_use(name, f"it is {note.state}: {note.reason or note.stage}", f"stacksmith node release {name}")
+        if on:
+            store.note_node(NodeNote(name, MAINTENANCE, reason=reason))
+        else:
+            store.clear_node(name)
+
+
+def release(of: Nodes, name: str) -> str:
+    """Gives a node back that failed, or whose deployment was given up; what it was released from, in words. The machine
+    is left as it is.
+
+    Raises: Faults when a server runs on it; Locked when a run of its stack is at work.
+    """
+    of.one(name)
+    with opened(of, of.environment, read_only=False) as store:
+        note = next((each for each in store.nodes() if each.name == name), None)
+        held = records(store).get(name)
+        if held is not None and held[1].complete:
+            hint = "stacksmith destroy, or take it out of its stack; state rm forgets it as it runs"
+            raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", hint)
+        if held is not None:
+            stack, record = held
+            with alone(store, stack, "node release"):
+                give_up(stack, [each for each in store.claims(stack) if each.uuid == record.uuid], store)
+                store.remove(stack, record.address)
+        store.clear_node(name)
+    return note.state if note is not None else f"{held[1].address}" if held is not None else "nothing"
+
+
+def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Callable[[str], None]) -> None:
+    """Wipes disks of a node that has no server, all when none is named: their signatures, or every byte.
+
+    The node is off afterwards; one that failed is kept from servers until it is released. Raises: Faults; Locked when
+    it is being cleaned.
+    """
+    of.one(name)
+    _check_names(name, disks)
+    with (
+        opened(of, of.environment, read_only=False) as store,
+        alone(store, f"node {name}", "node clean"),
+    ):
+        held = records(store).get(name)
+        owner = next((each.owner for each in store.claims() if name in each.allocations), "")
+        if held is not None or owner:
+            whose = f"{held[1].address} of stack {held[0]} is on it" if held else f"stack {owner} has claimed it"
+            raise in_use(name, whose, "stacksmith destroy, or node release")
+        before = next((each for each in store.nodes() if each.name == name), None)
+        is_kept = before is not None and MAINTENANCE in (before.state, before.stage)
+        kept = NodeNote(name, MAINTENANCE, reason=before.reason) if before and is_kept else None
+        store.note_node(NodeNote(name, "cleaning", MAINTENANCE if kept else "", kept.reason if kept else ""))
+        try:
+            _wipe(of, Cleaning(name, str(uuid4()), disks, whole), tell)
+        except _Untouched as fault:
+            _put_back(store, name, before)
+            raise Faults(fault.diagnostics) from None
+        except Faults as faults:
+            store.note_node(NodeNote(name, "failed", "cleaning", faults.diagnostics[0].message))
+            raise
+        _put_back(store, name, kept)
+
+
+class _Untouched(Faults):
+    """A cleaning was refused before anything was written."""
+
+
+def _wipe(of: Nodes, wanted: Cleaning, tell: Callable[[str], None]) -> None:
+    clock, seconds = time.monotonic, of.one(wanted.node).deploy_timeout_seconds
+    with (
+        open_bmc_of(of, wanted.node) as bmc,
+        closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer,
+    ):
+        try:
+            deployer.clean(bmc, wanted, tell, Deadline(clock() + seconds, clock))
+        except Refused as refusal:
+            if refusal.path == NO_DISK:
+                hint = f"stacksmith node inspect {wanted.node} lists disks; nothing was wiped, and it is off"
+                raise _Untouched((error("node", str(refusal), hint=hint),)) from refusal
+            raise
+
+
+def _put_back(store: Store, name: str, note: NodeNote | None) -> None:
+    if note is None:
+        store.clear_node(name)
+    else:
+        store.note_node(note)
+
+
+def _check_names(name: str, disks: tuple[str, ...]) -> None:
+    """An empty name, as of a variable that is not set, is no disk, and not all of them. Raises: Faults."""
+    for disk in disks:
+        if not re.fullmatch(r"(/dev/)?[A-Za-z0-9][A-Za-z0-9!._:-]*", disk):
+            hint = "its serial, or a name as the kernel gives it: --disk S4EVNX0M, --disk sda"
+            raise Faults((error("node", f"cannot clean {name}: {disk!r} is no name of a disk", hint=hint),))

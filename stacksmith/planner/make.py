@@ -158,7 +158,8 @@ def _wanted(
     plan.requests = scheduled.requests | requests
     plan.unknown += held
     for address, cause in scheduled.conflicts:
-        plan.refusals.append((f"{Operation.CREATE} {address}", cause))
+        operation = Operation.UPDATE if address in fixed else Operation.CREATE
+        plan.refusals.append((f"{operation} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
         raise Unplaced([_no_valid_host(stack, p) for p in failed], scheduled.placements)

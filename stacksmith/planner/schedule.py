@@ -176,7 +176,8 @@ def server_requests(
         there = {v: fixed[v] for v in volumes if v in fixed}
         if address in fixed:
             scattered = [
-                f"{v} is on {host}, the server on {fixed[address]}"
+                f"{v} is on {host}, the server on {fixed[address]}; before it is mapped, `host: {host}` "
+                "and `stacksmith rebalance` move the server there"
                 for v, host in there.items()
                 if host != fixed[address]
             ]

@@ -36,8 +36,11 @@ _HEADINGS = {
 }
 
 
-def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
-    """The whole plan: what happened outside, what will be done and what it does to guests, what stands in its way."""
+def plan_text(plan: Plan, paint: Paint = PLAIN, allowed: Impact = Impact.LIVE) -> str:
+    """The whole plan: what happened outside, what will be done and what it does to guests, what stands in its way.
+
+    What is ``allowed`` already, or confirmed with the whole of a destroy, is not told how to allow.
+    """
     actions = resource_actions(plan)
     sections = [
         outside.deviations(plan, paint),
@@ -49,7 +52,7 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
         notice.optimum(plan),
         notice.outcome(plan),
         _summary(plan, paint),
-        _impact(actions, paint, plan.destroy),
+        _impact(actions, paint, Impact.DATA_LOSS if plan.destroy else allowed),
     ]
     texts = ["\n".join(lines) for section in sections if (lines := list(section))]
     return "\n\n".join(texts) + "\n"
@@ -145,7 +148,7 @@ def _block(action: ResourceAction, paint: Paint) -> Iterator[str]:
         yield from block.block(symbol if symbol != " " else "~", action.address, [*lines, *rest], paint)
 
 
-def _impact(actions: list[ResourceAction], paint: Paint, confirmed: bool) -> Iterator[str]:
+def _impact(actions: list[ResourceAction], paint: Paint, allowed: Impact) -> Iterator[str]:
     heavy = sorted({action.impact for action in actions if action.impact > Impact.LIVE}, reverse=True)
     if not heavy:
         return
@@ -154,5 +157,5 @@ def _impact(actions: list[ResourceAction], paint: Paint, confirmed: bool) -> Ite
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         text = f"{impact.word}: {counted(len(names), 'resource')}: {', '.join(names[:5])}{more}"
         yield f"{paint.yellow}{text}{paint.reset}"
-    if not confirmed:
+    if heavy[0] > allowed:
         yield f"To allow this, apply with --allow {heavy[0].word}."

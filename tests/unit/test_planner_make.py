@@ -150,6 +150,19 @@ def test_growth_beyond_the_host_is_refused_with_numbers(shop: Shop) -> None:
     assert any("MEMORY_MB" in cause and "short" in cause for cause in causes.values())
 
 
+def test_volume_of_another_host_is_refused_with_the_way_there(shop: Shop) -> None:
+    shop.stack["volumes"]["far"] = {
+        "size": 1,
+        "host": next(h for h in shop.fleet["hosts"] if h != shop.host_of("server.db")),
+    }
+    shop.apply()
+    far, here = shop.stack["volumes"]["far"]["host"], shop.host_of("server.db")
+    mapped = {"source_type": "volume", "volume": "far", "destination_type": "volume"}
+    shop.stack["servers"]["db"]["block_device_mapping"].append(mapped)
+    cause = dict(shop.plan().refusals)["update server.db"]
+    assert cause.startswith(f"volume.far is on {far}, the server on {here}; before it is mapped, `host: {far}` and")
+
+
 def test_new_server_without_room_names_every_host(shop: Shop) -> None:
     shop.stack["flavors"]["huge"] = {"vcpus": 64, "ram": 512}
     shop.stack["servers"]["big"] = {"flavor": "huge", "image": "base"}

@@ -92,6 +92,13 @@ def test_destroy_with_an_unread_host_is_never_said_to_be_all() -> None:
     assert "No changes to what could be read." in text and "No objects need" not in text
 
 
+def test_what_is_allowed_already_is_not_told_how_to_allow() -> None:
+    assert "To allow this, apply with --allow restart." in plan_text(DRIFT)
+    assert "To allow this" in plan_text(REPLACE, allowed=Impact.RESTART)
+    assert "To allow this" not in plan_text(DRIFT, allowed=Impact.RESTART)
+    assert "restart: 2 resources: " in plan_text(DRIFT, allowed=Impact.RESTART)
+
+
 def test_terminal_escapes_in_names_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in plan_text(DRIFT)
 

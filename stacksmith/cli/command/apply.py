@@ -71,7 +71,7 @@ def _planned(call: Call, options: "Options", manner: Manner, yes: bool) -> int:
 
     with session.planning(options) as planned:
         call.warn(planned.diagnostics)
-        call.screen.answer(plan_text(planned.plan, call.screen.paint))
+        call.screen.answer(plan_text(planned.plan, call.screen.paint, manner.allowed))
         if refused(call, planned.plan, manner):
             return Status.REFUSED
         if not planned.plan.steps:

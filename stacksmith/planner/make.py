@@ -248,8 +248,9 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         plan.steps.append(create(wanted, found, "a run that did not finish left it half made"))
         return
     drift = tuple(c for c in changes if c.status != "change")
-    if drift:
-        plan.deviations.append(Deviation(address, found.host, drift))
+    twice = f"found on several hosts: {', '.join(view.twice[address])}" if address in view.twice else None
+    if drift or twice:
+        plan.deviations.append(Deviation(address, found.host, drift, problem=twice))
     if migrates(wanted, found, view, options.moving):
         step, refused = move(wanted, found, changes, view)
         plan.steps.append(step)
@@ -257,10 +258,9 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
         return
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
-    if address in view.twice:
-        plan.refusals.append(
-            (f"{Operation.UPDATE} {address}", f"found on several hosts: {', '.join(view.twice[address])}")
-        )
+    if twice:
+        remedy = f"it is taken for the one on {found.host}; remove the other by hand (virsh undefine, vol-delete)"
+        plan.refusals.append((f"{Operation.UPDATE} {address}", f"{twice}; {remedy}"))
     forced = any(matches(r, address) for r in options.replaces)
     worst = max((c.impact for c in changes), default=Impact.NONE)
     if forced or any(_is_replacing(address.kind, c) for c in changes):

@@ -163,6 +163,21 @@ def test_volume_of_another_host_is_refused_with_the_way_there(shop: Shop) -> Non
     assert cause.startswith(f"volume.far is on {far}, the server on {here}; before it is mapped, `host: {far}` and")
 
 
+def test_server_on_two_hosts_is_drift_and_nothing_is_done_to_either(shop: Shop) -> None:
+    here = shop.host_of("server.db")
+    other = next(host for host in shop.fleet["hosts"] if host != here)
+    copy = shop.world.object(here, "server.db")
+    with shop.world.changing(other) as state:
+        state.put(copy)
+    shop.stack["servers"]["db"]["metadata"] = {"a": "b"}
+    plan = shop.plan()
+    found = next(each for each in plan.deviations if str(each.address) == "server.db")
+    assert (found.host, sorted((found.problem or "").partition(": ")[2].split(", "))) == (here, sorted([here, other]))
+    assert f"it is taken for the one on {here}" in dict(plan.refusals)["update server.db"]
+    with pytest.raises(NotAllowed):
+        session.apply(shop.options(), plan, lambda event: None, session.ApplyOptions())
+
+
 def test_new_server_without_room_names_every_host(shop: Shop) -> None:
     shop.stack["flavors"]["huge"] = {"vcpus": 64, "ram": 512}
     shop.stack["servers"]["big"] = {"flavor": "huge", "image": "base"}

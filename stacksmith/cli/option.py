@@ -16,6 +16,7 @@ LockTimeout = Annotated[
     float, typer.Option("--lock-timeout", help="Seconds to wait for another run of the stack", min=0, metavar="SECONDS")
 ]
 Parallel = Annotated[int, typer.Option("--parallel", help="Steps at work at the same time", min=1, max=512)]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON")]
 JsonInto = Annotated[
     Path | None, typer.Option("--json-into", help="Also write the run's events here, as JSON Lines", metavar="FILE")
 ]

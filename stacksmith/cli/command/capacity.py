@@ -6,7 +6,7 @@ import typer
 
 from stacksmith.cli.call import Call
 from stacksmith.cli.fault import unknown
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import DriftStatus, Status
 
 
@@ -16,7 +16,7 @@ def command(
     flavor: Annotated[
         list[str] | None, typer.Option("--flavor", help="Only this flavor; may be repeated", metavar="NAME")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON")] = False,
+    json: Json = False,
 ) -> int:
     """Show how many more servers of each flavor the fleet takes, and what limits each host.
 
@@ -33,5 +33,5 @@ def command(
         raise unknown(f"cannot count {nobodys[0]}: there is no such flavor", nobodys[0], stack.flavors, "flavors")
     chosen = dict.fromkeys(flavor or sorted(stack.flavors))
     found = capacities(stack, snapshot, chosen, session.claims(options))
-    call.screen.answer(json_text(capacity_data(found)) if as_json else capacity_text(found, call.screen.paint))
+    call.screen.answer(json_text(capacity_data(found)) if json else capacity_text(found, call.screen.paint))
     return DriftStatus.UNREAD if snapshot.unreachable else Status.OK

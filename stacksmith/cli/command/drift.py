@@ -9,7 +9,7 @@ import typer
 
 from stacksmith.cli.call import Call
 from stacksmith.cli.clock import timestamp
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.screen import write_file
 from stacksmith.cli.status import drift_status
 
@@ -30,6 +30,7 @@ def command(
     call: Call,
     what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
+    json: Json = False,
     into: Annotated[
         Path | None, typer.Option("--into", help="Write the answer here, and text on stdout", metavar="FILE")
     ] = None,
@@ -42,7 +43,7 @@ def command(
     from stacksmith.views.drift_text import drift_text
 
     began = time.monotonic()
-    call = call.on(what)
+    call, format = call.on(what), Format.JSON if json else format
     planned = session.plan(call.options())
     call.warn(planned.diagnostics)
     seconds = time.monotonic() - began

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stacksmith.cli.call import Call
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import DriftStatus, Status
 
 
@@ -21,6 +21,7 @@ def command(
     call: Call,
     what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
+    json: Json = False,
     tree: Annotated[bool, typer.Option("--tree", help="Show the parts of each host: NUMA cells and devices")] = False,
 ) -> int:
     """Show the hosts of the fleet, what they have and what is used.
@@ -36,7 +37,7 @@ def command(
     options = call.on(what).options()
     stack, snapshot = session.survey(options)
     claims = session.claims(options)
-    states, is_text = states_of(stack, snapshot, claims), format is Format.TEXT
+    states, is_text = states_of(stack, snapshot, claims), format is Format.TEXT and not json
     if tree:
         call.screen.answer(tree_text(states, call.screen.paint) if is_text else json_text(tree_data(states)))
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import DriftStatus, Status
 
 app = typer.Typer(help="The fleet's bare-metal nodes, by their BMCs.", no_args_is_help=True, rich_markup_mode=None)
@@ -39,7 +39,7 @@ class Switch(StrEnum):
 _Format = Annotated[Format, typer.Option("--format", help="Form of the answer")]
 
 
-def list_nodes(call: Call, what: StackArgument = None, format: _Format = Format.TEXT) -> int:
+def list_nodes(call: Call, what: StackArgument = None, format: _Format = Format.TEXT, json: Json = False) -> int:
     """Show every node with its state, its server, its power, boot mode and identity.
 
     Exit status: 0, 1 error, 4 some nodes could not be read.
@@ -50,14 +50,14 @@ def list_nodes(call: Call, what: StackArgument = None, format: _Format = Format.
 
     nodes = node.nodes(call.on(what).options())
     read, known = node.observe(nodes), tenancy.tenancies(nodes)
-    if format is Format.TEXT:
+    if format is Format.TEXT and not json:
         call.screen.answer(nodes_text(nodes.fleet, read, known, call.screen.paint))
     else:
         call.screen.answer(json_text(nodes_data(nodes.fleet, read, known)))
     return DriftStatus.UNREAD if any(each.error for each in read) else Status.OK
 
 
-def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = Format.TEXT) -> int:
+def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = Format.TEXT, json: Json = False) -> int:
     """Show a node's settings: power, boot mode, asset tag, light and BIOS attributes."""
     from stacksmith.engine import node, tenancy
     from stacksmith.model.node_found import NodeSnapshot
@@ -66,7 +66,7 @@ def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = 
 
     nodes = node.nodes(call.on(what).options())
     found, known = node.observe_one(nodes, name), tenancy.tenancies(nodes)[name]
-    if format is Format.TEXT:
+    if format is Format.TEXT and not json:
         call.screen.answer(node_text(name, found, known, call.screen.paint))
     else:
         call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found), known)))
@@ -79,6 +79,7 @@ def inspect(
     what: StackArgument = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Read everything anew, also what is kept")] = False,
     format: _Format = Format.TEXT,
+    json: Json = False,
 ) -> int:
     """Show what nodes consist of: processors, memory, disks, network cards, firmware.
 
@@ -97,7 +98,7 @@ def inspect(
         found = [NodeInspection(name, node.inspect(nodes, name, refresh=refresh))]
     else:
         found = node.inspect_all(nodes, refresh=refresh)
-    is_text = format is Format.TEXT
+    is_text = format is Format.TEXT and not json
     call.screen.answer(inspections_text(found, call.screen.paint) if is_text else json_text(inspections_data(found)))
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
 

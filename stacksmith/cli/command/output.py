@@ -6,7 +6,7 @@ import typer
 
 from stacksmith.cli.call import Call
 from stacksmith.cli.fault import unknown
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
 
@@ -16,7 +16,7 @@ def command(
         str | None, typer.Argument(help="Only this output's value", metavar="NAME", show_default=False)
     ] = None,
     what: StackArgument = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,
+    json: Json = False,
 ) -> int:
     """Show the stack's outputs; one output alone is written as it is, for scripts."""
     from stacksmith.engine import session

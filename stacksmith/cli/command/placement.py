@@ -8,7 +8,7 @@ import typer
 
 from stacksmith.cli.call import Call, takes_stack
 from stacksmith.cli.fault import unknown
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def explain(
     ] = None,
     what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
+    json: Json = False,
 ) -> int:
     """Show every host's verdict on a server, also on one that stays where it is.
 
@@ -43,6 +44,7 @@ def explain(
     from stacksmith.views.placement_text import placements
 
     call, address = call.apart(address, what)
+    format = Format.JSON if json else format
     options = call.options()
     try:
         planned = session.plan(options)

@@ -8,7 +8,7 @@ import typer
 
 from stacksmith.cli.call import Call
 from stacksmith.cli.clock import timestamp
-from stacksmith.cli.option import Exclude, Replace, StackArgument, Target
+from stacksmith.cli.option import Exclude, Json, Replace, StackArgument, Target
 from stacksmith.cli.screen import write_file
 from stacksmith.cli.status import Status
 
@@ -35,7 +35,7 @@ def command(
         bool, typer.Option("--detailed-exitcode", help="Exit 0 for no changes, 2 for changes, 1 for an error")
     ] = False,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
-    json: Annotated[bool, typer.Option("--json", help="As --format json")] = False,
+    json: Json = False,
     json_into: Annotated[
         Path | None, typer.Option("--json-into", help="Also write the plan here, as JSON", metavar="FILE")
     ] = None,

@@ -9,7 +9,7 @@ import typer
 from stacksmith.address import Address
 from stacksmith.cli.call import Call
 from stacksmith.cli.fault import unknown
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
 
@@ -30,7 +30,7 @@ def command(
     ] = None,
     where: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
-    json: Annotated[bool, typer.Option("--json", help="As --format json")] = False,
+    json: Json = False,
 ) -> int:
     """Show a saved plan, or a resource as it is, as applied and as wanted."""
     from stacksmith.planner.planfile import is_planfile, read_plan

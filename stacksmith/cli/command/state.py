@@ -7,16 +7,15 @@ import typer
 from stacksmith.address import Address
 from stacksmith.cli.call import Call, takes_stack
 from stacksmith.cli.fault import unknown
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
 app = typer.Typer(help="Look at what was recorded, and mend it.", no_args_is_help=True, rich_markup_mode=None)
 
 _Address = Annotated[str, typer.Argument(help="Address of a resource, as server.web[0]", metavar="ADDRESS")]
-_Json = Annotated[bool, typer.Option("--json", help="As JSON")]
 
 
-def listed(call: Call, what: StackArgument = None, json: _Json = False) -> int:
+def listed(call: Call, what: StackArgument = None, json: Json = False) -> int:
     """List the records of the stack."""
     from stacksmith.engine import session
     from stacksmith.views.json_text import json_text
@@ -28,7 +27,7 @@ def listed(call: Call, what: StackArgument = None, json: _Json = False) -> int:
     return Status.OK
 
 
-def show(call: Call, address: _Address, what: StackArgument = None, json: _Json = False) -> int:
+def show(call: Call, address: _Address, what: StackArgument = None, json: Json = False) -> int:
     """Show one record."""
     from stacksmith.engine import session
     from stacksmith.views.json_text import json_text
@@ -68,7 +67,7 @@ def rebuild(call: Call, what: StackArgument = None) -> int:
     return Status.OK
 
 
-def claims(call: Call, what: StackArgument = None, json: _Json = False) -> int:
+def claims(call: Call, what: StackArgument = None, json: Json = False) -> int:
     """List what the stacks of the store have claimed of the hosts."""
     from stacksmith.engine import session
     from stacksmith.views.claim import claims_data, claims_text

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stacksmith.cli.call import Call
-from stacksmith.cli.option import StackArgument
+from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ def command(
     call: Call,
     what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
+    json: Json = False,
 ) -> int:
     """Check the stack and fleet files; no host is asked."""
     from stacksmith.diagnostics import has_errors
     from stacksmith.engine.options import load
 
-    call = call.on(what)
+    call, format = call.on(what), Format.JSON if json else format
     diagnostics = load(call.options()).diagnostics
     failed = has_errors(diagnostics)
     if format is Format.TEXT:

@@ -15,6 +15,7 @@ from stacksmith.model.realised import Server
 from stacksmith.planner.aim import Aim
 from stacksmith.planner.inventory import host_states
 from tests.e2e.kit import Site
+from tests.e2e.moving import kill_emptying
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
 
@@ -183,8 +184,12 @@ def _drain(site: Site, host: str) -> None:
     assert not site.plan().steps
 
 
+def _claimed_cpus(site: Site) -> set[str]:
+    return {p for claim in session.claims(site.options()) for p in claim.allocations if "/cpu" in p}
+
+
 @pytest.mark.parametrize("large_pages", [112], indirect=True)
-def test_server_with_parts_migrates_live_to_parts_of_the_other_host_and_back_when_off(
+def test_server_with_parts_migrates_live_also_when_killed_to_parts_of_the_other_host_and_back_when_off(
     large_pages: int, two_hosts: Site
 ) -> None:
     site, guest = two_hosts, f"{two_hosts.name}-m"
@@ -199,8 +204,16 @@ def test_server_with_parts_migrates_live_to_parts_of_the_other_host_and_back_whe
     for saved in ([], ["--config"]):
         assert site.virsh("hv2", "vcpupin", guest, *saved).split()[-1] == "0"
     assert "<page size='2048' unit='KiB'/>" in site.virsh("hv2", "dumpxml", "--inactive", guest)
-    claimed = {p for claim in session.claims(site.options()) for p in claim.allocations}
-    assert {p for p in claimed if "/cpu" in p} == {"hv2/cpu0"}
+    assert _claimed_cpus(site) == {"hv2/cpu0"}
+    for call, source, there, cpu in (
+        ("domain_migrate_perform3_params", "hv2", "hv1", _last_cpu()),
+        ("domain_migrate_finish3_params", "hv1", "hv2", 0),
+    ):
+        kill_emptying(site, source, call)
+        _drain(site, source)
+        assert guest not in site.virsh(source, "list", "--all", "--name").split()
+        assert _vcpu_cpus(guest) == [{cpu}], call
+        assert _claimed_cpus(site) == {f"{there}/cpu{cpu}"}
     _write(site, "  m: {flavor: both, image: lab-disk, power_state: stopped}\n")
     site.apply(Impact.RESTART)
     _drain(site, "hv2")

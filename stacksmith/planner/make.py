@@ -162,7 +162,7 @@ def _wanted(
         plan.refusals.append((f"{operation} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Unplaced([_no_valid_host(stack, p) for p in failed], scheduled.placements)
+        raise Unplaced(_no_valid_host(stack, failed), scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
@@ -200,12 +200,23 @@ def _devices(view: View) -> dict[Address, dict[str, str]]:
     return devices
 
 
-def _no_valid_host(stack: Stack, placement: Placement) -> Diagnostic:
+def _no_valid_host(stack: Stack, failed: Sequence[Placement]) -> list[Diagnostic]:
+    """One diagnostic for all servers of a block that have the same answer of every host."""
+    alike: dict[object, list[Placement]] = defaultdict(list)
+    for each in failed:
+        verdicts = tuple((v.host, v.reason) for v in each.verdicts)
+        alike[each.address.block, each.cause, each.hint, verdicts].append(each)
+    return [_not_placed(stack, first, rest) for first, *rest in alike.values()]
+
+
+def _not_placed(stack: Stack, placement: Placement, others: Sequence[Placement]) -> Diagnostic:
     resource = stack.resources.get(placement.address)
+    names = [str(each.address) for each in (placement, *others)]
+    more = f" and {len(names) - 5} more like it" if len(names) > 5 else ""
     return Diagnostic(
         Severity.ERROR,
         "no-valid-host",
-        f"cannot place {placement.address}: {placement.cause}",
+        f"cannot place {', '.join(names[:5])}{more}: {placement.cause}",
         span=resource.where() if resource else None,
         hint=placement.hint,
         address=placement.address,

@@ -109,6 +109,7 @@ class _Action:
         if self.found is None and self.step.source:  # a killed run may have brought it there
             self._read(self._driver(self.step.host))
         check(self.step, self.found, (self.site.plan.fleet, self.site.plan.stack), self.site.begun)
+        self.notes.check()
         if self.site.halted.is_set():
             return self.job.result(Outcome.SKIPPED, because="interrupted")
         creating = self.step.operation is Operation.CREATE

@@ -9,8 +9,6 @@ from stacksmith.engine.store import opened
 from stacksmith.model.record import Record
 from stacksmith.state.store import NodeNote, Reader
 
-MAINTENANCE = "maintenance"
-
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:

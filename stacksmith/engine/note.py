@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.realised import Machine
-from stacksmith.planner.machine import in_maintenance, is_deployment
+from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Refused
 from stacksmith.state.store import NodeNote, Store
@@ -37,6 +37,13 @@ class Notebook:
         """How far a killed or failed run had come with the same server on the same node; empty for nothing."""
         notes = self.store.nodes() if self.is_used else ()
         return next((n.stage for n in notes if (n.name, n.uuid) == (self.step.host, self.step.uuid)), "")
+
+    def stays_adopted(self) -> bool:
+        """True when the step leaves the image of an adopted server."""
+        step = self.step
+        if not self.is_used or step.operation is not Operation.UPDATE or writes_image(step):
+            return False
+        return any(record.adopted for record in self.store.records(self.stack) if record.address == step.address)
 
     def reached(self, stage: str) -> None:
         """Notes how far the step has come. Raises: Refused when the node is in maintenance, before its first stage."""

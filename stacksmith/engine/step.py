@@ -194,8 +194,8 @@ class _Action:
 
     def _record(self) -> Record:
         """What is recorded when it ends well."""
-        step = self.step
-        return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on)
+        step, adopted = self.step, self.notes.stays_adopted()
+        return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on, adopted)
 
     def _holds(self) -> Allocations | None:
         """What the object that was made or changed takes of its host, where that is not what was claimed for it."""

@@ -174,6 +174,11 @@ def is_deployment(step: Step) -> bool:
     return step.operation is Operation.CREATE or bool(is_written)
 
 
+def writes_image(step: Step) -> bool:
+    """Whether the step writes the root disk of a server that is there anew."""
+    return bool({field_of(change) for change in step.changes} & (DEPLOYED - {"config_drive"}))
+
+
 def in_maintenance(node: str, reason: str) -> str:
     """Why nothing is deployed to a node, with what ends it."""
     why = f": {reason}" if reason else ""

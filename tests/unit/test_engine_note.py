@@ -8,6 +8,7 @@ import pytest
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import Machine, to_data
+from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Contents, Deadline, Target
@@ -113,3 +114,21 @@ def test_deploy_that_ends_well_leaves_no_note() -> None:
     bench = Bench(drivers={"server": Rack(None)})
     (result,) = bench.run(create("server.db", DB)).results
     assert result.outcome is Outcome.DONE and notes(bench) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "adopted"),
+    [
+        (changed("asset_tag", Impact.LIVE, asset_tag="new"), True),
+        (of("config_drive.digest"), True),
+        (of("image", image="sha256:" + "b" * 64), False),
+        (of("raid[0].drives"), False),
+    ],
+    ids=["setting", "config drive", "image", "raid"],
+)
+def test_server_is_adopted_until_its_image_is_written(step: Step, adopted: bool) -> None:
+    bench = Bench(drivers={"server": Rack(DB)})
+    bench.store.put("shop", Record(step.address, "hv1", step.uuid, to_data(DB), adopted=True))
+    (result,) = bench.run(step, allowed=Impact.DATA_LOSS).results
+    (record,) = bench.store.records("shop")
+    assert (result.outcome, record.complete, record.adopted) == (Outcome.DONE, True, adopted)

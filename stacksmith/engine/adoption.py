@@ -42,7 +42,8 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
         _check_free(store, name, address, stack.name)
         resource = stack.resources[address]
         policy = Policy(protect=getattr(resource.spec, "protect", False))
-        store.put(stack.name, Record(address, name, uuid, to_data(applied), policy, True, resource.depends_on))
+        record = Record(address, name, uuid, to_data(applied), policy, True, resource.depends_on, adopted=True)
+        store.put(stack.name, record)
         hold(stack.name, str(address), uuid, {name: {node.resource_class: 1}}, store)
     return address
 

@@ -23,6 +23,11 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     return Path(base) / "stacksmith" / "images"
 
 
+def session_folder(environment: Mapping[str, str]) -> Path:
+    """Where runs note the sessions that they open at BMCs: ``sessions`` beside the images."""
+    return cache_folder(environment).with_name("sessions")
+
+
 def _silent(detail: str) -> None:
     """Tells nobody."""
 

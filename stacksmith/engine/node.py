@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stacksmith.diagnostics import Diagnostic, Faults, error, has_errors
+from stacksmith.engine.contents import session_folder
 from stacksmith.engine.inspection import inspections
 from stacksmith.engine.options import Options, load
 from stacksmith.engine.retry import retried
@@ -152,7 +153,8 @@ def open_bmc_of(of: Nodes, name: str) -> Iterator[BmcSession]:
     if ca and not Path(ca).is_file():
         raise Faults((_fault(f"cannot use {ca}: there is no such file", "name the authority's file in ca:"),))
     try:
-        bmc = open_bmc(name, node, secret(node.password, of.environment, of.folder), ca)
+        password = secret(node.password, of.environment, of.folder)
+        bmc = open_bmc(name, node, password, ca, session_folder(of.environment))
         try:
             yield bmc
         finally:

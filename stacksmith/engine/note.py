@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.realised import Machine
+from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
 from stacksmith.planner.plan import Operation, Step
+from stacksmith.providers.base import Refused
 from stacksmith.state.store import NodeNote, Store
 
 DEPLOYING, FAILED = "deploying", "failed"
@@ -23,13 +26,28 @@ class Notebook:
         step, before = self.step, self.step.before
         return isinstance(step.wanted, Machine) or (isinstance(before, dict) and "resource_class" in before)
 
+    def check(self) -> None:
+        """Passes unless the step deploys to a node in maintenance: it may be so since the plan. Raises: Refused."""
+        notes = self.store.nodes() if is_deployment(self.step) else ()
+        note = next((each for each in notes if (each.name, each.state) == (self.step.host, MAINTENANCE)), None)
+        if note is not None:
+            raise Refused(in_maintenance(note.name, note.reason))
+
     def stage(self) -> str:
         """How far a killed or failed run had come with the same server on the same node; empty for nothing."""
         notes = self.store.nodes() if self.is_used else ()
         return next((n.stage for n in notes if (n.name, n.uuid) == (self.step.host, self.step.uuid)), "")
 
+    def stays_adopted(self) -> bool:
+        """True when the step leaves the image of an adopted server."""
+        step = self.step
+        if not self.is_used or step.operation is not Operation.UPDATE or writes_image(step):
+            return False
+        return any(record.adopted for record in self.store.records(self.stack) if record.address == step.address)
+
     def reached(self, stage: str) -> None:
-        """Notes how far the step has come."""
+        """Notes how far the step has come. Raises: Refused when the node is in maintenance, before its first stage."""
+        self.check()
         self._write(DEPLOYING, stage)
 
     def failed(self, cause: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from stacksmith.engine.contents import session_folder
 from stacksmith.engine.observe import Place, Sessions, observe
 from stacksmith.engine.scope import scope_of
 from stacksmith.engine.secret import NoSecret, secret
@@ -59,9 +60,8 @@ class Opener:
         except NoSecret as fault:
             raise Refused(f"cannot sign in to {name}: {fault}", "password", fault.hint) from None
         record = next((r for r in self.records if r.host == name and r.address.kind == "server"), None)
-        if record is None:
-            return Access(password, ca)
-        return access_of(record, self._wanted(record, node), Access(password, ca))
+        access = Access(password, ca, sessions=session_folder(self.environment))
+        return access if record is None else access_of(record, self._wanted(record, node), access)
 
     def _wanted(self, record: Record, node: Node) -> Machine | None:
         """The server as it is to be; None when it is not in the stack any more."""

@@ -109,6 +109,7 @@ class _Action:
         if self.found is None and self.step.source:  # a killed run may have brought it there
             self._read(self._driver(self.step.host))
         check(self.step, self.found, (self.site.plan.fleet, self.site.plan.stack), self.site.begun)
+        self.notes.check()
         if self.site.halted.is_set():
             return self.job.result(Outcome.SKIPPED, because="interrupted")
         creating = self.step.operation is Operation.CREATE
@@ -193,8 +194,8 @@ class _Action:
 
     def _record(self) -> Record:
         """What is recorded when it ends well."""
-        step = self.step
-        return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on)
+        step, adopted = self.step, self.notes.stays_adopted()
+        return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on, adopted)
 
     def _holds(self) -> Allocations | None:
         """What the object that was made or changed takes of its host, where that is not what was claimed for it."""

@@ -9,18 +9,17 @@ from stacksmith.engine.store import opened
 from stacksmith.model.record import Record
 from stacksmith.state.store import NodeNote, Reader
 
-MAINTENANCE = "maintenance"
-
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
     """A node's state (``available``, ``active``, ``deploying``, ``failed`` or ``maintenance``), how far and why, and
-    the server that it has, as ``stack/address``."""
+    the server that it has, as ``stack/address``. ``adopted``: that ran there before, and no image was written since."""
 
     state: str
     stage: str = ""
     reason: str = ""
     server: str = ""
+    adopted: bool = False
 
 
 def tenancies(of: Nodes) -> Mapping[str, Tenancy]:
@@ -32,12 +31,12 @@ def tenancies(of: Nodes) -> Mapping[str, Tenancy]:
 
 
 def _tenancy(note: NodeNote | None, record: tuple[str, Record] | None) -> Tenancy:
-    server = f"{record[0]}/{record[1].address}" if record else ""
+    server, adopted = (f"{record[0]}/{record[1].address}", record[1].adopted) if record else ("", False)
     if note is not None:
-        return Tenancy(note.state, note.stage.partition(" ")[0], note.reason, server)
+        return Tenancy(note.state, note.stage.partition(" ")[0], note.reason, server, adopted)
     if record is None:
         return Tenancy("available")
-    return Tenancy("active" if record[1].complete else "deploying", server=server)
+    return Tenancy("active" if record[1].complete else "deploying", server=server, adopted=adopted)
 
 
 def records(store: Reader) -> dict[str, tuple[str, Record]]:

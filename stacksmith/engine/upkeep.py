@@ -12,7 +12,8 @@ from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.node import Nodes, open_bmc_of
 from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import MAINTENANCE, in_use, records
+from stacksmith.engine.tenancy import in_use, records
+from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.providers.base import Deadline, Refused
 from stacksmith.providers.deployment import NO_DISK, Cleaning
 from stacksmith.providers.registry import make_deployer

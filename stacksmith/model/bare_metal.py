@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from stacksmith.model.change import Change
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.server import ServerSpec
@@ -10,6 +11,8 @@ from stacksmith.model.stack import Resource, Stack
 
 _KEY: Final = re.compile(r"resources:(CUSTOM_[A-Z0-9_]+)")
 ALWAYS: Final = "CUSTOM_BAREMETAL"  # a class so called is of nodes, in a fleet without such a node too
+DEPLOYED: Final = frozenset({"image", "config_drive", "boot_iso", "raid"})  # fields that need a boot from media
+MAINTENANCE: Final = "maintenance"  # the state of a node that its operator keeps from servers
 
 
 def node_class(flavor: FlavorSpec, fleet: Fleet) -> str | None:
@@ -29,3 +32,8 @@ def class_of(stack: Stack, resource: Resource) -> str | None:
         return None
     flavor = stack.flavors.get(spec.flavor)
     return node_class(flavor, stack.fleet) if flavor is not None else None
+
+
+def field_of(change: Change) -> str:
+    """The field of a machine that a change is of: ``raid`` of ``raid[0].drives``."""
+    return change.path.partition(".")[0].partition("[")[0]

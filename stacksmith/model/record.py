@@ -9,7 +9,10 @@ from stacksmith.model.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A resource as last applied. ``complete`` is False from the begin of its create until its end (a killed run)."""
+    """A resource as last applied. ``complete`` is False from the begin of its create until its end (a killed run).
+
+    ``adopted``: it is a server that ran on its node before, and no image was written to that since.
+    """
 
     address: Address
     host: str
@@ -18,3 +21,4 @@ class Record:
     policy: Policy = field(default_factory=Policy)
     complete: bool = True
     requires: tuple[Address, ...] = ()  # what it was built on: deletes go in reverse
+    adopted: bool = False

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from stacksmith.address import Address
-from stacksmith.model.bare_metal import class_of
+from stacksmith.model.bare_metal import DEPLOYED, MAINTENANCE, class_of, field_of
 from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
@@ -20,6 +20,7 @@ from stacksmith.placement.verdict import Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.drive import config_drive, server_label
 from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.plan import Operation, Step
 
 GIB = 2**30
 NOTE: Final = "note"  # what the state store says of a node, in the facts of its snapshot: state and reason
@@ -143,13 +144,45 @@ def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, s
     if node.state != "enabled" or is_used:
         return node.state, "", ""
     if isinstance(note, dict):
-        is_kept = note["state"] == "maintenance"
+        is_kept = note["state"] == MAINTENANCE
         help = f"stacksmith node maintenance {name} off" if is_kept else f"stacksmith node release {name}"
         return "disabled", f"{note['state']}: {note['reason']}" if note.get("reason") else str(note["state"]), help
     if snap.unmanaged:
         help = f"stacksmith node adopt {name} SERVER, when it runs what is wanted, or stacksmith node power {name} off"
         return "disabled", snap.unmanaged[0].detail, help
     return "enabled", "", ""
+
+
+def maintained(steps: Iterable[Step], snapshot: Snapshot) -> list[tuple[str, str]]:
+    """(step id, cause) of what would be deployed to a node in maintenance, which Ironic does not do either."""
+    notes = {snap.host: snap.facts.get(NOTE) for snap in snapshot.nodes}
+    refused = []
+    for step in steps:
+        note = notes.get(step.host)
+        if is_deployment(step) and isinstance(note, dict) and note["state"] == MAINTENANCE:
+            refused.append((step.id, in_maintenance(step.host, str(note.get("reason") or ""))))
+    return refused
+
+
+def is_deployment(step: Step) -> bool:
+    """Whether the step makes a server on a node, or writes disks of it anew."""
+    wanted = step.wanted
+    if not isinstance(wanted, Machine):
+        return False
+    fields = {field_of(change) for change in step.changes}
+    is_written = "raid" in fields or (fields & DEPLOYED and (wanted.image or wanted.boot_iso))
+    return step.operation is Operation.CREATE or bool(is_written)
+
+
+def writes_image(step: Step) -> bool:
+    """Whether the step writes the root disk of a server that is there anew."""
+    return bool({field_of(change) for change in step.changes} & (DEPLOYED - {"config_drive"}))
+
+
+def in_maintenance(node: str, reason: str) -> str:
+    """Why nothing is deployed to a node, with what ends it."""
+    why = f": {reason}" if reason else ""
+    return f"{node} is in maintenance{why} (stacksmith node maintenance {node} off ends it)"
 
 
 def only_compared(spec: Realised, changes: Iterable[Change]) -> list[str]:

@@ -22,7 +22,7 @@ from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.machine import declared_only, node_states, only_compared, place_machines
+from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
@@ -97,7 +97,7 @@ def make_plan(
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     states += node_states(stack, snapshot, consumers, leaving)
-    plan.refusals += overgrown(plan.steps, states)
+    plan.refusals += [*overgrown(plan.steps, states), *maintained(plan.steps, snapshot)]
     _check(stack, plan.steps, wanted, rules)
     named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stacksmith.address import Address
@@ -31,7 +32,8 @@ class Occupant:
 class Access:
     """How a node is opened: the password of its BMC's user, the authority's file, who is on it, and what to read.
 
-    ``bios`` and ``firmware`` are the declared names: others are not looked at.
+    ``bios`` and ``firmware`` are the declared names: others are not looked at. ``sessions`` is the folder where it is
+    noted what a killed run leaves at BMCs.
     """
 
     password: str = field(repr=False)
@@ -40,6 +42,7 @@ class Access:
     aspects: Aspects = TWO_REQUESTS
     bios: frozenset[str] = frozenset()
     firmware: frozenset[str] = frozenset()
+    sessions: Path | None = None
 
 
 class Unreachable(Transient):

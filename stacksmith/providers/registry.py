@@ -25,11 +25,12 @@ def provider(uri: str) -> ProviderType:
     )
 
 
-def open_bmc(name: str, node: Node, password: str, ca: str | None) -> BmcSession:
-    """A session with a node's BMC; ``ca`` is the path of the authority's file. Nothing is asked of it yet."""
+def open_bmc(name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> BmcSession:
+    """A session with a node's BMC; ``ca`` is the path of the authority's file, ``sessions`` the folder where it is
+    noted what a killed run leaves at BMCs. Nothing is asked of it yet."""
     from stacksmith.providers.redfish.session import RedfishSession
 
-    return RedfishSession(name, node, password, ca)
+    return RedfishSession(name, node, password, ca, sessions)
 
 
 def open_node(name: str, node: Node, access: Access, deployer: Deployer | None) -> Session:

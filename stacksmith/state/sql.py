@@ -235,6 +235,7 @@ def _put(db: Connection, stack: str, record: Record) -> None:
         "applied": record.applied,
         "policy": to_data(record.policy),
         "requires": [str(address) for address in record.requires],
+        **({"adopted": True} if record.adopted else {}),
     }
     db.execute(
         "INSERT INTO record (stack, address, host, uuid, complete, body) VALUES (?, ?, ?, ?, ?, ?)"
@@ -261,4 +262,5 @@ def _record(address: str, host: str, uuid: str, complete: int, body: str) -> Rec
         Policy(**data["policy"]),
         bool(complete),
         tuple(Address.parse(text) for text in data["requires"]),
+        data.get("adopted", False),
     )

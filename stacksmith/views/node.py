@@ -15,7 +15,8 @@ GIB = 1024**3
 
 
 class Tenancy(Protocol):
-    """What the state store knows of a node: its state, how far and why, and its server as ``stack/address``."""
+    """What the state store knows of a node: its state, how far and why, its server as ``stack/address``, and whether
+    that was adopted."""
 
     @property
     def state(self) -> str: ...
@@ -28,6 +29,9 @@ class Tenancy(Protocol):
 
     @property
     def server(self) -> str: ...
+
+    @property
+    def adopted(self) -> bool: ...
 
 
 Tenancies = Mapping[str, Tenancy]
@@ -68,7 +72,8 @@ def _state(said: str, each: NodeSnapshot, tenancy: Tenancy) -> str:
     state = provision_state(each, tenancy)
     if tenancy.state == "deploying" and tenancy.stage:
         return f"{state} ({tenancy.stage})"
-    return f"{state} (maintenance)" if _in_maintenance(tenancy) else state
+    more = ["adopted"] * tenancy.adopted + ["maintenance"] * _in_maintenance(tenancy)
+    return f"{state} ({', '.join(more)})" if more else state
 
 
 def _in_maintenance(tenancy: Tenancy) -> bool:
@@ -97,6 +102,7 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
             "stage": tenancy.stage,
             "reason": tenancy.reason,
             "server": tenancy.server or None,
+            "adopted": tenancy.adopted,
         },
         "found": asdict(each.found) if each.found else None,
         "error": each.error,

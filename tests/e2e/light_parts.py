@@ -43,8 +43,9 @@ class LightBmc(Bmc):
     def session(self, **changed: Any) -> Iterator[BmcSession]:
         """The provider's session with this BMC; values of the node may be given."""
         password = changed.pop("password", self.password)
+        folder = changed.pop("sessions", None)
         node = Node.model_validate({**self.fields, **changed})
-        session = open_bmc(self.node.name, node, password, str(self.node.ca))
+        session = open_bmc(self.node.name, node, password, str(self.node.ca), folder)
         try:
             yield session
         finally:

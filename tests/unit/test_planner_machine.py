@@ -135,6 +135,34 @@ def test_plan_node_that_is_not_free_is_passed_over_with_its_reason(
     assert next(v.reason for v in plan.placements[0].verdicts if v.host == "bm1") == reason
 
 
+@pytest.mark.parametrize(
+    ("changed", "refused"),
+    [
+        ({"image": "sha256:" + "0" * 64}, True),
+        ({"boot_mode": "legacy"}, False),
+        ({"asset_tag": "1"}, False),
+    ],
+)
+def test_plan_writes_no_disk_of_a_node_in_maintenance(folder: Path, changed: dict[str, str], refused: bool) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    note = {"state": "maintenance", "stage": "", "reason": "fan"}
+    there = replace(found(replace(spec, **changed)), facts={NOTE: note})  # type: ignore[arg-type]
+    plan = plan_of(stack, there, records=[record])
+    cause = "bm1 is in maintenance: fan (stacksmith node maintenance bm1 off ends it)"
+    assert plan.refusals == (((only(plan).id, cause),) if refused else ())
+
+
+def test_plan_replaces_no_server_of_a_node_in_maintenance(folder: Path) -> None:
+    stack = stack_of(folder, STACK.replace("flavor: gold", "flavor: gold\n    host: bm1"))
+    spec, record = made(stack)
+    there = replace(found(spec), facts={NOTE: {"state": "maintenance", "stage": "", "reason": ""}})
+    plan = plan_of(stack, there, records=[record], options=PlanOptions(replaces=("server.db",)))
+    assert plan.refusals == (
+        ("create server.db", "bm1 is in maintenance (stacksmith node maintenance bm1 off ends it)"),
+    )
+
+
 def test_plan_node_that_another_stack_claimed_is_in_use(folder: Path) -> None:
     theirs = Consumer("uuid", {"bm1": {"CUSTOM_GOLD": 1}}, 1, "server.x", "other")
     assert only(plan_of(stack_of(folder), consumers=[theirs])).host == "bm2"

@@ -34,6 +34,8 @@ UNREAD = NodeSnapshot("bm1", error="cannot reach the BMC")
         (OFF, Tenancy("maintenance", reason="fan"), "available (maintenance)"),
         (ON, Tenancy("maintenance", server="shop/server.db"), "active (maintenance)"),
         (OFF, Tenancy("cleaning", "maintenance"), "cleaning (maintenance)"),
+        (ON, Tenancy("active", server="shop/server.db", adopted=True), "active (adopted)"),
+        (ON, Tenancy("maintenance", server="shop/server.db", adopted=True), "active (adopted, maintenance)"),
     ],
 )
 def test_state_of_a_node(seen: NodeSnapshot, tenancy: Tenancy, state: str) -> None:
@@ -43,4 +45,5 @@ def test_state_of_a_node(seen: NodeSnapshot, tenancy: Tenancy, state: str) -> No
     assert isinstance(data, dict)
     (node,) = data["nodes"]
     assert state.startswith(node["provision_state"])
-    assert node["maintenance"] == state.endswith("(maintenance)")
+    assert node["tenancy"]["adopted"] == ("adopted" in state)
+    assert node["maintenance"] == state.endswith("maintenance)")

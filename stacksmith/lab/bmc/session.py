@@ -6,6 +6,7 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, collection, refusal
 from stacksmith.lab.bmc.profile import Behaviour
@@ -21,6 +22,7 @@ class Session:
     number: int
     token: str
     used: float
+    created: str
 
 
 class Sessions:
@@ -83,7 +85,8 @@ class Sessions:
         if len(self._sessions) >= behaviour.sessions:
             return refusal(503, "IDRAC.2.8.RAC0218", "The maximum number of user sessions is reached")
         self._count += 1
-        session = Session(self._count, secrets.token_hex(16), time.monotonic())
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        session = Session(self._count, secrets.token_hex(16), time.monotonic(), created)
         key = str(self._count)
         self._sessions[key] = session
         return Answer(201, self._page(key), {"X-Auth-Token": session.token, "Location": f"{SESSIONS}/{key}"})
@@ -95,6 +98,7 @@ class Sessions:
             "Id": key,
             "Name": f"Session {key}",
             "UserName": self._username,
+            "CreatedTime": self._sessions[key].created,
         }
 
     def _expire(self, behaviour: Behaviour) -> None:

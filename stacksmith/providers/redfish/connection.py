@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any, Final
@@ -16,6 +17,7 @@ from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, TimedOut, Transient
 from stacksmith.providers.bmc import NotNow, Unreachable
 from stacksmith.providers.redfish.fault import NotSigned, OtherTag, fault_of
+from stacksmith.providers.redfish.leftover import leftovers
 from stacksmith.providers.redfish.signin import SignIn
 
 logging.getLogger("sushy").addHandler(logging.NullHandler())  # else its warnings go to stderr
@@ -61,11 +63,11 @@ class Connection:
     Nothing that changes it is sent twice, except what it did not carry out for the signature or the entity tag.
     """
 
-    def __init__(self, name: str, node: Node, password: str, ca: str | None) -> None:
+    def __init__(self, name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> None:
         self.name = name
         self._node = node
         self._verify = ca or node.verify
-        self._sign_in = SignIn(name, node, password, self._exchange)
+        self._sign_in = SignIn(name, node, password, self._exchange, leftovers(sessions) if sessions else None)
         self._is_closed = False
         self._bursts = 0
         self._lock = Lock()
@@ -167,12 +169,12 @@ class Connection:
             self._idle.put(link)
 
     def _exchange(
-        self, method: str, path: str, body: JSON, token: str | None, deadline: Deadline
+        self, method: str, path: str, body: JSON, signature: Mapping[str, str], deadline: Deadline
     ) -> tuple[Mapping[str, str], Mapping[str, JSON]]:
         """See signin.Exchange; by a connector of its own, since those in use are signed."""
         link = self._link()
         try:
-            answer = self._sent(link, Request(method, path, body, {"X-Auth-Token": token} if token else {}), deadline)
+            answer = self._sent(link, Request(method, path, body, signature), deadline)
         finally:
             link.close()
         return answer.headers, answer.page

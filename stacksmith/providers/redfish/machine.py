@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
+from stacksmith.model.bare_metal import DEPLOYED, field_of
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.node import Node
@@ -18,7 +19,6 @@ from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
 from stacksmith.providers.deployment import UNTOUCHED, Job
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
-_DEPLOYED: Final = ("image", "config_drive", "boot_iso", "raid")  # fields that need the ramdisk, or a boot from media
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
 _POLL_SECONDS: Final = 2.0
 _FIRMWARE_SECONDS: Final = 1800.0
@@ -64,12 +64,12 @@ class MachineDriver:
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Everything that waits for a boot is written before the one restart that brings it into force."""
         wanted = _machine(target)
-        paths = {change.path.partition(".")[0].partition("[")[0] for change in target.changes}
+        paths = {field_of(change) for change in target.changes}
         seen = self._bmc.observe(deadline)
         names = {change.path.removeprefix("firmware.") for change in target.changes}
         self._update_firmware(wanted, names & wanted.firmware.keys(), deadline)
         self._set_waiting(target, paths, deadline)
-        if paths.intersection(_DEPLOYED) and (wanted.image or wanted.boot_iso):
+        if paths & DEPLOYED and (wanted.image or wanted.boot_iso):
             self._deploy_anew(target, contents, deadline)
         elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
             self._restart(target, deadline)

@@ -30,7 +30,7 @@ class NodePlace:
     def __init__(self, name: str, node: Node, access: Access, deployer: Deployer | None) -> None:
         self.host = name
         self._access = access
-        self._bmc = RedfishSession(name, node, access.password, access.ca)
+        self._bmc = RedfishSession(name, node, access.password, access.ca, access.sessions)
         self.drivers: Mapping[str, Driver] = {"server": MachineDriver(self, self._bmc, node, deployer)}
         self.occupant = access.occupant
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from stacksmith.model.bare_metal import field_of
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import Found
@@ -45,7 +46,7 @@ class RedfishRules:
         """What the change does to the node; one that is off needs no restart."""
         if change.path.startswith("policy."):
             return replace(change, impact=Impact.NONE, note="")
-        worst, note = RULES[change.path.partition(".")[0].partition("[")[0]]
+        worst, note = RULES[field_of(change)]
         if change.path == "power_state":
             worst, note = _power(change)
         is_off = isinstance(found.spec, Machine) and found.spec.power_state == "stopped"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from stacksmith.model.node import Node
@@ -22,8 +23,8 @@ MIB_A_GIB = 1024
 class RedfishSession:
     """See providers.bmc.BmcSession."""
 
-    def __init__(self, name: str, node: Node, password: str, ca: str | None) -> None:
-        self._connection = Connection(name, node, password, ca)
+    def __init__(self, name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> None:
+        self._connection = Connection(name, node, password, ca, sessions)
         self._tree = Tree(self._connection, node.system)
         self._at_once = node.connections
 

@@ -1,26 +1,29 @@
 """Who asks a BMC: its user with every request, or one session for all of a run, ended when the run is over."""
 
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from stacksmith.model.node import Node
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused
 from stacksmith.providers.bmc import NotNow, Unreachable
 from stacksmith.providers.redfish.fault import NotSigned
+from stacksmith.providers.redfish.leftover import Leftovers, Opened, is_same
 
 SESSIONS: Final = "/redfish/v1/SessionService/Sessions"  # where DSP0266 lets everybody ask for a session
 CLOSE_SECONDS, CLOSE_ATTEMPTS = 10.0, 4
 
 
 class Exchange(Protocol):
-    """Sends one request that carries this token alone; answers with the headers, and the page."""
+    """Sends one request that these headers alone sign; answers with the headers, and the page."""
 
     def __call__(
-        self, method: str, path: str, body: JSON, token: str | None, deadline: Deadline
+        self, method: str, path: str, body: JSON, signature: Mapping[str, str], deadline: Deadline
     ) -> tuple[Mapping[str, str], Mapping[str, JSON]]: ...
 
 
@@ -31,14 +34,25 @@ class Session:
     token: str = field(repr=False)
     path: str
 
+    @property
+    def signature(self) -> Mapping[str, str]:
+        return {"X-Auth-Token": self.token}
+
 
 class SignIn:
-    """Signs the requests of one BMC; its methods may be called from several threads at once."""
+    """Signs the requests of one BMC; its methods may be called from several threads at once.
 
-    def __init__(self, name: str, node: Node, password: str, exchange: Exchange) -> None:
+    With ``leftovers`` it ends what killed runs have left at the BMC, when it opens a session of its own.
+    """
+
+    def __init__(
+        self, name: str, node: Node, password: str, exchange: Exchange, leftovers: Leftovers | None = None
+    ) -> None:
         self._name = name
+        self._bmc = node.redfish
         self._user = (node.username, password)
         self._exchange = exchange
+        self._leftovers = leftovers
         self._may_change = node.auth == "auto"
         self._by_session = node.auth == "session"
         self._session: Session | None = None
@@ -57,7 +71,7 @@ class SignIn:
                 link.set_http_basic_auth(*self._user)
                 return None
             if self._session is None:
-                self._session = self._opened(deadline)
+                self._session = self._signed_in(deadline)
             link.set_http_session_auth(self._session.token)
             return self._session.token
 
@@ -68,6 +82,7 @@ class SignIn:
                 self._by_session = self._by_session or self._may_change
                 return self._by_session
             if self._session is not None and self._session.token == used:
+                self._ended(self._session.path)
                 self._session = None
             return True
 
@@ -81,19 +96,50 @@ class SignIn:
         deadline = Deadline(time.monotonic() + CLOSE_SECONDS, time.monotonic)
         for attempt in range(CLOSE_ATTEMPTS):
             try:
-                self._exchange("DELETE", session.path, None, session.token, deadline)
-                return
-            except (Gone, Refused):  # it has ended by itself
-                return
-            except Unreachable:
+                self._exchange("DELETE", session.path, None, session.signature, deadline)
+                return self._ended(session.path)
+            except (Gone, NotSigned):  # it has ended by itself
+                return self._ended(session.path)
+            except (Refused, Unreachable):
                 return
             except ProviderError:
                 time.sleep(min(0.2 * 2**attempt, deadline.seconds))
 
+    def _signed_in(self, deadline: Deadline) -> Session:
+        left = self._leftovers.left(self._bmc) if self._leftovers else []
+        try:
+            session = self._opened(deadline)
+        except NotNow:  # the table is full, it may be of what they have left
+            user = b64encode(":".join(self._user).encode()).decode()
+            if not any([self._ends(each, {"Authorization": f"Basic {user}"}, deadline) for each in left]):
+                raise
+            return self._opened(deadline)
+        for each in left:
+            if each.path != session.path:
+                self._ends(each, session.signature, deadline)
+        return session
+
+    def _ends(self, left: Opened, signature: Mapping[str, str], deadline: Deadline) -> bool:
+        """Whether a session that a killed run left is ended now; not when its path is another session's by now."""
+        try:
+            _, page = self._exchange("GET", left.path, None, signature, deadline)
+            if is_same(left, page):
+                self._exchange("DELETE", left.path, None, signature, deadline)
+            self._ended(left.path)
+        except Gone:
+            self._ended(left.path)
+        except ProviderError:
+            return False  # the next run tries again
+        return True
+
+    def _ended(self, path: str) -> None:
+        if self._leftovers:
+            self._leftovers.ended(self._bmc, path)
+
     def _opened(self, deadline: Deadline) -> Session:
         body: JSON = {"UserName": self._user[0], "Password": self._user[1]}
         try:
-            headers, page = self._exchange("POST", SESSIONS, body, None, deadline)
+            headers, page = self._exchange("POST", SESSIONS, body, {}, deadline)
         except NotNow as fault:
             hint = "end sessions at the BMC, or say auth: basic"
             raise NotNow(
@@ -109,4 +155,7 @@ class SignIn:
         token, path = headers.get("X-Auth-Token"), headers.get("Location") or page.get("@odata.id")
         if not token or not path:
             raise Refused(f"cannot sign in to the BMC of {self._name}: its session has no token or no path", "auth")
-        return Session(str(token), str(path))
+        session = Session(str(token), urlsplit(str(path)).path)
+        if self._leftovers:
+            self._leftovers.opened(Opened(self._bmc, session.path, self._user[0], str(page.get("CreatedTime") or "")))
+        return session

@@ -1,0 +1,134 @@
+"""Nodes in maintenance: nothing is deployed to one, and nothing ends the maintenance but its operator."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from stacksmith.model.change import Change, Impact, Status
+from stacksmith.model.found import Found, Mark
+from stacksmith.model.realised import Machine, to_data
+from stacksmith.model.record import Record
+from stacksmith.model.report import Outcome
+from stacksmith.planner.plan import Operation, Step
+from stacksmith.providers.base import Contents, Deadline, Target
+from stacksmith.state.store import NodeNote
+from tests.unit.engine_parts import Bench, create, step
+
+DB = Machine("db", "CUSTOM_GOLD", image="sha256:" + "a" * 64)
+KEPT = NodeNote("hv1", "maintenance", reason="new fan")
+
+
+class Rack:
+    """A driver that deploys; ``tells`` are the stages it has reached before it comes to an end."""
+
+    def __init__(self, machine: Machine | None, tells: Sequence[str] = ("booted", "written")) -> None:
+        self.machine, self.tells, self.calls = machine, tells, 0
+
+    def read(self, mark: Mark) -> Found | None:
+        return self._found(mark) if self.machine is not None else None
+
+    def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        return self.update(target, contents, deadline)
+
+    def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        self.calls += 1
+        for stage in self.tells:
+            target.reached(stage)
+        assert isinstance(target.wanted, Machine)
+        self.machine = target.wanted
+        return self._found(target.mark)
+
+    def delete(self, target: Target, deadline: Deadline) -> None:
+        self.calls += 1
+        self.machine = None
+
+    def _found(self, mark: Mark) -> Found:
+        assert self.machine is not None
+        return Found(mark.address, "hv1", mark.uuid, "hv1", self.machine, "print")
+
+
+def changed(path: str, impact: Impact, **more: object) -> Step:
+    change = Change(path, "new", "old", "old", Status.CHANGE, impact)
+    wanted = replace(DB, **more)  # type: ignore[arg-type]
+    parts = {"changes": (change,), "fingerprint": "print", "before": to_data(DB), "impact": impact}
+    return step(Operation.UPDATE, "server.db", wanted, **parts)
+
+
+def bench_with(rack: Rack) -> Bench:
+    bench = Bench(drivers={"server": rack})
+    bench.store.note_node(KEPT)
+    return bench
+
+
+def notes(bench: Bench) -> list[NodeNote]:
+    return [replace(note, since=0.0) for note in bench.store.nodes()]
+
+
+def of(path: str, **more: object) -> Step:
+    return changed(path, Impact.DATA_LOSS, **more)
+
+
+@pytest.mark.parametrize(
+    "step", [create("server.db", DB), of("image", image="sha256:" + "b" * 64), of("raid[0].drives")], ids=lambda s: s.id
+)
+def test_deploy_to_a_node_that_went_into_maintenance_since_the_plan_is_refused(step: Step) -> None:
+    rack = Rack(None if step.operation is Operation.CREATE else DB)
+    bench = bench_with(rack)
+    (result,) = bench.run(step, allowed=Impact.DATA_LOSS).results
+    cause = "hv1 is in maintenance: new fan (stacksmith node maintenance hv1 off ends it)"
+    assert (result.outcome, result.cause, rack.calls) == (Outcome.FAILED, cause, 0)
+    assert notes(bench) == [KEPT] and bench.recorded() == {}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        changed("asset_tag", Impact.LIVE, asset_tag="new"),
+        changed("config_drive.digest", Impact.LIVE, image=None),
+        step(Operation.DELETE, "server.db", fingerprint="print", before=to_data(DB), impact=Impact.REPLACE),
+    ],
+    ids=["setting", "drive without an image", "delete"],
+)
+def test_what_writes_no_disk_is_done_in_maintenance_which_stays(step: Step) -> None:
+    rack = Rack(DB, tells=())
+    bench = bench_with(rack)
+    (result,) = bench.run(step, allowed=Impact.DATA_LOSS).results
+    assert (result.outcome, rack.calls) == (Outcome.DONE, 1)
+    assert notes(bench) == [KEPT]
+
+
+def test_maintenance_that_begins_before_the_first_stage_is_not_written_over() -> None:
+    class Late(Rack):
+        def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+            bench.store.note_node(KEPT)
+            return super().create(target, contents, deadline)
+
+    bench = Bench(drivers={"server": Late(None)})
+    (result,) = bench.run(create("server.db", DB)).results
+    assert result.outcome is Outcome.FAILED and "in maintenance" in (result.cause or "")
+    assert notes(bench) == [KEPT]
+
+
+def test_deploy_that_ends_well_leaves_no_note() -> None:
+    bench = Bench(drivers={"server": Rack(None)})
+    (result,) = bench.run(create("server.db", DB)).results
+    assert result.outcome is Outcome.DONE and notes(bench) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "adopted"),
+    [
+        (changed("asset_tag", Impact.LIVE, asset_tag="new"), True),
+        (of("config_drive.digest"), True),
+        (of("image", image="sha256:" + "b" * 64), False),
+        (of("raid[0].drives"), False),
+    ],
+    ids=["setting", "config drive", "image", "raid"],
+)
+def test_server_is_adopted_until_its_image_is_written(step: Step, adopted: bool) -> None:
+    bench = Bench(drivers={"server": Rack(DB)})
+    bench.store.put("shop", Record(step.address, "hv1", step.uuid, to_data(DB), adopted=True))
+    (result,) = bench.run(step, allowed=Impact.DATA_LOSS).results
+    (record,) = bench.store.records("shop")
+    assert (result.outcome, record.complete, record.adopted) == (Outcome.DONE, True, adopted)

@@ -449,6 +449,14 @@ def _(bmc: Bmc, media: str) -> None:
     assert time.monotonic() - started < 3
 
 
+@check("says-again")
+def _(bmc: Bmc, media: str) -> None:
+    refused = bmc.ask("POST", "/redfish/v1/SessionService/Sessions", {"UserName": "admin", "Password": "x-y-z"})
+    assert (refused.status_code, "x-y-z" in refused.text) == (400, True)
+    refused = bmc.ask("POST", INSERT, {"Image": media})
+    assert (refused.status_code, media in refused.text) == (400, True)
+
+
 def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) -> None:
     bmc.behave("slow", jitter=0)
     started = time.monotonic()

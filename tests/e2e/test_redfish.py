@@ -199,8 +199,12 @@ def test_settings_of_a_real_machine_are_in_force_after_its_boot(bmc: Bmc) -> Non
         ({"username": "guest"}, "cannot sign in to the BMC of bm1: 401 There is no valid session", "check username"),
         ({"ca": None}, "cannot trust the BMC of bm1: ", "ca: FILE"),
         ({"ca": "none.pem"}, "none.pem: there is no such file", "in ca:"),
-        ({"redfish": "https://127.0.0.1:1"}, "cannot reach the BMC of bm1: Connection refused", ""),
-        ({"system": "/redfish/v1/Systems/none"}, "of bm1: 404 ", ""),
+        (
+            {"redfish": "https://127.0.0.1:1"},
+            "cannot reach the BMC of bm1: Connection refused",
+            "at https://127.0.0.1:1,",
+        ),
+        ({"system": "/redfish/v1/Systems/none"}, "of bm1: 404 ", "check system: of the node"),
     ],
 )
 def test_node_that_cannot_be_read_says_why_and_the_others_are_read(

@@ -58,6 +58,7 @@ class Behaviour:
     raid_at_boot: bool = False  # a strict one makes volumes at a boot alone
     update_seconds: float = 0.0  # how long an update takes
     firmware_at_once: bool = False  # else the BIOS is updated at the next boot
+    says_again: bool = False  # sessions and media are refused, with what was sent
 
 
 PROFILES: Mapping[str, Mapping[str, object]] = {
@@ -105,6 +106,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "answers-lost": {"answers_lost": True},
     "slow-writes": {"write_seconds": 3.0},
     "short-sessions": {"session_seconds": 1.0},
+    "says-again": {"says_again": True},
 }
 FIELDS = frozenset(field.name for field in dataclasses.fields(Behaviour))
 

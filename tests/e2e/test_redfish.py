@@ -104,7 +104,8 @@ def test_inspect_shows_what_the_node_consists_of(bmc: Bmc, call: Call) -> None:
     status, out, _ = call("inspect", "bm1", "--format", "json")
     found = json.loads(out)["nodes"][0]["inventory"]
     assert (status, found["cpus"], found["memory_mib"]) == (0, 1, 1024)
-    assert [(disk["name"], disk["size_bytes"]) for disk in found["disks"]] == [("sda", 4 * 1024**3)]
+    disks = [(disk["name"], disk["serial"], disk["size_bytes"]) for disk in found["disks"]]
+    assert disks == [("sda", "disk-bm1", 4 * 1024**3)]
     assert found["nics"][0]["mac"].startswith("06:") and found["firmware"]["BIOS firmware"] == "1.0.0"
 
 

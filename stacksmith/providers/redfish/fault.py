@@ -54,8 +54,11 @@ def _fault(name: str, path: str, fault: exceptions.SushyError) -> ProviderError:
         return _refusal(name, path, fault)
     cause = fault.__context__
     if isinstance(cause, requests.exceptions.SSLError):
-        hint = "name the authority that signed its certificate: ca: FILE"
-        return Refused(f"cannot trust the BMC of {name}: {_innermost(cause)}", "ca", hint)
+        words = _innermost(cause)
+        hint = "name the authority that signed its certificate: ca: FILE; or, when nobody did, verify: false"
+        if "mismatch" in words:
+            hint = "its certificate is for another name: use that in redfish:, or say verify: false"
+        return Refused(f"cannot trust the BMC of {name}: {words}", "ca", hint)
     if isinstance(cause, requests.exceptions.ConnectTimeout):
         return Unreachable(f"cannot reach the BMC of {name}: no connection in time")
     if isinstance(cause, requests.exceptions.Timeout):

@@ -14,9 +14,9 @@ from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderError, Refused, TimedOut
 from stacksmith.providers.deployment import Cleaning
 from stacksmith.providers.redfish.deploy import Deployer
+from tests.e2e.deploying import lab_cache
 from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, light_farm, soon
-from tests.e2e.test_deploy import lab_cache
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 

@@ -420,6 +420,13 @@ def _(bmc: Bmc, media: str) -> None:
     until(lambda: bmc.get(volumes)["Members@odata.count"] == 1, 10, "the volume is deleted")
 
 
+@check("raid-names-alike")
+def _(bmc: Bmc, media: str) -> None:
+    pages = [bmc.get(each["@odata.id"]) for each in bmc.get("/Storage/RAID.1")["Drives"]]
+    assert {page["Name"] for page in pages} == {"Secondary Storage Device"}
+    assert [page["SerialNumber"] for page in pages] == ["SBay0", "SBay1", "SBay2", "SBay3"]
+
+
 @check("firmware-at-once")
 def _(bmc: Bmc, media: str) -> None:
     update = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate"

@@ -14,6 +14,7 @@ from stacksmith.cli.app import program
 from stacksmith.model.codes import CODES
 from stacksmith.model.deploy import DeploySpec, NodeDeploySpec
 from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, SharedStorage, VolumeType
+from stacksmith.model.kinds.bare_metal import BareMetalSpec, FirmwareSpec, RaidSpec
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
 from stacksmith.model.kinds.keypair import KeypairSpec
@@ -36,7 +37,8 @@ STACK: dict[str, type[BaseModel]] = {
     "networks": NetworkSpec, "networks: subnets": SubnetSpec, "networks: allocation_pools": RangeSpec,
     "networks: dns": DnsSpec, "server_groups": ServerGroupSpec, "volumes": VolumeSpec, "servers": ServerSpec,
     "servers: networks": NicSpec, "servers: block_device_mapping": BdmSpec, "servers: user_data": UserDataSpec,
-    "servers: scheduler_hints": HintsSpec, "servers: wait_for": WaitForSpec,
+    "servers: scheduler_hints": HintsSpec, "servers: wait_for": WaitForSpec, "servers: bare_metal": BareMetalSpec,
+    "servers: bare_metal: firmware": FirmwareSpec, "servers: bare_metal: raid": RaidSpec,
 }  # fmt: skip
 FLEET: dict[str, type[BaseModel]] = {
     "top level": Fleet, "state": StateSpec, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec,
@@ -75,7 +77,11 @@ def type_words(annotation: Any) -> str:
     if origin in (list, dict):
         return f"{'list' if origin is list else 'mapping'} of {type_words(inner[-1])}"
     words = {str: "text", int: "integer", float: "number", bool: "boolean", object: "value"}
-    return words.get(annotation, f"{annotation.__name__.removesuffix('Spec')} (below)")
+    if annotation in words:
+        return words[annotation]
+    if annotation not in {*STACK.values(), *FLEET.values()}:
+        raise LookupError(f"{annotation.__name__} has no table: add it to STACK or FLEET")
+    return f"{annotation.__name__.removesuffix('Spec')} (below)"
 
 
 def rows(model: type[BaseModel]) -> Iterator[str]:

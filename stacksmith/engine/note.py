@@ -50,9 +50,15 @@ class Notebook:
         self.check()
         self._write(DEPLOYING, stage)
 
-    def failed(self, cause: str) -> None:
-        """Notes that the node is not to be given to others as it is: only of one that was being deployed."""
-        if self.is_used and self.step.operation is not Operation.DELETE and (stage := self.stage()):
+    def failed(self, cause: str, is_begun: bool) -> None:
+        """Notes that the node is not to be given to others as it is: one that was being deployed, or whose new server
+        is begun."""
+        if not self.is_used or self.step.operation is Operation.DELETE:
+            return
+        if any((note.name, note.state) == (self.step.host, MAINTENANCE) for note in self.store.nodes()):
+            return
+        stage = self.stage()
+        if stage or (is_begun and self.step.operation is Operation.CREATE):
             self._write(FAILED, stage, cause)
 
     def done(self) -> None:

@@ -84,6 +84,7 @@ def access_of(record: Record, wanted: Machine | None, access: Access) -> Access:
             pending=bool(declared.bios),
             firmware=bool(declared.firmware),
             raid=bool(declared.raid),
+            drives=frozenset(name for volume in declared.raid for name in volume.drives),
         ),
         bios=frozenset(declared.bios),
         firmware=frozenset(declared.firmware),

@@ -213,7 +213,7 @@ class _Action:
         result = _failed(self.job, self.site, fault)
         try:
             remove = self.step.address if nothing else None
-            self.notes.failed(result.cause)
+            self.notes.failed(result.cause, is_begun=not nothing)
             self.site.store.end(self.entry, Outcome.FAILED, remove=remove, cause=result.cause)
         except Exception as broken:  # the failure itself is what matters; its entry stays open
             log.debug("%s: its end is not journalled", self.step.id, exc_info=broken)

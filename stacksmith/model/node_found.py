@@ -22,13 +22,15 @@ class Power(StrEnum):
 class Aspects:
     """What is to be read of a node beyond its system and its BIOS; each costs requests of its own.
 
-    ``pending``: the BIOS attributes that wait for the next boot.
+    ``pending``: the BIOS attributes that wait for the next boot. ``drives``: how drives are called, where ``raid`` is
+    read and a drive has several names.
     """
 
     secure_boot: bool = False
     pending: bool = False
     firmware: bool = False
     raid: bool = False
+    drives: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,8 @@ class Server:
 class RaidVolume:
     """A volume that a node's controller makes of its drives, named by ``name``.
 
-    ``level`` is Redfish's RAIDType (``RAID1``). ``drives`` are names of drives as ``node inspect`` shows them; a
-    size of None is all of them.
+    ``level`` is Redfish's RAIDType (``RAID1``). ``drives`` are names or serial numbers as ``node inspect`` shows
+    them; a size of None is all of them.
     """
 
     name: str

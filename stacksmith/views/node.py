@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
+from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
@@ -118,14 +118,14 @@ def node_text(name: str, found: NodeFound, tenancy: Tenancy, paint: Paint = PLAI
         "server": tenancy.server,
     }
     told = {key: value for key, value in asdict(found).items() if key != "bios"}
-    facts = {key: value for key, value in {**known, **told}.items() if value not in (None, "", {}, ())}
-    return _block(name, facts, paint) + (_block("bios", found.bios, paint) if found.bios else "")
+    facts = [(key, value) for key, value in {**known, **told}.items() if value not in (None, "", {}, ())]
+    return _block(name, facts, paint) + (_block("bios", list(found.bios.items()), paint) if found.bios else "")
 
 
 def inspections_text(inspections: Sequence[NodeInspection], paint: Paint = PLAIN) -> str:
     """What nodes consist of, in words, one below the other."""
     return "".join(
-        _block(each.node, _parts(each.inventory) if each.inventory else {"error": each.error}, paint)
+        _block(each.node, _parts(each.inventory) if each.inventory else [("error", each.error)], paint)
         for each in inspections
     )
 
@@ -135,27 +135,30 @@ def inspections_data(inspections: Sequence[NodeInspection]) -> JSON:
     return {"nodes": [asdict(each) for each in inspections]}
 
 
-def _parts(inventory: NodeInventory) -> dict[str, object]:
+def _parts(inventory: NodeInventory) -> list[tuple[str, object]]:
+    """Words and values; some BMCs give all disks of a node one name."""
     found = inventory.found
-    facts: dict[str, object] = {
-        "manufacturer": found.manufacturer,
-        "model": found.model,
-        "serial": found.serial,
-        "cpus": inventory.cpus or "not told",
-        "memory": f"{inventory.memory_mib} MiB" if inventory.memory_mib else "not told",
-        **{f"disk {disk.name}": _size(disk.size_bytes, disk.media_type, disk.model) for disk in inventory.disks},
-        **{f"nic {nic.name}": nic.mac for nic in inventory.nics},
-        **{f"firmware {each}": version for each, version in inventory.firmware.items()},
-    }
-    return {key: value for key, value in facts.items() if value}
+    facts: list[tuple[str, object]] = [
+        ("manufacturer", found.manufacturer),
+        ("model", found.model),
+        ("serial", found.serial),
+        ("cpus", inventory.cpus or "not told"),
+        ("memory", f"{inventory.memory_mib} MiB" if inventory.memory_mib else "not told"),
+        *((f"disk {disk.name}", _disk(disk)) for disk in inventory.disks),
+        *((f"nic {nic.name}", nic.mac) for nic in inventory.nics),
+        *((f"firmware {each}", version) for each, version in inventory.firmware.items()),
+    ]
+    return [(key, value) for key, value in facts if value]
 
 
-def _size(size_bytes: int, *more: str) -> str:
-    return " ".join([f"{size_bytes / GIB:.1f} GiB" if size_bytes else "size not told", *filter(None, more)])
+def _disk(disk: Disk) -> str:
+    size = f"{disk.size_bytes / GIB:.1f} GiB" if disk.size_bytes else "size not told"
+    serial = f"serial {disk.serial}" if disk.serial else ""
+    return " ".join(filter(None, (size, disk.media_type, disk.model, serial)))
 
 
-def _block(title: str, facts: Mapping[str, object], paint: Paint) -> str:
-    width = max((len(key) for key in facts), default=0)
+def _block(title: str, facts: Sequence[tuple[str, object]], paint: Paint) -> str:
+    width = max((len(key) for key, _ in facts), default=0)
     lines = [f"{paint.bold}{title}{paint.reset}"]
-    lines += [f"  {clean(key).ljust(width)}  {clean(str(value))}" for key, value in facts.items()]
+    lines += [f"  {clean(key).ljust(width)}  {clean(str(value))}" for key, value in facts]
     return "\n".join(lines) + "\n"

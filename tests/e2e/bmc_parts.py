@@ -1,6 +1,8 @@
 """A node of the lab as its BMC's users see it."""
 
 import functools
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,3 +97,18 @@ def served(folder: Path, address: str) -> Iterator[str]:
 def our_address(node: lab.Node) -> str:
     """The address of this machine in the lab's network."""
     return node.redfish.removeprefix("https://").rpartition(":")[0].rpartition(".")[0] + ".1"
+
+
+def put(disk: Path, data: bytes) -> None:
+    """Writes at the beginning of a node's disk."""
+    with disk.open("r+b") as file:
+        file.write(data)
+        os.fsync(file.fileno())
+
+
+def config_drive_of_another(folder: Path) -> bytes:
+    """A file system that is labelled as a config drive is."""
+    path = folder / "stale.img"
+    argv = ["mformat", "-C", "-f", "1440", "-v", "CONFIG-2", "-i", str(path), "::"]
+    subprocess.run(argv, check=True, capture_output=True)
+    return path.read_bytes()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stacksmith.lab import image
 from stacksmith.model.deploy import DeploySpec
-from stacksmith.model.node import Node, SecretRef
+from stacksmith.model.node import Node, RootDeviceHints, SecretRef
 from stacksmith.providers.base import Deadline
 from stacksmith.providers.deployment import Job
 from stacksmith.providers.redfish.deploy import Deployer
@@ -38,6 +39,7 @@ class Facts:
     cache: str
     hostname: str
     user_data: str
+    root_serial: str = ""
 
     def described(self) -> Node:
         return Node(redfish=self.redfish, system=self.system, username="admin", password=SecretRef(file="unused"))
@@ -55,11 +57,18 @@ class Facts:
             "openstack/latest/user_data": f"#!/bin/sh\necho {self.user_data}\n".encode(),
         }
         fields: dict[str, Any] = {"image": Path(self.image), "checksum": self.checksum, "config_drive": drive}
+        if self.root_serial:
+            fields["root_device"] = RootDeviceHints(serial=self.root_serial)
         return Job(self.node, self.uuid, **(fields | more))
 
 
 def in_time() -> Deadline:
     return Deadline(time.monotonic() + LIMIT_SECONDS, time.monotonic)
+
+
+def lab_cache() -> Path:
+    """The user's own, so that the ramdisk is built once."""
+    return image.cache_home()
 
 
 def main(path: str, stage: str, last: str) -> int:

@@ -6,7 +6,6 @@ came of it.
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -27,9 +26,9 @@ from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers.base import Refused
 from stacksmith.providers.deployment import Cleaning, Stage
-from tests.e2e.bmc_parts import Bmc
+from tests.e2e.bmc_parts import Bmc, config_drive_of_another, put
 from tests.e2e.boot_iso import make_boot_iso
-from tests.e2e.deploying import Facts, in_time
+from tests.e2e.deploying import Facts, in_time, lab_cache
 from tests.e2e.kit import until
 
 pytestmark = [
@@ -40,6 +39,7 @@ pytestmark = [
 SERVER, OTHER = "5d2c0a6e-0000-5000-8000-000000000001", "5d2c0a6e-0000-5000-8000-000000000002"
 SECRET = "hunter2-of-the-config-drive"
 SECTOR, MIB = 512, 1 << 20
+SECOND = "disk-bm1-b"  # a serial: without hints, disk-bm1 gets the image
 KEPT = b"what another disk holds." * (2 * MIB // 24)
 BEGINS = "STACKSMITH-DEPLOY writing the image"
 
@@ -144,24 +144,11 @@ def mark_of(disk: Path) -> str:
         return file.read(SECTOR).rstrip(b"\0").decode(errors="replace").strip()
 
 
-def put(disk: Path, data: bytes) -> None:
-    """Writes at the beginning of a node's disk."""
-    with disk.open("r+b") as file:
-        file.write(data)
-        os.fsync(file.fileno())
-
-
-def config_drive_of_another(folder: Path) -> bytes:
-    """A file system that is labelled as a config drive is."""
-    path = folder / "stale.img"
-    argv = ["mformat", "-C", "-f", "1440", "-v", "CONFIG-2", "-i", str(path), "::"]
-    subprocess.run(argv, check=True, capture_output=True)
-    return path.read_bytes()
-
-
 def through_deaths(rig: Rig) -> None:
-    """Another's config drive on the other disk, and a wrong checksum; then a process that dies again and again until
-    the server runs."""
+    """Hints that choose the second disk. Another's config drive on the other disk, and a wrong checksum; then a process
+    that dies again and again until the server runs."""
+    rig.facts = replace(rig.facts, root_serial=SECOND)
+    rig.disk, rig.other = rig.other, rig.disk
     put(rig.other, config_drive_of_another(rig.folder))
     rig.deploy("stale drive")
     put(rig.other, KEPT)
@@ -213,7 +200,7 @@ def without_a_network(rig: Rig) -> None:
     virsh(rig, "domif-setlink", rig.facts.node, mac, "down", "--config")
     facts = {"image": qcow2, "checksum": checksum, "format": "qcow2", "boot_mode": "bios"}
     settings = DeploySpec(method="embedded")
-    rig.deploy("embedded", settings=settings, root_device=RootDeviceHints(serial="disk-bm2", rotational=True), **facts)
+    rig.deploy("embedded", settings=settings, root_device=RootDeviceHints(rotational=True), **facts)
     rig.await_system("bios server")
     virsh(rig, "domif-setlink", rig.facts.node, mac, "up", "--config")
 
@@ -290,13 +277,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         yield Shown(first.told, second.told, cache, directory)
     finally:
         lab.down(directory)
-
-
-def lab_cache() -> Path:
-    """The user's own, so that the ramdisk is built once."""
-    from stacksmith.lab import image
-
-    return image.cache_home()
 
 
 # --- what came of it
@@ -380,6 +360,17 @@ def test_node_without_a_network_gets_its_image_from_the_virtual_media(shown: Sho
     assert not any(each.startswith("write-image") for each in words)
 
 
+def test_hints_choose_the_second_of_two_equal_disks_and_the_node_boots_from_it(shown: Shown) -> None:
+    console = "".join(shown.first.consoles.values())
+    assert set(re.findall(r"root device sd[ab], serial (\S+)", console)) == {SECOND}
+    assert f"HARDDISK {SECOND}" in shown.first.consoles["server"].rpartition("BdsDxe: starting Boot")[2]
+    assert shown.first.others["servers"] == hashlib.sha256(KEPT).hexdigest()  # the first disk
+
+
+def test_root_device_without_a_serial_is_the_first_of_equal_disks_by_theirs(shown: Shown) -> None:
+    assert re.search(r"root device sd[ab], serial disk-bm2\s", shown.second.consoles["embedded"])
+
+
 def test_legacy_node_boots_by_its_bios(shown: Shown) -> None:
     console = shown.second.consoles["embedded"] + shown.second.consoles["bios server"]
     assert re.search("STACKSMITH-DEPLOY done: sd[ab] is written", console) and "BdsDxe" not in console
@@ -412,6 +403,9 @@ def test_iso_is_booted_once_and_taken_out_when_the_node_switches_itself_off(show
 def test_no_secret_stays_behind(shown: Shown) -> None:
     """The config drive is on the disk of its server, and nowhere else."""
     disks = {"bm1-disk.img", "bm1-b-disk.img", "bm2-disk.img", "bm2-b-disk.img"}
+    assert {
+        path.name for path in (layout_of(shown.directory).home(RACK) / "lib" / "nodes").iterdir()
+    } == disks  # no ISO
     folders = [shown.cache / "ramdisks", shown.cache / "deploy-images", shown.directory / ".lab" / "nodes"]
     folders.append(layout_of(shown.directory).home(RACK) / "lib")
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name not in disks]

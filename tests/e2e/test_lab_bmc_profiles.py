@@ -420,6 +420,13 @@ def _(bmc: Bmc, media: str) -> None:
     until(lambda: bmc.get(volumes)["Members@odata.count"] == 1, 10, "the volume is deleted")
 
 
+@check("raid-names-alike")
+def _(bmc: Bmc, media: str) -> None:
+    pages = [bmc.get(each["@odata.id"]) for each in bmc.get("/Storage/RAID.1")["Drives"]]
+    assert {page["Name"] for page in pages} == {"Secondary Storage Device"}
+    assert [page["SerialNumber"] for page in pages] == ["SBay0", "SBay1", "SBay2", "SBay3"]
+
+
 @check("firmware-at-once")
 def _(bmc: Bmc, media: str) -> None:
     update = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate"
@@ -447,6 +454,14 @@ def _(bmc: Bmc, media: str) -> None:
     started = time.monotonic()
     assert bmc.get()["AssetTag"] == "late"
     assert time.monotonic() - started < 3
+
+
+@check("says-again")
+def _(bmc: Bmc, media: str) -> None:
+    refused = bmc.ask("POST", "/redfish/v1/SessionService/Sessions", {"UserName": "admin", "Password": "x-y-z"})
+    assert (refused.status_code, "x-y-z" in refused.text) == (400, True)
+    refused = bmc.ask("POST", INSERT, {"Image": media})
+    assert (refused.status_code, media in refused.text) == (400, True)
 
 
 def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) -> None:

@@ -4,8 +4,11 @@ A node boots slowly here, so its life is lived once; the tests look at what came
 """
 
 import contextlib
+import gzip
+import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pycdlib.pycdlib import PyCdlib
 
 from stacksmith import lab
 from stacksmith.lab.layout import RACK, layout_of
 from stacksmith.providers.deployment import Stage
-from tests.e2e.bmc_parts import Bmc
+from tests.e2e.bmc_parts import Bmc, config_drive_of_another, put
 from tests.e2e.kit import until
 
 pytestmark = [
@@ -28,6 +32,8 @@ pytestmark = [
     pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
 ]
 SECRET = "hunter2-of-the-user-data"
+WITHDRAWN = "a-password-that-was-given-up"
+MORE = f"      # {'-' * 8000}\n      : {WITHDRAWN}\n"  # so that what takes its place is shorter
 STACK = """\
 stack: metal
 fleet: lab/fleet.yaml
@@ -45,7 +51,7 @@ servers:
       #!/bin/sh
       echo "{words} of $(hostname)"
       : {secret}
-outputs:
+{more}outputs:
   db: "{{{{ server.db.host }}}}"
 """
 
@@ -69,9 +75,11 @@ class Rack:
     done: dict[str, Done] = field(default_factory=dict)
     boots: dict[str, int] = field(default_factory=dict)
     found: dict[str, object] = field(default_factory=dict)
+    tokens: list[bytes] = field(default_factory=list)  # of callbacks
+    arguments: list[bytes] = field(default_factory=list)  # of processes, with a secret in them
 
-    def write(self, tag: str = "4711", turbo: str = "Disabled", words: str = "user data") -> None:
-        text = STACK.format(tag=tag, turbo=turbo, words=words, secret=SECRET)
+    def write(self, tag: str = "4711", turbo: str = "Disabled", words: str = "user data", more: str = MORE) -> None:
+        text = STACK.format(tag=tag, turbo=turbo, words=words, secret=SECRET, more=more)
         (self.folder / "stack.yaml").write_text(text)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
@@ -101,6 +109,7 @@ class Rack:
         try:
             until(lambda: self.stage() == stage or running.poll() is not None, 600, f"stage {stage} is reached")
             assert running.poll() is None, f"it ended before {stage}: {running.communicate()}"
+            self.arguments += self.arguments_with_secret()
             running.send_signal(signal.SIGKILL)
         finally:
             running.kill()
@@ -121,18 +130,54 @@ class Rack:
     def console(self) -> str:
         return self.bmc.node.console.read_text(errors="replace") if self.bmc.node.console.exists() else ""
 
+    def disk(self, name: str = "bm1-disk.img") -> Path:
+        """The file of a disk of the node."""
+        return layout_of(self.directory).home(RACK) / "lib" / "nodes" / name
+
     def has_table(self) -> bool:
         """Whether there is a GPT on the node's disk."""
-        disk = layout_of(self.directory).home(RACK) / "lib" / "nodes" / "bm1-disk.img"
-        with disk.open("rb") as file:
+        with self.disk().open("rb") as file:
             return b"EFI PART" in file.read(4096)
 
+    def end(self) -> bytes:
+        """The end of the node's disk, where its config drive is."""
+        with self.disk().open("rb") as file:
+            file.seek(-8 << 20, os.SEEK_END)
+            return file.read()
+
+    def secrets(self) -> list[bytes]:
+        """What nobody is to find: of the user data, of the BMC, and those of runs that were killed."""
+        return [SECRET.encode(), self.bmc.password.encode(), *self.tokens]
+
+    def note_token(self) -> None:
+        """Takes the token of a killed run from the ISO that its BMC still has."""
+        (iso,) = self.media()
+        reader, job = PyCdlib(), io.BytesIO()
+        reader.open(str(iso))
+        reader.get_file_from_iso_fp(job, iso_path="/JOB.;1")
+        reader.close()
+        found = re.search(rb"token=(\S{20,})", gzip.decompress(job.getvalue()))
+        assert found
+        self.tokens.append(found[1].strip(b"'"))
+
+    def media(self) -> list[Path]:
+        """The copies that BMCs have of ISOs."""
+        return [path for path in self.disk().parent.iterdir() if not path.name.endswith("-disk.img")]
+
     def holds_secret(self) -> list[str]:
-        """Files in which the secret of the user data stands, beside the stack file and the disks of its machines."""
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        own = {self.folder / "stack.yaml", self.bmc.node.console}
-        asked = [path for path in files if path not in own and not path.name.endswith("-disk.img")]
-        return [str(path) for path in asked if SECRET.encode() in path.read_bytes()]
+        """Files in which a secret stands, beside where the user or the lab has put it and the disks of its machines."""
+        given = {self.folder / "stack.yaml", self.bmc.node.password, self.bmc.node.password.with_name("farm.json")}
+        files = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.endswith("-disk.img")]
+        asked = [path for path in files if path not in {*given, self.bmc.node.console}]
+        return [str(path) for path in asked if any(each in path.read_bytes() for each in self.secrets())]
+
+    def arguments_with_secret(self) -> list[bytes]:
+        """Arguments of any process of this machine in which a secret stands."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found.append(path.read_bytes())
+        return [words for words in found if any(each in words for each in self.secrets())]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +186,7 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     folder = tmp_path_factory.mktemp("machine")
     directory = folder / "lab"
     try:
-        made = Rack(folder, directory, Bmc(directory, lab.up(directory, hosts=1, nodes=1).nodes[0]))
+        made = Rack(folder, directory, Bmc(directory, lab.up(directory, hosts=1, nodes=1, node_disks=2).nodes[0]))
         live(made)
         yield made
     finally:
@@ -153,11 +198,14 @@ def live(rack: Rack) -> None:
     rack.run("plan", "plan", "--out", "saved.plan")
     for stage in (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN, Stage.READY):
         rack.kill_at(stage, "apply", "--yes")
+        if stage in (Stage.MEDIA, Stage.BOOTED):
+            rack.note_token()
+        rack.found[f"secret after {stage}"] = rack.holds_secret()
     rack.run("apply", "apply", "--yes", "--json-into", "events.jsonl")
     until(lambda: "user data of db" in rack.console(), 300, "the deployed system has read its config drive")
     rack.run("again", "apply", "--yes")
     rack.run("in sync", "drift")
-    rack.found["secret"] = rack.holds_secret()
+    rack.found["secret"], rack.found["media"] = rack.holds_secret(), rack.media()
     rack.write(turbo="Enabled")
     rack.run("bios refused", "apply", "--yes")
     rack.run("bios", "apply", "--yes", "--allow", "restart")
@@ -166,8 +214,16 @@ def live(rack: Rack) -> None:
     rack.bmc.patch("/BIOS/Settings", {"Attributes": {"ProcTurboMode": "Disabled"}})
     rack.run("drift", "drift")
     rack.run("mended", "apply", "--yes", "--allow", "restart")
-    rack.write(turbo="Enabled", words="other words")
-    rack.run("config drive", "apply", "--yes", "--allow", "restart")
+    rack.write(turbo="Enabled", words="other words", more="")
+    rack.found["withdrawn"] = WITHDRAWN.encode() in rack.end()
+    put(rack.disk("bm1-b-disk.img"), config_drive_of_another(rack.folder))
+    rack.run("stale drive", "apply", "--yes", "--allow", "restart")
+    rack.found["on"] = rack.bmc.get()["PowerState"]
+    rack.found["kept"] = WITHDRAWN.encode() in rack.end()
+    rack.run("config drive", "apply", "--yes", "--allow", "restart,data-loss")
+    rack.found["left"] = WITHDRAWN.encode() in rack.end()
+    with rack.disk("bm1-b-disk.img").open("rb") as other:
+        rack.found["stale"] = b"CONFIG-2" in other.read(64 << 10)
     until(lambda: "other words of db" in rack.console(), 300, "the system has read its other config drive")
     faults(rack)
     rack.run("list", "node", "list", "--format", "json")
@@ -217,7 +273,7 @@ def test_plan_shows_the_node_and_what_will_be_on_it(rack: Rack) -> None:
 def test_apply_killed_at_every_stage_converges_and_writes_the_disk_once(rack: Rack) -> None:
     done = rack.done["apply"]
     assert done.status == 0, done.out + done.err
-    assert rack.console().count("STACKSMITH-DEPLOY done: sda is written") == 1
+    assert len(re.findall("STACKSMITH-DEPLOY done: sd[ab] is written", rack.console())) == 1
 
 
 def test_deployed_system_boots_from_its_disk_with_its_own_config_drive(rack: Rack) -> None:
@@ -232,9 +288,17 @@ def test_apply_again_changes_nothing_and_drift_is_in_sync(rack: Rack) -> None:
     assert rack.done["in sync"].status == 0
 
 
-def test_secret_of_the_user_data_stays_nowhere(rack: Rack) -> None:
-    assert rack.found["secret"] == []
-    assert SECRET not in "".join(done.out + done.err for done in rack.done.values())
+def test_secrets_stay_nowhere_also_when_the_run_was_killed(rack: Rack) -> None:
+    """Of the user data, of the BMC, and the tokens of callbacks."""
+    found = {scene: files for scene, files in rack.found.items() if scene.startswith("secret")}
+    assert found == {"secret": [], **{f"secret after {stage}": [] for stage in ("media", "booted", "written", "ready")}}
+    assert len(set(rack.tokens)) == 2 and rack.arguments == []
+    said = "".join(done.out + done.err for done in rack.done.values())
+    assert [each for each in rack.secrets() if each.decode() in said] == []
+
+
+def test_no_iso_stays_in_a_bmc(rack: Rack) -> None:
+    assert rack.found["media"] == []
 
 
 def test_bios_attribute_needs_leave_and_costs_one_restart(rack: Rack) -> None:
@@ -260,8 +324,21 @@ def test_user_data_changes_the_config_drive_and_not_the_image(rack: Rack) -> Non
     assert done.status == 0, done.out + done.err
     assert "its image stays" in done.out
     console = rack.console()
-    assert console.count("STACKSMITH-DEPLOY writing the image") == console.count("STACKSMITH-DEPLOY root device") - 1
+    assert console.count("STACKSMITH-DEPLOY writing the image") == console.count("STACKSMITH-DEPLOY root device") - 2
     assert "user data of db" not in console.rpartition("its image stays")[2]
+
+
+def test_another_config_drive_on_the_other_disk_is_refused_and_the_server_runs_on(rack: Rack) -> None:
+    done = rack.done["stale drive"]
+    assert done.status == 1, done.out
+    assert re.search(r"cannot deploy bm1: other-disks: sd[ab] is labelled config-2", done.out + done.err)
+    assert "--allow data-loss" in done.out + done.err
+    assert rack.found["on"] == "On"
+    assert (rack.found["kept"], rack.found["stale"]) == (True, False)
+
+
+def test_user_data_that_was_changed_is_not_left_on_the_disk(rack: Rack) -> None:
+    assert (rack.found["withdrawn"], rack.found["left"]) == (True, False)
 
 
 def test_bmc_out_of_reach_is_no_answer_about_its_node(rack: Rack) -> None:

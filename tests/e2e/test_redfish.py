@@ -104,7 +104,8 @@ def test_inspect_shows_what_the_node_consists_of(bmc: Bmc, call: Call) -> None:
     status, out, _ = call("inspect", "bm1", "--format", "json")
     found = json.loads(out)["nodes"][0]["inventory"]
     assert (status, found["cpus"], found["memory_mib"]) == (0, 1, 1024)
-    assert [(disk["name"], disk["size_bytes"]) for disk in found["disks"]] == [("sda", 4 * 1024**3)]
+    disks = [(disk["name"], disk["serial"], disk["size_bytes"]) for disk in found["disks"]]
+    assert disks == [("sda", "disk-bm1", 4 * 1024**3)]
     assert found["nics"][0]["mac"].startswith("06:") and found["firmware"]["BIOS firmware"] == "1.0.0"
 
 
@@ -199,8 +200,12 @@ def test_settings_of_a_real_machine_are_in_force_after_its_boot(bmc: Bmc) -> Non
         ({"username": "guest"}, "cannot sign in to the BMC of bm1: 401 There is no valid session", "check username"),
         ({"ca": None}, "cannot trust the BMC of bm1: ", "ca: FILE"),
         ({"ca": "none.pem"}, "none.pem: there is no such file", "in ca:"),
-        ({"redfish": "https://127.0.0.1:1"}, "cannot reach the BMC of bm1: Connection refused", ""),
-        ({"system": "/redfish/v1/Systems/none"}, "of bm1: 404 ", ""),
+        (
+            {"redfish": "https://127.0.0.1:1"},
+            "cannot reach the BMC of bm1: Connection refused",
+            "at https://127.0.0.1:1,",
+        ),
+        ({"system": "/redfish/v1/Systems/none"}, "of bm1: 404 ", "check system: of the node"),
     ],
 )
 def test_node_that_cannot_be_read_says_why_and_the_others_are_read(

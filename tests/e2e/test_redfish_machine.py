@@ -11,12 +11,14 @@ import pytest
 
 from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact, Status
+from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.found import Mark
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, Policy, RaidVolume, to_data
 from stacksmith.providers.base import Contents, Refused, Target
 from stacksmith.providers.bmc import Access, Occupant
+from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
 from tests.e2e.bmc_parts import served
 from tests.e2e.light_parts import LightBmc, light_farm, soon
@@ -169,6 +171,28 @@ def test_attribute_that_the_registry_does_not_know_stops_before_anything_is_writ
     with pytest.raises(Refused, match="BIOS attribute PowerCapWatts: 9999 is not possible: 2000 is the most") as caught:
         update(bmc, of, wanted, "bios.PowerCapWatts", "asset_tag")
     assert caught.value.path == "bios.PowerCapWatts" and bmc.writes() == before
+
+
+class Imageless:
+    """No image of it has the checksum that was declared."""
+
+    def image_file(self, checksum: str) -> Path:
+        raise Refused(f"image file has another checksum than {checksum}")
+
+
+def test_image_that_is_not_there_stops_before_anything_is_written(bmc: LightBmc, tmp_path: Path) -> None:
+    before = bmc.writes()
+    node = Node.model_validate(bmc.fields)
+    deployer = Deployer(DeploySpec(), {bmc.node.name: node}, tmp_path)
+    opened = open_place(bmc.node.name, node, Access(bmc.password, str(bmc.node.ca)), deployer)
+    wanted = replace(BASE, image="sha256:ab", bios={"PowerCapWatts": 300})
+    try:
+        with pytest.raises(Refused, match="another checksum than sha256:ab"):
+            opened.drivers["server"].create(target(bmc, wanted), cast(Contents, Imageless()), soon(60))
+        assert opened.read(soon()) is None
+    finally:
+        opened.close()
+    assert bmc.writes() == before
 
 
 def test_volumes_are_found_as_they_are_wanted(bmc: LightBmc) -> None:

@@ -1,10 +1,12 @@
 """RAID volumes and firmware through the real provider, over HTTPS: what is asked for is there, and there once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from stacksmith.model.node_found import Aspects
+from stacksmith.model.raid import fits
 from stacksmith.model.realised import RaidVolume
 from stacksmith.providers.base import Refused, TimedOut
 from stacksmith.providers.bmc import NotNow
@@ -60,6 +62,22 @@ def test_volumes_are_made_found_and_left_alone(bmc: LightBmc) -> None:
     assert (system.name, system.level, system.drives) == ("system", "RAID1", ("Bay0", "Bay1"))
     assert system.size_bytes is not None and 0 < 100 * 10**9 - system.size_bytes < 10**9
     assert len(made(bmc)) == 2 and len(bmc.writes()) == 2
+
+
+@pytest.mark.parametrize("names", [("SBay1", "SBay2"), ("Bay1", "Bay2")])
+def test_drives_of_one_name_are_told_apart_by_serial_number(bmc: LightBmc, names: tuple[str, ...]) -> None:
+    bmc.behave("raid-names-alike")
+    wanted = RaidVolume("data", "RAID1", names)
+    with bmc.session() as session:
+        session.set_raid((wanted,), soon())
+        session.set_raid((wanted,), soon())
+        (found,) = session.observe(soon(), replace(RAID, drives=frozenset(names))).raid
+        assert found.drives == names and fits(wanted, found) and len(made(bmc)) == 1
+        with pytest.raises(Refused, match="no controller has all of its drives: Secondary Storage Device") as caught:
+            session.set_raid((RaidVolume("x", "RAID0", ("Secondary Storage Device",)),), soon())
+    assert caught.value.hint == "there are SBay0, SBay1, SBay2, SBay3"
+    paths = [each["@odata.id"] for each in bmc.get("/Storage/RAID.1/Volumes/1")["Links"]["Drives"]]
+    assert [path.rpartition("/")[2] for path in paths] == ["Bay1", "Bay2"]
 
 
 def test_volumes_that_are_not_wanted_are_deleted_and_the_others_stay(bmc: LightBmc) -> None:

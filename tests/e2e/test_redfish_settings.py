@@ -173,6 +173,7 @@ def test_attributes_are_checked_against_the_registry(bmc: LightBmc, profiles: tu
         "ServiceNote": "x" * 33,
         "QuietBoot": "false",
         "NumCores": 10,
+        "SysPassword": "of the machine's setup",
     }
     with bmc.session() as session:
         faults = dict(patiently(lambda: session.check_bios(wanted, soon())))
@@ -187,6 +188,7 @@ def test_attributes_are_checked_against_the_registry(bmc: LightBmc, profiles: tu
         "WakeOnLan": "'true' is no boolean",
         "ServiceNote": f"{'x' * 33!r} has 33 characters: 32 is the most",
         "NumCores": "10 is no string",
+        "SysPassword": "it is a password: no BMC shows those, and plans and the state would",
     }
 
 

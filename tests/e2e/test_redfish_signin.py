@@ -141,6 +141,21 @@ def test_wrong_password_is_one_clear_error(bmc: LightBmc, auth: str, tries: int)
     assert len(bmc.asked()) == tries and sessions(bmc) == []
 
 
+def test_certificate_of_another_name_is_told_from_one_that_nobody_trusts(bmc: LightBmc) -> None:
+    address = bmc.node.redfish.replace("127.0.0.1", "localhost")
+    with bmc.session(redfish=address) as session, pytest.raises(Refused, match="localhost") as caught:
+        session.observe(soon())
+    assert caught.value.hint and "for another name" in caught.value.hint
+
+
+def test_password_that_a_bmc_says_again_is_not_said_by_us(bmc: LightBmc) -> None:
+    bmc.behave("says-again")
+    with bmc.session(auth="session") as session, pytest.raises(Refused, match=r"it opens no sessions: .*400") as caught:
+        session.observe(soon())
+    assert "The value '(sensitive value)' for the property Password" in str(caught.value)
+    assert bmc.password not in f"{caught.value} {caught.value.hint}"
+
+
 def test_closed_connection_opens_no_new_session(bmc: LightBmc) -> None:
     with bmc.session(auth="session") as session:
         session.observe(soon())

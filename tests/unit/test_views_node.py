@@ -1,11 +1,11 @@
-"""A node's state in Ironic's words."""
+"""A node's state in Ironic's words, and what it consists of."""
 
 import pytest
 
 from stacksmith.engine.tenancy import Tenancy
 from stacksmith.model.fleet import Fleet
-from stacksmith.model.node_found import NodeFound, NodeSnapshot, Power
-from stacksmith.views.node import nodes_data, nodes_text
+from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
+from stacksmith.views.node import inspections_text, nodes_data, nodes_text
 
 FLEET = Fleet.model_validate(
     {
@@ -47,3 +47,14 @@ def test_state_of_a_node(seen: NodeSnapshot, tenancy: Tenancy, state: str) -> No
     assert state.startswith(node["provision_state"])
     assert node["tenancy"]["adopted"] == ("adopted" in state)
     assert node["maintenance"] == state.endswith("maintenance)")
+
+
+def test_disks_of_one_name_are_all_shown_each_with_its_serial() -> None:
+    disks = (Disk("Drive", 480 * 1024**3, "MZ1", "S64G", "SSD"), Disk("Drive", 0, serial="S64H"), Disk("Bay 2", 0))
+    inventory = NodeInventory(NodeFound(power_state=Power.OFF), 1, 1024, disks, (), {})
+    lines = inspections_text([NodeInspection("bm1", inventory)]).splitlines()
+    assert [line.strip() for line in lines if "disk" in line] == [
+        "disk Drive  480.0 GiB SSD MZ1 serial S64G",
+        "disk Drive  size not told serial S64H",
+        "disk Bay 2  size not told",
+    ]

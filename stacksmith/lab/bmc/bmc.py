@@ -158,6 +158,8 @@ class Bmc:
             return refusal(answer.status, "Base.1.12.GeneralError", "The request could not be carried out")
         if answer.status != 200 or not isinstance(answer.data, dict):
             return answer
+        if request.path.startswith(f"{machine.path}/Storage/1/Drives/"):
+            return Answer(200, page.of_drive(answer.data, self.name), answer.headers)
         shape = self._shapes(behaviour).get(request.path)
         return Answer(200, shape(answer.data), answer.headers) if shape else answer
 

@@ -10,6 +10,7 @@ from lxml import etree
 from lxml.builder import E
 
 from stacksmith.lab.bmc.emulator import CODE_SECURE, POOL, VARS
+from stacksmith.lab.bmc.page import serial_of
 
 NETWORK, BRIDGE = "nodes", "nodes0"
 SUBNET = "198.19.0"  # inside the rack's own namespace, behind its address
@@ -99,7 +100,7 @@ def _disk(node: Node, unit: int) -> Any:
         E.driver(name="qemu", type="raw"),
         E.source(file=str(disk_path(node, name))),
         E.target(dev=name, bus="sata"),
-        E.serial(f"disk-{node.name}{_tail(name)}"),
+        E.serial(serial_of(node.name, name)),
         *([E.boot(order="1")] if unit == 0 else []),
         E.address(type="drive", controller="0", bus="0", target="0", unit=str(unit)),
     )

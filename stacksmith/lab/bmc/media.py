@@ -62,6 +62,9 @@ class Media:
             return refusal(400, "Base.1.12.ActionParameterUnknown", "The parameter Inserted is not known")
         if not str(body.get("Image", "")).startswith(("http://", "https://")):
             return refusal(400, "Base.1.12.ActionParameterValueFormatError", "The parameter Image must be a URL")
+        if behaviour.says_again:
+            words = f"The resource at the URI {body['Image']} is in a format not recognized by the service"
+            return refusal(400, "Base.1.12.ResourceAtUriInUnknownFormat", words)
         if self._is_full(slot):
             return refusal(409, "Base.1.12.ResourceInUse", f"There is media in {slot}: eject it first")
         return self._emulator.call("POST", f"{self._real}/{slot}/Actions/{INSERT}", body)

@@ -83,6 +83,16 @@ def patch_secure_boot(machine: Machine, behaviour: Behaviour, request: Request) 
     return Answer(204)
 
 
+def serial_of(node: str, disk: str) -> str:
+    """What the disk of a node says its serial number is: ``disk-bm1`` of sda, ``disk-bm1-b`` of sdb."""
+    return f"disk-{node}" if disk == "sda" else f"disk-{node}-{disk[-1]}"
+
+
+def of_drive(data: dict[str, JSON], node: str) -> dict[str, JSON]:
+    """A drive with the serial number and the model that the machine itself reads."""
+    return {**data, "SerialNumber": serial_of(node, str(data["Name"])), "Model": "QEMU HARDDISK"}
+
+
 def of_storages(data: dict[str, JSON], controller: str | None) -> dict[str, JSON]:
     """The collection of the machine's storage, with that of a RAID controller."""
     members = [*data["Members"], *([link(controller)] if controller else [])]

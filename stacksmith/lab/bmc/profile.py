@@ -56,8 +56,10 @@ class Behaviour:
     raid_seconds: float = 0.0  # how long the task of a volume takes; 0: it is no task
     raid_strict: bool = False  # names volumes by DisplayName, wants to know when, shows a single drive as a volume
     raid_at_boot: bool = False  # a strict one makes volumes at a boot alone
+    raid_names_alike: bool = False  # all drives have one name, and only serial numbers tell them apart
     update_seconds: float = 0.0  # how long an update takes
     firmware_at_once: bool = False  # else the BIOS is updated at the next boot
+    says_again: bool = False  # sessions and media are refused, with what was sent
 
 
 PROFILES: Mapping[str, Mapping[str, object]] = {
@@ -97,6 +99,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "location-indicator": {"location_indicator": True},
     "raid": {"raid_drives": 4, "raid_seconds": 0.3},
     "raid-strict": {"raid_drives": 4, "raid_seconds": 0.3, "raid_strict": True},  # 18
+    "raid-names-alike": {"raid_drives": 4, "raid_names_alike": True},  # 20
     "firmware-at-once": {"firmware_at_once": True},
     # faults
     "slow": {"latency": 0.5, "jitter": 0.5, "at_once": 2},
@@ -105,6 +108,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "answers-lost": {"answers_lost": True},
     "slow-writes": {"write_seconds": 3.0},
     "short-sessions": {"session_seconds": 1.0},
+    "says-again": {"says_again": True},
 }
 FIELDS = frozenset(field.name for field in dataclasses.fields(Behaviour))
 

@@ -80,6 +80,9 @@ class Sessions:
         return collection(SESSIONS, "Session", [f"{SESSIONS}/{key}" for key in self._sessions])
 
     def _create(self, request: Request, behaviour: Behaviour) -> Answer:
+        if behaviour.says_again:
+            words = f"The value '{request.data.get('Password')}' for the property Password is of a different format"
+            return refusal(400, "Base.1.12.PropertyValueFormatError", words)
         if not self._is_user(str(request.data.get("UserName")), str(request.data.get("Password"))):
             return refusal(401, "Base.1.12.ResourceAtUriUnauthorized", "The user name or the password is wrong")
         if len(self._sessions) >= behaviour.sessions:

@@ -40,7 +40,7 @@ class Controller:
             return None
         drives = {f"{self.path}/Drives/{name}": name for name in self._drives(behaviour)}
         if request.path in drives:
-            return Answer(200, self._drive(request.path, drives[request.path]))
+            return Answer(200, self._drive(request.path, drives[request.path], behaviour))
         if request.path == self.path:
             return Answer(200, self._page(list(drives)))
         if request.path == f"{self.path}/Volumes":
@@ -79,12 +79,13 @@ class Controller:
             "Volumes": link(f"{self.path}/Volumes"),
         }
 
-    def _drive(self, path: str, name: str) -> dict[str, JSON]:
+    def _drive(self, path: str, name: str, behaviour: Behaviour) -> dict[str, JSON]:
         return {
             "@odata.id": path,
             "@odata.type": "#Drive.v1_8_0.Drive",
             "Id": name,
-            "Name": name,
+            "Name": "Secondary Storage Device" if behaviour.raid_names_alike else name,
+            "SerialNumber": f"S{name}",
             "CapacityBytes": DRIVE_BYTES,
             "MediaType": "SSD",
             "Protocol": "SAS",

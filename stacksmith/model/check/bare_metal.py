@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from stacksmith.address import Address
 from stacksmith.model.bare_metal import class_of, node_class
@@ -67,7 +68,16 @@ def _bare(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
         yield ("image",), f"image {spec.image} has a kernel but no disk to write", "name one with a source"
     if spec.config_drive == "nocloud":
         yield ("config_drive",), "a node gets a partition with a config drive", "write true, or false"
+    yield from _firmware(spec)
     yield from _networks(stack, spec)
+
+
+def _firmware(spec: ServerSpec) -> Iterator[_Fault]:
+    """Where updates are is in plans, in the state, and at the BMC."""
+    for name, each in (spec.bare_metal.firmware if spec.bare_metal else {}).items():
+        if each.image and "@" in urlsplit(each.image).netloc:
+            cause = "its address has a user or a password in it, which plans and the state would show"
+            yield ("bare_metal", "firmware", name, "image"), cause, "serve the image to the BMC without one"
 
 
 def _networks(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:

@@ -12,7 +12,7 @@ class RaidSpec(Spec):
 
     name: str = Field(min_length=1, max_length=60)
     raid_type: Literal["RAID0", "RAID1", "RAID5", "RAID6", "RAID10"] = Field(description="As Redfish names them")
-    drives: list[str] = Field(min_length=1, description="Names of drives, as node inspect shows them")
+    drives: list[str] = Field(min_length=1, description="Drives by name or serial number, as node inspect shows them")
     size: GiB | None = Field(None, gt=0, description="GiB; default: all that the drives give")
 
 

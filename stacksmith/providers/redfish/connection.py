@@ -199,7 +199,10 @@ class Connection:
         except exceptions.SushyError as fault:
             if deadline.seconds < HURRY_SECONDS and isinstance(fault.__context__, requests.exceptions.Timeout):
                 raise TimedOut(f"cannot ask {self.name} for {path}: no answer in the time that was left") from fault
-            raise fault_of(self.name, path, fault) from fault
+            found = fault_of(self.name, path, fault, self._sign_in.secrets)
+            if isinstance(found, Unreachable):
+                found.hint = f"it was asked at {self._node.redfish}, from redfish: in the fleet file"
+            raise found from fault
         try:
             page = answer.json()
         except ValueError:

@@ -1,5 +1,6 @@
 """What sushy raises, and BMCs say, as faults in our words."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import requests
@@ -19,6 +20,9 @@ NOT_NOW: Final = (
     "ResourceInUse",
     "ServiceTemporarilyUnavailable",
 )
+NO_WAY: Final = ("NewConnectionError", "NameResolutionError")  # of urllib3
+HIDDEN: Final = "(sensitive value)"
+LEAST_SECRET: Final = 4  # characters
 LICENCE_HINT: Final = "the BMC needs a licence for this: buy it, or do without"
 
 
@@ -34,19 +38,32 @@ class Failed(Transient):
     """5xx: the BMC came to an end with the request, and says that it did not do it."""
 
 
-def fault_of(name: str, path: str, fault: exceptions.SushyError) -> ProviderError:
-    """The fault of a request for ``path`` to the BMC of the node ``name``."""
+def fault_of(name: str, path: str, fault: exceptions.SushyError, secrets: Sequence[str] = ()) -> ProviderError:
+    """The fault of a request for ``path`` to the BMC of the node ``name``, without these: some BMCs say again what was
+    sent to them."""
+    found = _fault(name, path, fault)
+    words = str(found)
+    for secret in secrets:
+        if len(secret) >= LEAST_SECRET:  # less is in every text
+            words = words.replace(secret, HIDDEN)
+    return type(found)(words, found.path, found.hint)
+
+
+def _fault(name: str, path: str, fault: exceptions.SushyError) -> ProviderError:
     if isinstance(fault, exceptions.HTTPError):
         return _refusal(name, path, fault)
     cause = fault.__context__
     if isinstance(cause, requests.exceptions.SSLError):
-        hint = "name the authority that signed its certificate: ca: FILE"
-        return Refused(f"cannot trust the BMC of {name}: {_innermost(cause)}", "ca", hint)
+        words = _innermost(cause)
+        hint = "name the authority that signed its certificate: ca: FILE; or, when nobody did, verify: false"
+        if "mismatch" in words:
+            hint = "its certificate is for another name: use that in redfish:, or say verify: false"
+        return Refused(f"cannot trust the BMC of {name}: {words}", "ca", hint)
     if isinstance(cause, requests.exceptions.ConnectTimeout):
         return Unreachable(f"cannot reach the BMC of {name}: no connection in time")
     if isinstance(cause, requests.exceptions.Timeout):
         return TimedOut(f"cannot ask {name} for {path}: no answer in time")
-    if isinstance(cause, requests.exceptions.ConnectionError) and "NewConnectionError" in repr(cause):
+    if isinstance(cause, requests.exceptions.ConnectionError) and any(each in repr(cause) for each in NO_WAY):
         return Unreachable(f"cannot reach the BMC of {name}: {_innermost(cause)}")
     return Transient(f"cannot ask {name} for {path}: {_innermost(cause or fault)}")
 
@@ -57,7 +74,7 @@ def _refusal(name: str, path: str, fault: exceptions.HTTPError) -> ProviderError
     status, cause = fault.status_code, f"{fault.status_code} {words or 'without a reason'}"
     text = f"cannot use {path} of {name}: {cause}"
     if status == 401:
-        hint = "check username and password of the node in the fleet file"
+        hint = "check username and password of the node in the fleet file; some BMCs take sessions alone: auth: auto"
         return NotSigned(f"cannot sign in to the BMC of {name}: {cause}", "password", hint)
     if status in (404, 501):  # the second: not for this machine, or not as it is
         return Gone(text)

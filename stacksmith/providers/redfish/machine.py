@@ -54,11 +54,12 @@ class MachineDriver:
         if target.found is None and not target.stage and seen.power_state is not Power.OFF:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
+        job = self._job(target, contents)  # an image that is not there stops it before anything is touched
         self._update_firmware(wanted, set(wanted.firmware), deadline)
         self._set_waiting(target, {*_WAITING, "raid"}, deadline)
         self._place.occupant = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
-        if wanted.image or wanted.boot_iso:
-            self._deploy(target, contents, deadline)
+        if job is not None:
+            self._deploy(target, job, deadline)
         return self._finish(wanted, {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING), deadline)
 
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
@@ -67,10 +68,11 @@ class MachineDriver:
         paths = {field_of(change) for change in target.changes}
         seen = self._bmc.observe(deadline)
         names = {change.path.removeprefix("firmware.") for change in target.changes}
+        job = self._job(target, contents) if paths & DEPLOYED else None
         self._update_firmware(wanted, names & wanted.firmware.keys(), deadline)
         self._set_waiting(target, paths, deadline)
-        if paths & DEPLOYED and (wanted.image or wanted.boot_iso):
-            self._deploy_anew(target, contents, deadline)
+        if job is not None:
+            self._deploy_anew(target, job, deadline)
         elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
             self._restart(target, deadline)
         return self._finish(wanted, paths, deadline)
@@ -137,10 +139,10 @@ class MachineDriver:
                 raise Refused(f"cannot update {name} to {version}: no image of it is named", f"firmware.{name}", hint)
             self._bmc.update_firmware(name, source, version, deadline)
 
-    def _deploy_anew(self, target: Target, contents: Contents, deadline: Deadline) -> None:
+    def _deploy_anew(self, target: Target, job: Job, deadline: Deadline) -> None:
         """A deploy that was refused before anything was written leaves the node running what it ran."""
         try:
-            self._deploy(target, contents, deadline)
+            self._deploy(target, job, deadline)
         except Refused as refusal:
             if refusal.path in UNTOUCHED:
                 limit = self._until(self._node.power_timeout_seconds, deadline)
@@ -148,14 +150,18 @@ class MachineDriver:
                 self._bmc.switch_on(limit)
             raise
 
-    def _deploy(self, target: Target, contents: Contents, deadline: Deadline) -> None:
+    def _job(self, target: Target, contents: Contents) -> Job | None:
+        """What is to be on the disk, or booted once; None when neither is. Raises: Refused for an image that is not
+        there, or another than its checksum says."""
+        wanted, drive = _machine(target), {}
+        if not wanted.image and not wanted.boot_iso:
+            return None
         if self._deployer is None:
             raise Refused("nothing can be deployed: the node was opened to be read")
-        wanted, drive = _machine(target), {}
         if wanted.config_drive is not None:
             drive = dict(contents.config_drive(target.mark.address, wanted.config_drive.digest))
         image = contents.image_file(wanted.image) if wanted.image else None
-        job = Job(
+        return Job(
             node=self._place.host,
             uuid=target.mark.uuid,
             image=image,
@@ -168,7 +174,10 @@ class MachineDriver:
             boot_mode=wanted.boot_mode,
             secure_boot=wanted.secure_boot,
         )
-        key = _key(job.checksum, wanted)
+
+    def _deploy(self, target: Target, job: Job, deadline: Deadline) -> None:
+        assert self._deployer is not None
+        key = _key(job.checksum, _machine(target))
         stage, _, of = target.stage.partition(" ")
         # What an earlier run reached counts for the same bytes alone.
         self._deployer.deploy(

@@ -7,6 +7,7 @@ and comes out late. What a BMC says yes to is believed once it shows.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut, Transient
@@ -36,10 +37,19 @@ def insert(connection: Connection, system: str, url: str, deadline: Deadline) ->
             return _insert(connection, path, url, deadline)
         except (Refused, Gone) as no:
             refusals.append(str(no))
-    cause = "; ".join(refusals) or "it shows no virtual CD drive"
+        except TimedOut as late:
+            raise TimedOut(_without_path(str(late), url), late.path, late.hint) from None
+    cause = _without_path("; ".join(refusals), url) or "it shows no virtual CD drive"
     licence = not refusals or any("licen" in each.lower() for each in refusals)
-    hint = LICENCE_HINT if licence else None
+    reach = "its BMC must reach this machine at {0.scheme}://{0.netloc}: deploy.advertise_url, deploy.listen, firewalls"
+    hint = LICENCE_HINT if licence else reach.format(urlsplit(url))
     raise Refused(f"cannot insert virtual media into {connection.name}: {cause}", hint=hint)
+
+
+def _without_path(words: str, url: str) -> str:
+    """The words without the path of the ISO, which is what keeps it from others while it is served."""
+    path = urlsplit(url).path
+    return words.replace(path, "/….iso") if len(path) > 1 else words
 
 
 def eject(connection: Connection, system: str, deadline: Deadline) -> None:

@@ -1,7 +1,8 @@
 """RAID volumes of a node's controllers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,19 +44,21 @@ class Controller:
 
     path: str
     levels: tuple[str, ...]
-    drives: dict[str, str]  # paths by name
+    drives: dict[str, str]  # paths by each name that is one drive's alone
+    names: dict[str, str]  # a name of each drive, by path
     volumes: tuple[Volume, ...]
 
 
-def found(tree: Tree, system: Page, deadline: Deadline) -> tuple[RaidVolume, ...]:
-    """The volumes of all controllers, in order of name."""
-    volumes = [volume.shape for each in _controllers(tree, system, deadline) for volume in each.volumes]
+def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadline) -> tuple[RaidVolume, ...]:
+    """The volumes of all controllers, in order of name, with their drives by the names that are declared."""
+    volumes = [volume.shape for each in _controllers(tree, system, declared, deadline) for volume in each.volumes]
     return tuple(sorted(volumes, key=lambda volume: volume.name))
 
 
 def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
     """See BmcSession. Nothing is deleted before every volume has its place."""
-    controllers = _controllers(tree, tree.system(deadline), deadline, with_drives=bool(volumes))
+    declared = [name for volume in volumes for name in volume.drives]
+    controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=bool(volumes))
     places = {volume.name: (volume, _place(tree, volume, controllers)) for volume in volumes}
     for there in (volume for each in controllers for volume in each.volumes):
         wanted = places.get(there.shape.name)
@@ -67,7 +70,9 @@ def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) -> N
         _create(tree, volume, controller, deadline)
 
 
-def _controllers(tree: Tree, system: Page, deadline: Deadline, *, with_drives: bool = False) -> list[Controller]:
+def _controllers(
+    tree: Tree, system: Page, declared: Collection[str], deadline: Deadline, *, with_drives: bool = False
+) -> list[Controller]:
     """Those with volumes; ``with_drives``: also the drives that are in no volume."""
     controllers = []
     for storage in tree.members(reading.link(system, "Storage"), deadline):
@@ -80,11 +85,26 @@ def _controllers(tree: Tree, system: Page, deadline: Deadline, *, with_drives: b
         entries = listed if isinstance(listed, list) else []
         is_whole = any(isinstance(entry, dict) and "Id" in entry for entry in entries)
         shown = tree.pages(entries if with_drives or is_whole else _once(used), deadline)
-        drives = {reading.disk(page).name: str(page.get("@odata.id")) for page in shown}
-        names = {place: name for name, place in drives.items()}
+        drives, names = _named(shown, declared)
         volumes = tuple(Volume(str(page.get("@odata.id")), _shape(page, names)) for page in pages)
-        controllers.append(Controller(path, _levels(storage), drives, volumes))
+        controllers.append(Controller(path, _levels(storage), drives, names, volumes))
     return controllers
+
+
+def _named(pages: Sequence[Page], declared: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths of drives by each name that is one's alone, and for each path a name: the declared one where there is."""
+    known = {str(page.get("@odata.id")): reading.drive_names(page) for page in pages}
+    times = Counter(name for names in known.values() for name in names)
+    own = {path: [name for name in names if times[name] == 1] for path, names in known.items()}
+    drives = {name: path for path, names in own.items() for name in names}
+    called = {
+        path: [*(name for name in names if name in declared), *names, _last(path)][0] for path, names in own.items()
+    }
+    return drives, called
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _once(links: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -111,7 +131,7 @@ def _drives(page: Page) -> list[str]:
 
 def _shape(page: Page, names: dict[str, str]) -> RaidVolume:
     name = reading.told(page, "DisplayName") or reading.told(page, "Name") or str(page.get("Id"))
-    drives = tuple(sorted(names.get(path, path.rpartition("/")[2]) for path in _drives(page)))
+    drives = tuple(sorted(names.get(path, _last(path)) for path in _drives(page)))
     return RaidVolume(name, _level(page) or "", drives, reading.number(page.get("CapacityBytes")) or None)
 
 
@@ -124,7 +144,7 @@ def _place(tree: Tree, volume: RaidVolume, controllers: Sequence[Controller]) ->
         raise Refused(f"{text}: {volume.level} is not possible", "raid", f"there are {known}")
     holding = [each for each in able if each.drives and set(volume.drives) <= set(each.drives)]
     if not holding:
-        names = ", ".join(sorted(name for each in able for name in each.drives)) or "none"
+        names = ", ".join(sorted(name for each in able for name in each.names.values())) or "none"
         missing = ", ".join(volume.drives)
         raise Refused(f"{text}: no controller has all of its drives: {missing}", "raid", f"there are {names}")
     if len(holding) > 1:
@@ -156,7 +176,7 @@ def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: De
 
 
 def _body(volume: RaidVolume, controller: Controller) -> dict[str, JSON]:
-    paths = [controller.drives[name] for name in volume.drives or sorted(controller.drives)]
+    paths = [controller.drives[name] for name in volume.drives] or sorted(controller.names)
     size = {} if volume.size_bytes is None else {"CapacityBytes": volume.size_bytes}
     return {"RAIDType": volume.level, "Links": {"Drives": [{"@odata.id": path} for path in paths]}, **size}
 

@@ -60,6 +60,12 @@ def disk(page: Page) -> Disk:
     )
 
 
+def drive_names(page: Page) -> list[str]:
+    """What a drive may be called: some BMCs give all of them one name, and only the serial number tells them apart."""
+    names = (told(page, "Name"), told(page, "SerialNumber"), told(page, "Id"))
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def nic(page: Page) -> Nic:
     mac = told(page, "MACAddress") or told(page, "PermanentMACAddress") or ""
     return Nic(told(page, "Id") or "", mac.lower())

@@ -11,7 +11,7 @@ from stacksmith.providers.redfish.reading import Page
 from stacksmith.providers.redfish.tree import Tree
 
 REGISTRIES: Final = "/redfish/v1/Registries"
-TYPES: Final = {"Enumeration": (str,), "String": (str,), "Password": (str,), "Integer": (int,), "Boolean": (bool,)}
+TYPES: Final = {"Enumeration": (str,), "String": (str,), "Integer": (int,), "Boolean": (bool,)}
 SHOWN: Final = 12  # values of an enumeration
 
 
@@ -54,6 +54,8 @@ def fault(known: Mapping[str, Page], name: str, value: JSON) -> str | None:
     if entry.get("ReadOnly") or entry.get("Immutable"):
         return "it is read-only"
     kind = str(entry.get("Type"))
+    if kind == "Password":
+        return "it is a password: no BMC shows those, and plans and the state would"
     types = TYPES.get(kind)
     if types is not None and type(value) not in types:
         return f"{value!r} is no {kind.lower()}"

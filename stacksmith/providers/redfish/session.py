@@ -46,7 +46,7 @@ class RedfishSession:
         if aspects.firmware:
             more["firmware"] = lambda: firmware.versions(tree, deadline)
         if aspects.raid:
-            more["raid"] = lambda: raid.found(tree, system, deadline)
+            more["raid"] = lambda: raid.found(tree, system, aspects.drives, deadline)
         if not more:
             return self._found(system, aspects, deadline)
         with ThreadPoolExecutor(self._at_once) as pool:

@@ -2,7 +2,7 @@
 
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, Protocol
@@ -58,6 +58,12 @@ class SignIn:
         self._session: Session | None = None
         self._is_closed = False
         self._lock = Lock()
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What must not be in any message, whatever the BMC says again of what it was sent."""
+        session, signature = self._session, b64encode(":".join(self._user).encode()).decode()
+        return [self._user[1], signature, *([session.token] if session else [])]
 
     def sign(self, link: Any, deadline: Deadline) -> str | None:
         """Makes a connector sign what it sends; the token it does it with, None for user and password.

@@ -40,7 +40,11 @@ class Tree:
 
     def system(self, deadline: Deadline) -> Page:
         """The page of the system."""
-        return self.get(self.path(deadline), deadline)
+        try:
+            return self.get(self.path(deadline), deadline)
+        except Gone as gone:
+            hint = "check system: of the node in the fleet file; without it, the only one that the BMC has is taken"
+            raise Gone(str(gone), "system", hint) from gone
 
     def root(self, deadline: Deadline) -> Page:
         """The page that all others are reached from."""

@@ -169,6 +169,7 @@ class _Run:
         self._redfish, self.settings = place
         self._mode = wanted.boot_mode
         self._verb = "clean" if isinstance(wanted, Cleaning) else "deploy"
+        self._served_at = ""
         self._is_secure = isinstance(wanted, Job) and bool(wanted.secure_boot)
 
     def url(self, server: Server) -> str:
@@ -180,6 +181,7 @@ class _Run:
 
     def insert(self, url: str) -> None:
         """Off, with the ISO in, from which the next boot is."""
+        self._served_at = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self.survive("switching off", lambda limit: self.bmc.switch_off(True, limit))
         self.survive("inserting virtual media", lambda limit: self.bmc.insert_media(url, limit))
         self.survive("setting the next boot", lambda limit: self.bmc.boot_once("cd", self._mode, limit))
@@ -231,8 +233,10 @@ class _Run:
         clock = self.deadline.clock
         began = heard = clock()
         last, polled, is_embedded = "", began, self.settings.method == "embedded"
-        first = float("inf") if is_embedded else self.settings.boot_timeout_seconds  # it may have no network
+        boot = self.settings.boot_timeout_seconds
         while True:
+            # Who has the image on its media may have no network to speak by.
+            first = float("inf") if is_embedded and offer.is_fetched else boot
             limit = self.settings.silence_timeout_seconds if last else first
             try:
                 event = offer.events.get(timeout=0.5)
@@ -243,7 +247,7 @@ class _Run:
                 if self._is_over(event):
                     return
             elif not self.deadline.seconds or clock() - heard > limit:
-                raise self._silent(last, clock() - heard)
+                raise self._silent(last, clock() - heard, offer.is_fetched)
             if not last and is_embedded and clock() - polled > POWER_POLL_SECONDS:
                 polled = clock()
                 if polled - began > LEAST_SECONDS and self.power() is Power.OFF:
@@ -258,18 +262,23 @@ class _Run:
         self.progress(f"{event.step}: {event.detail}")
         return event.state is State.DONE
 
-    def _silent(self, last: str, seconds: float) -> TimedOut:
+    def _silent(self, last: str, seconds: float, is_fetched: bool) -> TimedOut:
         self._eject_quietly()
         if last:
             return TimedOut(
                 f"cannot {self._verb} {self.node}: nothing was heard for {seconds:.0f} s after {last}; it is on"
             )
+        words = f"cannot {self._verb} {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
+        if not is_fetched:
+            hint = (
+                f"the BMC must reach this machine at {self._served_at}: deploy.advertise_url, deploy.listen, firewalls"
+            )
+            return TimedOut(f"{words}, and its BMC never asked for the ISO", hint=hint)
         hint = "its console tells more; its network card needs an address by DHCP and a way to deploy.advertise_url"
         if self.settings.method == "http":
             hint += ", or method: embedded"
         if self._is_secure:
             hint += "; with secure boot it must trust Microsoft's UEFI CA, which signed the shim"
-        words = f"cannot {self._verb} {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
         return TimedOut(words, hint=hint)
 
     def _eject_quietly(self) -> None:

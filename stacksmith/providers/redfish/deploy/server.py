@@ -55,6 +55,7 @@ class Offer:
     config: bytes = field(default=b"", repr=False)
     events: "queue.SimpleQueue[Event]" = field(default_factory=queue.SimpleQueue)
     ended: State | None = None
+    is_fetched: bool = False  # somebody who knows its path has asked for the ISO
 
     def take(self, event: Event) -> bool:
         """Notes the event; after the last one, only the same one again is taken, and not noted."""
@@ -134,6 +135,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if offer is None:
             return self._say(HTTPStatus.NOT_FOUND)
         if name == "iso":
+            offer.is_fetched = True
             return self._send_file(offer.iso) if offer.iso else self._say(HTTPStatus.NOT_FOUND)
         if not self._is_signed(offer) or offer.ended:
             return self._say(HTTPStatus.FORBIDDEN)

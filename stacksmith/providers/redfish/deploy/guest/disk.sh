@@ -151,10 +151,17 @@ other_drives() { # partitions and disks other than DISK's that are labelled conf
     done
 }
 
-remove_drive() { # its label goes, and its partition of a GPT
+blank() { # PARTITION SECTORS: what is behind so many, for a config drive may have held secrets; not over 64 MiB
+    rest=$(($(cat "/sys/class/block/$1/size") - $2))
+    dd if=/dev/zero of="/dev/$1" bs=512 seek="$2" count=$((rest > 131072 ? 131072 : rest)) conv=notrunc,fsync 2>/dev/null
+}
+
+remove_drive() { # what a partition holds goes, and it from a GPT; of a whole disk the label alone
     owner=$(whole "$1")
     dd if=/dev/zero of="/dev/$1" bs=64k count=1 conv=notrunc,fsync 2>/dev/null
-    [ "$owner" = "$1" ] || sgdisk -d "$(cat "/sys/class/block/$1/partition")" "/dev/$owner" >/dev/null 2>&1
+    [ "$owner" = "$1" ] && return
+    blank "$1" 128
+    sgdisk -d "$(cat "/sys/class/block/$1/partition")" "/dev/$owner" >/dev/null 2>&1
 }
 
 wipe_disk() { # DISK signatures|all

@@ -79,7 +79,7 @@ CODES: Final[dict[str, str]] = {
     "not-possible": "The provider of the chosen host cannot make what is asked.",
     "circular-steps": "Steps wait for each other: servers exchange their volumes, or full hosts, in one apply.",
     "plan-file": "A saved plan is damaged, or of another version.",
-    "stale-plan": "The stack files or variables are not those that a saved plan was made with.",
+    "stale-plan": "A saved plan was applied before, its stack was changed since, or its files or variables are others.",
     "claim-lost": "The room that a plan needs on a host was taken since; the numbers say by whom.",
     # the state store
     "state-url": "The fleet's `state:` names no kind of store that is known.",

@@ -17,6 +17,7 @@ CODES: Final[dict[str, str]] = {
     "bad-number": "A number is not finite or does not fit in 64 bits.",
     # the shape of the data
     "empty-file": "A file holds no mapping at its top level.",
+    "values-file": "A file of the stack's folder gives values to its variables, and is not named as such files are.",
     "unknown-key": "A key that does not exist at this place.",
     "missing-key": "A key that must be given is missing.",
     "wrong-type": "A value has the wrong type: a number where text is wanted, a list where a mapping is.",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stacksmith.providers.memory.world import World
-from tests.cli.conftest import Cli, edit
+from tests.cli.conftest import Cli, edit, host_of
 
 BROKEN = """\
 stack: shop
@@ -188,3 +188,24 @@ def test_replace_of_a_block_is_of_every_server_in_it(applied: Cli) -> None:
 
 def test_usage_shows_what_may_be_left_out_in_one_pair_of_brackets(cli: Cli) -> None:
     assert "stacksmith plan [OPTIONS] [STACK]\n" in cli("plan", "--var", "nope").err
+
+
+@pytest.mark.parametrize("command", ["plan", "drift"])
+def test_host_whose_uri_leads_to_another_machine_is_told(applied: Cli, project: Path, command: str) -> None:
+    text = (project / "fleet.yaml").read_text()
+    (project / "fleet.yaml").write_text(text.replace("world.json", "elsewhere.json", 1))
+    result = applied(command)
+    assert "Warning: nothing of what was applied on hv1 is there\n" in result.out
+    assert "applied on hv2" not in result.out
+
+
+def test_host_whose_uri_moved_with_it_is_in_sync(applied: Cli, project: Path, live: World) -> None:
+    (project / "fleet.yaml").write_text((project / "fleet.yaml").read_text().replace("world.json", "moved.json"))
+    (project / "world.json").rename(project / "moved.json")
+    assert "No changes." in applied("plan").out
+
+
+def test_host_that_lost_a_part_of_what_was_applied_has_no_such_warning(applied: Cli, live: World) -> None:
+    for address in ("server.web[0]", "volume.data"):
+        live.remove(host_of(live, address), address)
+    assert "nothing of what was applied" not in applied("plan").out

@@ -209,3 +209,35 @@ def test_host_that_lost_a_part_of_what_was_applied_has_no_such_warning(applied: 
     for address in ("server.web[0]", "volume.data"):
         live.remove(host_of(live, address), address)
     assert "nothing of what was applied" not in applied("plan").out
+
+
+def test_volume_that_shrinks_is_refused_with_what_asks_for_a_new_one(applied: Cli, project: Path) -> None:
+    text = (project / "stack.yaml").read_text()
+    (project / "stack.yaml").write_text(text.replace("data: {size: 1}", "data: {size: 2}"))
+    assert applied("apply", "--yes").status == 0
+    (project / "stack.yaml").write_text(text)
+    assert "a volume cannot shrink" in (out := applied("plan").out) and "--replace volume.data asks for that" in out
+    assert applied("apply", "--yes", "--allow", "data-loss").status == 7
+    assert applied("apply", "--yes", "--allow", "data-loss", "--replace", "volume.data").status == 0
+
+
+def test_volume_on_another_host_than_its_server_is_refused_with_the_way_there(cli: Cli, project: Path) -> None:
+    apart = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {small: {vcpus: 1, ram: 64}}
+volumes: {data: {size: 1, host: hv1}, root: {size: 1, host: hv2}}
+servers:
+  db:
+    flavor: small
+    block_device_mapping:
+      - {boot_index: 0, source_type: volume, volume: root, destination_type: volume}
+"""
+    (project / "stack.yaml").write_text(apart)
+    assert cli("apply", "--yes").status == 0
+    data = "      - {boot_index: -1, source_type: volume, volume: data, destination_type: volume}\n"
+    (project / "stack.yaml").write_text(apart + data)
+    result = cli("apply", "--yes", "--target", "server.db")
+    assert result.status == 7
+    cause = "volume.data is on hv1, the server on hv2; with host: hv1 a rebalance brings the server there"
+    assert f"not allowed: update server.db: {cause}" in result.err

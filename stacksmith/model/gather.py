@@ -80,6 +80,10 @@ def gather(path: Path, options: LoadOptions, evaluator: Evaluator) -> Gathered:
     documents = [d for d in (_read_operator(file, findings) for file in files) if d is not None]
     if path.is_dir():
         documents = [d for d in documents if not _is_fleet(d)]
+    elif any(map(_is_fleet, documents)):
+        message, hint = f"cannot read {path}: it is a fleet file", "name a stack; --fleet gives it this fleet"
+        findings.error("missing-key", message, Span(str(path), 1, 1), hint)
+        return gathered
     if not documents or _has_several(path, documents, findings):
         return gathered
     folder = Folder.of_stack(files[0])

@@ -241,3 +241,12 @@ servers:
     assert result.status == 7
     cause = "volume.data is on hv1, the server on hv2; with host: hv1 a rebalance brings the server there"
     assert f"not allowed: update server.db: {cause}" in result.err
+
+
+def test_addresses_are_compared_as_libvirt_writes_them(applied: Cli, project: Path) -> None:
+    subnet = '{cidr: "fd00:0::/64", gateway_ip: "FD00::00AA"}'
+    text = (project / "stack.yaml").read_text().replace("10.20.0.0/24}]", f"10.20.0.0/24}}, {subnet}]")
+    names = 'mode: isolated, dns: [{ip: "FD00:0::5", names: [db]}]'
+    (project / "stack.yaml").write_text(text.replace("mode: isolated", names))
+    out = applied("plan").out
+    assert 'gateway = "fd00::aa"' in out and "dns[fd00::5]" in out

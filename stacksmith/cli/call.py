@@ -26,7 +26,11 @@ _Var = Annotated[
 ]
 _VarFile = Annotated[
     list[Path] | None,
-    typer.Option("--var-file", help="YAML file with values; may be repeated", metavar="FILE"),
+    typer.Option(
+        "--var-file",
+        help="YAML file with values, NAME.vars.yaml in the folder of a stack; may be repeated",
+        metavar="FILE",
+    ),
 ]
 _Provider = Annotated[
     str | None, typer.Option("--provider", help="Use this provider for every host, as memory", metavar="NAME")

@@ -1,15 +1,17 @@
-"""Whether an object is still what the plan saw (rule 9)."""
+"""Whether things are still as the plan saw them (rule 9)."""
 
 import json
 
 from stacksmith.address import Address
+from stacksmith.diagnostics import Faults, error
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found
 from stacksmith.model.realised import to_data
 from stacksmith.model.types import JSON
 from stacksmith.planner.diff import UNKNOWN, compare
-from stacksmith.planner.plan import Operation, Step
+from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Refused, Stale
+from stacksmith.state.store import Store
 
 # (operation, address, uuid) of what earlier runs began and did not end well.
 Begun = frozenset[tuple[str, Address, str]]
@@ -17,6 +19,25 @@ Begun = frozenset[tuple[str, Address, str]]
 SHARED_KINDS = frozenset({"image"})  # named by their bytes: whatever is there, another stack made the very same
 SHOWN = 5
 WIDTH = 60
+
+
+def check_journal(plan: Plan, store: Store) -> None:
+    """Passes when nothing was done to the stack since the plan but a part of the plan itself, by a run that was killed
+    or failed. The caller holds the stack's lease. Raises: Faults (``stale-plan``)."""
+    if plan.journal is None:
+        return
+    since, own = store.journal(plan.stack, after=plan.journal), {step.id for step in plan.steps}
+    others = [entry for entry in since if entry.step not in own]
+    if others:
+        raise _overtaken(f"{others[-1].step} was begun since by run {others[-1].run}")
+    done = {entry.step for entry in since if entry.outcome == "done"}
+    if own and own <= done:
+        raise _overtaken(f"it was applied already, by run {since[-1].run}")
+
+
+def _overtaken(cause: str) -> Faults:
+    hint = "a saved plan is for the state that it was made from: plan again"
+    return Faults([error("stale-plan", f"cannot apply the plan: it is stale: {cause}", hint=hint)])
 
 
 def check(step: Step, found: Found | None, owner: tuple[str, str], begun: Begun) -> None:

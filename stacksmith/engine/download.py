@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from stacksmith.providers.base import Deadline, Refused, TimedOut, Transient
+from stacksmith.providers.base import Deadline, Refused, TimedOut, Transient, Unserved
 
 if TYPE_CHECKING:
     import requests
@@ -133,7 +133,7 @@ def _fetch(wanted: Download, file: IO[bytes]) -> None:
     except requests.exceptions.SSLError as fault:
         raise Refused(f"cannot download {where}: TLS: {_reason(fault)}") from fault
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, HTTPError) as fault:
-        raise Transient(f"cannot download {where}: {_reason(fault)}") from fault
+        raise _lost(where, fault) from fault
     except requests.exceptions.TooManyRedirects as fault:
         raise Refused(f"cannot download {where}: more than {MOST_REDIRECTS} redirects") from fault
     except requests.exceptions.RequestException as fault:
@@ -166,13 +166,31 @@ def check_host(host: str) -> None:
             raise Refused(f"cannot download from {host}: {address} is no address of an image server")
 
 
-def _reason(fault: BaseException) -> str:
-    """The innermost cause: requests and urllib3 wrap it, and repeat the URL with its secrets on the way."""
+def _lost(where: str, fault: BaseException) -> Transient:
+    cause = f"cannot download {where}: {_reason(fault)}"
+    inner = _innermost(fault)
+    if isinstance(inner, ConnectionRefusedError):
+        return Unserved(cause, hint="is the server up, and the port of the URL right?")
+    if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
+        return Unserved(cause, hint="is the host of the URL spelt right?")
+    return Transient(cause)
+
+
+def _innermost(fault: BaseException) -> BaseException:
+    """The cause: requests and urllib3 wrap it, in other attributes each."""
     inner = fault
     while (below := getattr(inner, "reason", None) or next(iter(inner.args), None)) is not None:
         if not isinstance(below, BaseException):
             break
         inner = below
+    while not isinstance(inner, OSError) and (below := inner.__cause__ or inner.__context__) is not None:
+        inner = below
+    return inner
+
+
+def _reason(fault: BaseException) -> str:
+    """The cause in words, without the URL and its secrets, which are repeated on the way."""
+    inner = _innermost(fault)
     text = getattr(inner, "strerror", None) or str(inner)
     return text if "://" not in text else type(inner).__name__
 

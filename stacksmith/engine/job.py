@@ -27,10 +27,18 @@ from stacksmith.providers.base import (
     Stale,
     TimedOut,
     Transient,
+    Unserved,
 )
 from stacksmith.state.store import LeaseLost, Store
 
-_KINDS = {Transient: "transient", Refused: "refused", Stale: "stale", Gone: "gone", TimedOut: "timed-out"}
+_KINDS = {
+    Transient: "transient",
+    Unserved: "transient",
+    Refused: "refused",
+    Stale: "stale",
+    Gone: "gone",
+    TimedOut: "timed-out",
+}
 _PASSWORD = re.compile(r"(://[^/@:\s]*):[^/\s]*@")
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from threading import Event as Flag
 from typing import TYPE_CHECKING, TypeVar
 
-from stacksmith.providers.base import Deadline, Transient
+from stacksmith.providers.base import Deadline, Transient, Unserved
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 15.0
+FEW_TRIES = 5  # about 8 s: a server that is just restarted comes back in that
 
 T = TypeVar("T")
 Tell = Callable[[str, int, float], None]
@@ -18,7 +19,8 @@ Tell = Callable[[str, int, float], None]
 
 def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) -> T:
     """What ``call`` returns; on ``Transient`` it is called again after 0.5, 1, 2, … 15 s, each with a jitter of up to
-    0.5 s, until the next wait would pass ``until`` or ``halted`` is set. ``tell`` gets cause, attempt and wait.
+    0.5 s, until the next wait would pass ``until`` or ``halted`` is set; on ``Unserved`` 5 times at most.
+    ``tell`` gets cause, attempt and wait.
 
     Raises: the last Transient, or at once whatever else ``call`` raises.
     """
@@ -41,6 +43,9 @@ def _again(attempt: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) 
     from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
 
     def over(state: "RetryCallState") -> bool:
+        fault = state.outcome.exception() if state.outcome else None
+        if isinstance(fault, Unserved) and state.attempt_number >= FEW_TRIES:
+            return True
         return halted.is_set() or state.upcoming_sleep >= until.seconds
 
     def before_sleep(state: "RetryCallState") -> None:

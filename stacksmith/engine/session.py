@@ -9,6 +9,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, has_errors
 from stacksmith.engine.allow import NotAllowed, barred
 from stacksmith.engine.belonging import strange
+from stacksmith.engine.check import check_journal
 from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
 from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
@@ -82,13 +83,14 @@ def planning(options: Options) -> Iterator[Planned]:
 @contextmanager
 def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
-    with _observed(stack, options, read_only) as (records, read):
+    with _observed(stack, options, read_only) as (records, newest, read):
         # Read after the hosts: what runs by then was claimed before it was made.
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         snapshot = with_owners(read.snapshot, stack.name, consumers)
         with quoting(stack):
             made = _planned(stack, snapshot, records, options, consumers)
+            made = replace(made, journal=newest if read_only else None)
             if faults := node_faults(stack, made, read.sessions):
                 raise Faults(faults)
         yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
@@ -97,18 +99,18 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
 def rebalance(options: Options, aim: Aim = Aim()) -> Planned:  # noqa: B008
     """The fewest migrations that reach the aim; without one, that end what violates rules. Raises: Faults."""
     stack, diagnostics = _loaded(options)
-    with _observed(stack, options) as (records, read):
+    with _observed(stack, options) as (records, newest, read):
         with opened(stack, options.environment, read_only=True) as store:
             consumers = store.claims()
         scene = Scene(stack, read.snapshot, records, _rules(stack), consumers)
         made = make_rebalance(scene, aim)
-        return Planned(replace(made, provider=options.provider), read.snapshot, stack, diagnostics)
+        return Planned(replace(made, provider=options.provider, journal=newest), read.snapshot, stack, diagnostics)
 
 
 def survey(options: Options, every_node: bool = False) -> tuple[Stack, Snapshot]:
     """The stack and what the hosts of its fleet hold, where no plan is wanted or can be made. Raises: Faults."""
     stack, _ = _loaded(options)
-    with _observed(stack, options, every_node=every_node) as (_, read):
+    with _observed(stack, options, every_node=every_node) as (_, _, read):
         return stack, read.snapshot
 
 
@@ -254,15 +256,16 @@ def _loaded(options: Options) -> tuple[Stack, tuple[Diagnostic, ...]]:
 @contextmanager
 def _observed(
     stack: Stack, options: Options, read_only: bool = True, every_node: bool = False
-) -> Iterator[tuple[tuple[Record, ...], Sessions]]:
-    """What is recorded of the stack, and its places, open and read."""
+) -> Iterator[tuple[tuple[Record, ...], int, Sessions]]:
+    """What is recorded of the stack, the number of its newest journal entry, and its places, open and read."""
     with opened(stack, options.environment, read_only=True) as store:
-        records, notes = store.records(stack.name), store.nodes()
+        # The number first: what ends after it was read is after the plan.
+        newest, records, notes = store.newest(stack.name), store.records(stack.name), store.nodes()
     with (
         _opener(stack, options, records, read_only) as opener,
         read_places(replace(opener, every_node=every_node), notes, read_only) as read,
     ):
-        yield records, read
+        yield records, newest, read
 
 
 @contextmanager
@@ -289,6 +292,7 @@ def _run(
     options = RunOptions(run=holder.run, command=what.command, allowed=what.allowed, parallel=what.parallel, stop=stop)
     patience = Patience(what.lock_timeout_seconds, sleep=stop.sleep)
     with interruptible(stop), held(store, planned.stack, holder, sink, stop.request, patience):
+        check_journal(planned, store)
         before = claim_rooms(planned, store)
         report = run(planned, sessions, store, contents, sink, options)
         settle(planned, report, before, store)

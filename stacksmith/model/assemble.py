@@ -8,7 +8,7 @@ from typing import Any, Final
 from stacksmith.address import Address
 from stacksmith.model.check.stack import check_stack
 from stacksmith.model.document import Places, locate
-from stacksmith.model.expand import Block, Evaluator, Instance, expand
+from stacksmith.model.expand import MAX_FAULTY, Block, Evaluator, Instance, expand
 from stacksmith.model.fileaccess import FileFault
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.fleet_file import FleetFile, builtin_fleet
@@ -23,7 +23,7 @@ from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.sandbox import BROKEN
 from stacksmith.model.spec import Spec
-from stacksmith.model.stack import ImageFileSource, Resource, Stack
+from stacksmith.model.stack import ImageFileSource, Resource, Stack, Unread
 from stacksmith.model.template import TemplateFault
 from stacksmith.model.types import JSON
 from stacksmith.model.user_data import UserData
@@ -66,6 +66,7 @@ class Assembly:
     resources: dict[Address, Resource] = field(default_factory=dict)
     files: dict[str, dict[str, ImageFileSource]] = field(default_factory=dict)
     declared: dict[Address, Span] = field(default_factory=dict)  # blocks by address without key, faulty ones too
+    unread: list[Unread] = field(default_factory=list)  # what has faults of its own
     unrolled: dict[str, JSON] = field(default_factory=dict)  # servers with count or for_each: the shape when empty
     outputs: dict[str, str] = field(default_factory=dict)
     output_places: dict[str, Span] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Assembly:
             secrets=self.evaluator.findings.secrets,
             state_place=fleet.block()(("state",)) if fleet.fleet.state else None,
         )
-        return check_stack(stack, self.declared, fleet, self.evaluator.findings)
+        return check_stack(stack, self.declared, self.unread, fleet, self.evaluator.findings)
 
     def _named(self, kind: type[Any]) -> dict[str, Any]:
         return {a.name: r.spec for a, r in self.resources.items() if isinstance(r.spec, kind)}
@@ -197,11 +198,15 @@ class Assembly:
             instances = list(expand(kind, name, data, scope.module.context, block, self.evaluator))
         if self.evaluator.failed > failed and not any(instances):
             self._check_shape(Address(kind, name), model, data, block)
+        faulty = 0
         for instance in instances:
             if instance is None:
                 continue
             spec: Any = validate(model, instance.data, instance.address, block, self.evaluator.findings, data)
             if spec is None:
+                faulty += 1
+                if faulty <= MAX_FAULTY:
+                    self.unread.append(Unread(instance.address, instance.data, block))
                 continue
             text = scope.user_data.load(spec.user_data, instance, block) if isinstance(spec, ServerSpec) else None
             if not self._has_room(text, block):
@@ -218,6 +223,7 @@ class Assembly:
             unrolls = ("count", "for_each") if address.kind in EXPANDED else ()
             body = {key: value for key, value in data.items() if key not in unrolls}
             check_shape(model, body, address, block, self.evaluator.findings)
+            self.unread.append(Unread(address, body, block))
 
     def _has_room(self, text: str | None, block: Block) -> bool:
         self.user_data_size += len(text or "")

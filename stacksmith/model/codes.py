@@ -17,6 +17,7 @@ CODES: Final[dict[str, str]] = {
     "bad-number": "A number is not finite or does not fit in 64 bits.",
     # the shape of the data
     "empty-file": "A file holds no mapping at its top level.",
+    "values-file": "A file of the stack's folder gives values to its variables, and is not named as such files are.",
     "unknown-key": "A key that does not exist at this place.",
     "missing-key": "A key that must be given is missing.",
     "wrong-type": "A value has the wrong type: a number where text is wanted, a list where a mapping is.",
@@ -79,7 +80,7 @@ CODES: Final[dict[str, str]] = {
     "not-possible": "The provider of the chosen host cannot make what is asked.",
     "circular-steps": "Steps wait for each other: servers exchange their volumes, or full hosts, in one apply.",
     "plan-file": "A saved plan is damaged, or of another version.",
-    "stale-plan": "The stack files or variables are not those that a saved plan was made with.",
+    "stale-plan": "A saved plan was applied before, its stack was changed since, or its files or variables are others.",
     "claim-lost": "The room that a plan needs on a host was taken since; the numbers say by whom.",
     # the state store
     "state-url": "The fleet's `state:` names no kind of store that is known.",

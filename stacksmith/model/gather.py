@@ -1,7 +1,7 @@
 """The files of a stack: its own, those of its folder, and what they include, each with its scope."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ TIME_LIMIT: Final = "placement_time_limit_seconds"
 STACK_KEYS: Final = ("stack", "fleet", "strategy", TIME_LIMIT, "description")
 SECTIONS: Final = ("flavors", "images", "keypairs", "networks", "server_groups", "volumes", "servers")
 SHARED_KEYS: Final = ("variables", "include", *SECTIONS)
+ALL_KEYS: Final = (*STACK_KEYS, "outputs", *SHARED_KEYS)
 STACK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 VARIABLE_PREFIX: Final = "STACKSMITH_VAR_"
 
@@ -79,12 +80,17 @@ def gather(path: Path, options: LoadOptions, evaluator: Evaluator) -> Gathered:
     documents = [d for d in (_read_operator(file, findings) for file in files) if d is not None]
     if path.is_dir():
         documents = [d for d in documents if not _is_fleet(d)]
+    elif any(map(_is_fleet, documents)):
+        message, hint = f"cannot read {path}: it is a fleet file", "name a stack; --fleet gives it this fleet"
+        findings.error("missing-key", message, Span(str(path), 1, 1), hint)
+        return gathered
     if not documents or _has_several(path, documents, findings):
         return gathered
     folder = Folder.of_stack(files[0])
-    for document in documents:
-        _check_keys(document, (*STACK_KEYS, "outputs", *SHARED_KEYS), findings)
     declarations = declared(documents, findings)
+    for document in documents:
+        if not (path.is_dir() and _are_values(document, declarations, findings)):
+            _check_keys(document, ALL_KEYS, findings)
     given = _from_environment(declarations, options) | _given(options, findings)
     values = resolve_variables(declarations, given, findings)
     _read_head(documents, {**FUNCTIONS, "var": values}, evaluator, gathered)
@@ -118,6 +124,22 @@ def _is_inside(file: Path, findings: Findings) -> bool:
 
 def _is_fleet(document: Document) -> bool:
     return "hosts" in document.data and "fleet" in document.data and "stack" not in document.data
+
+
+def _are_values(document: Document, names: Container[str], findings: Findings) -> bool:
+    """True, with the fault reported once, for a file of a stack's folder that gives values to its variables."""
+    keys = list(document.data)
+    given = next((key for key in keys if key in names), None)
+    if given is None or any(key in ALL_KEYS for key in keys):
+        return False
+    file = Path(document.file)
+    where = document.span(locate(document.places, (given,), key=True))
+    message = f"cannot read {file}: it has no key of a stack, and {given!r} is a variable of the stack"
+    hint = (
+        f"it looks like a values file: name it {file.stem}.vars{file.suffix}, or keep it elsewhere; --var-file gives it"
+    )
+    findings.error("values-file", message, where, hint)
+    return True
 
 
 def _has_several(path: Path, documents: list[Document], findings: Findings) -> bool:

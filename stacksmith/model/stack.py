@@ -53,6 +53,15 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A block, or an instance of it, that has no spec for its own faults; its ``data`` may hold expressions."""
+
+    address: Address
+    data: JSON
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """A loaded stack with its fleet. Every reference is known to resolve; blocks are in order of address.
 

@@ -20,6 +20,8 @@ S = TypeVar("S", bound=Spec)
 
 # Words of OpenStack that will have a meaning: better refused in plain words than as a spelling mistake.
 LATER: Final = frozenset({"security_groups"})
+# What other programs call keys of ours, where the spelling does not tell.
+OTHER_WORDS: Final = {"memory": "ram", "mem": "ram", "cpu": "vcpus", "cores": "vcpus", "key_name": "keypair"}
 
 _TRUTHS: Final = dict.fromkeys(("yes", "on", "y", "true"), "true") | dict.fromkeys(("no", "off", "n", "false"), "false")
 _EXPECTED: Final = {
@@ -160,7 +162,11 @@ def _is_unknown(group: Sequence[ErrorDetails]) -> bool:
 
 
 def _meant(model: type[Spec], path: DataPath) -> str | None:
-    near = get_close_matches(str(path[-1])[:100], keys_at(model, path[:-1]), n=1)
+    choices = keys_at(model, path[:-1])
+    other = OTHER_WORDS.get(str(path[-1]))
+    if other in choices:
+        return other
+    near = get_close_matches(str(path[-1])[:100], choices, n=1)
     return near[0] if near else None
 
 
@@ -180,8 +186,10 @@ def _words(model: type[Spec], path: DataPath, group: Sequence[ErrorDetails]) -> 
     if kind == "string_pattern_mismatch":
         pattern = first["ctx"]["pattern"]
         return "wrong-value", f"{found(first['input'])} does not match {pattern}", None, False
-    cause = str(first["ctx"]["error"]) if kind == "value_error" else first["msg"]
-    return "wrong-value", cause, None, False
+    if kind == "value_error":
+        error = first["ctx"]["error"]
+        return "wrong-value", str(error), getattr(error, "hint", None), False
+    return "wrong-value", first["msg"], None, False
 
 
 def _wrong_type(group: Sequence[ErrorDetails]) -> tuple[str, str, str | None, bool]:
@@ -213,6 +221,8 @@ def _unknown_key(key: str, choices: Sequence[str]) -> tuple[str, str, str | None
         return "unknown-key", f"{key!r} is not supported yet", "take it out for now", True
     if key == "<<":
         return "unknown-key", "'<<' is not part of YAML 1.2", "repeat the keys, or use include or for_each", True
+    if OTHER_WORDS.get(key) in choices:
+        return "unknown-key", f"unknown key {key!r}", f"it is called {OTHER_WORDS[key]!r} here", True
     return "unknown-key", f"unknown key {shorten(key)!r}", did_you_mean(key, choices, "keys"), True
 
 

@@ -334,16 +334,17 @@ def _network(spec: NetworkSpec, fixed: Iterable[DhcpHost]) -> Network:
         domain=spec.dns_domain,
         subnets=subnets,
         hosts=tuple(sorted((h for h in fixed if any(ip_address(h.ip) in n for n in served)), key=lambda h: h.mac)),
-        dns=tuple(sorted((DnsHost(d.ip, tuple(d.names)) for d in spec.dns), key=lambda d: d.ip)),
+        dns=tuple(sorted((DnsHost(str(ip_address(d.ip)), tuple(d.names)) for d in spec.dns), key=lambda d: d.ip)),
     )
 
 
 def _subnet(spec: SubnetSpec) -> Subnet:
+    """The subnet with its addresses written as libvirt writes them."""
     net = ip_network(spec.cidr)
-    gateway = spec.gateway_ip or str(net[1])
+    gateway = str(ip_address(spec.gateway_ip)) if spec.gateway_ip else str(net[1])
     if not spec.enable_dhcp:
         return Subnet(str(net), gateway, dhcp=False)
-    pools = tuple((p.start, p.end) for p in spec.allocation_pools)
+    pools = tuple((str(ip_address(p.start)), str(ip_address(p.end))) for p in spec.allocation_pools)
     if net.version == 6 and not pools:  # guests make their own addresses from the prefix that is announced
         return Subnet(str(net), gateway, dhcp=False)
     if not pools and net.version == 4 and net.num_addresses > 4:

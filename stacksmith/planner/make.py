@@ -277,7 +277,8 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     if forced or any(_is_replacing(address.kind, c) for c in changes):
         if address.kind == "volume" and not forced:
             causes = "; ".join(c.note for c in changes if _is_replacing(address.kind, c))
-            plan.refusals.append((f"{Operation.DELETE} {address}", f"cannot change {address} in place: {causes}"))
+            cause = f"cannot change {address} in place: {causes}; --replace {address} asks for that"
+            plan.refusals.append((f"{Operation.DELETE} {address}", cause))
         _plan_replace(wanted, found, tuple(changes), view, plan)
     elif changes:
         plan.steps.append(update(wanted, found, tuple(changes), worst))

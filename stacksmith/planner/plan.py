@@ -90,7 +90,8 @@ class Plan:
     steps are in topological order, ties by address. ``unreachable`` are (host, error): their resources are unknown
     and no step touches them. ``refusals`` are (step id, cause): deletes of protected objects, shrunk volumes,
     conflicts: the plan can be shown but not applied. ``provider`` is the one that was asked for instead of the hosts'
-    own. ``outputs`` are as they will be. ``outcome`` is there in the plan of a rebalance.
+    own. ``outputs`` are as they will be. ``outcome`` is there in the plan of a rebalance. ``journal`` is the number of
+    the newest journal entry that it was made after, None when it is applied by the process that makes it.
     """
 
     fleet: str
@@ -111,6 +112,7 @@ class Plan:
     provider: str | None = None
     claims: Claims = field(default_factory=Claims)
     outcome: Outcome | None = None
+    journal: int | None = None
     format_version: str = FORMAT_VERSION
 
     @property

@@ -175,13 +175,9 @@ def server_requests(
         volumes = attached[address]
         there = {v: fixed[v] for v in volumes if v in fixed}
         if address in fixed:
-            scattered = [
-                f"{v} is on {host}, the server on {fixed[address]}; before it is mapped, `host: {host}` "
-                "and `stacksmith rebalance` move the server there"
-                for v, host in there.items()
-                if host != fixed[address]
+            result.conflicts += [
+                (address, _scattered(v, host, fixed[address])) for v, host in there.items() if host != fixed[address]
             ]
-            result.conflicts += [(address, cause) for cause in scattered]
             continue
         pins = _pins(stack, [v for v in volumes if v not in fixed])
         hosts = sorted({*there.values(), *pins})
@@ -194,6 +190,11 @@ def server_requests(
         beside = ", ".join(map(str, there)) or "its volume"
         requests.append(replace(request, with_hosts=tuple(hosts), beside=beside))
     return requests
+
+
+def _scattered(volume: Address, host: str, server_host: str) -> str:
+    way = f"before it is mapped, `host: {host}` and `stacksmith rebalance` move the server there"
+    return f"{volume} is on {host}, the server on {server_host}; {way}"
 
 
 def _pins(stack: Stack, volumes: Iterable[Address]) -> set[str]:

@@ -28,6 +28,11 @@ class Transient(ProviderError):
     """May pass by itself: connection lost, pool busy. The engine tries again within the step's deadline."""
 
 
+class Unserved(Transient):
+    """Nobody serves what is asked for: the connection is refused, or nobody knows the name. It is mostly mistyped, so
+    the engine tries a few times only."""
+
+
 class Refused(ProviderError):
     """The host will not do it: wrong value, no space, name taken. Trying again changes nothing."""
 

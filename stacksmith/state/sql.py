@@ -103,15 +103,20 @@ class SqlStore:
             from stacksmith.state.claim import hold
         self._write(work)
 
-    def journal(self, stack: str, run: str | None = None) -> tuple[JournalEntry, ...]:
+    def journal(self, stack: str, run: str | None = None, after: int = 0) -> tuple[JournalEntry, ...]:
         """Entries of one run or of all."""
-        return self._entries("stack = ? AND run = coalesce(?, run)", (stack, run))
+        return self._entries("stack = ? AND run = coalesce(?, run) AND id > ?", (stack, run, after))
+
+    def newest(self, stack: str) -> int:
+        """The number of the newest entry."""
+        query = "SELECT coalesce(max(id), 0) FROM journal WHERE stack = ?"
+        return int(self._read(lambda db: db.execute(query, (stack,)).fetchone())[0])
 
     def open_steps(self, stack: str) -> tuple[JournalEntry, ...]:
         """Entries that never ended."""
         return self._entries("stack = ? AND ended IS NULL", (stack,))
 
-    def _entries(self, where: str, values: tuple[str | None, ...]) -> tuple[JournalEntry, ...]:
+    def _entries(self, where: str, values: tuple[str | int | None, ...]) -> tuple[JournalEntry, ...]:
         query = f"SELECT {_ENTRY} FROM journal WHERE {where} ORDER BY id"
         rows = self._read(lambda db: db.execute(query, values).fetchall())
         return tuple(_entry(*row) for row in rows)

@@ -98,8 +98,11 @@ class Reader(Protocol):
     def records(self, stack: str) -> tuple[Record, ...]:
         """All records of a stack, in order of address."""
 
-    def journal(self, stack: str, run: str | None = None) -> tuple[JournalEntry, ...]:
-        """Entries of one run or of all, oldest first."""
+    def journal(self, stack: str, run: str | None = None, after: int = 0) -> tuple[JournalEntry, ...]:
+        """Entries of one run or of all, of those with a number above ``after``, oldest first."""
+
+    def newest(self, stack: str) -> int:
+        """The number of a stack's newest entry, 0 for none."""
 
     def open_steps(self, stack: str) -> tuple[JournalEntry, ...]:
         """Entries that began and never ended: what a killed run was doing."""

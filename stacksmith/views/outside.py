@@ -18,6 +18,26 @@ def deviations(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
     for deviation in sorted(plan.deviations, key=lambda each: each.address.order):
         yield ""
         yield from difference_of(deviation, paint)
+    for host in emptied(plan):
+        yield ""
+        yield f"{paint.bold}{paint.yellow}Warning:{paint.reset} nothing of what was applied on {line(host)} is there"
+        yield "  If it was not made anew, its URI in the fleet file leads to another machine now, and the former one"
+        yield "  may still run these servers: an apply would make each a second time, with the same addresses."
+
+
+def emptied(plan: Plan) -> list[str]:
+    """The hosts that have none of at least two objects that were applied there, a server or a volume among them."""
+    missing: dict[str, list[str]] = {}
+    for deviation in plan.deviations:
+        if deviation.missing:
+            missing.setdefault(deviation.host, []).append(deviation.address.kind)
+    there = {each.host for each in plan.unchanged} | {each.host for each in plan.deviations if not each.missing}
+    there |= {step.host for step in plan.steps if step.fingerprint is not None}
+    return sorted(
+        host
+        for host, kinds in missing.items()
+        if host not in there and len(kinds) > 1 and {"server", "volume"}.intersection(kinds)
+    )
 
 
 def difference_of(deviation: Deviation, paint: Paint = PLAIN) -> Iterator[str]:

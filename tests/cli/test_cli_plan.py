@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stacksmith.providers.memory.world import World
-from tests.cli.conftest import Cli, edit
+from tests.cli.conftest import Cli, edit, host_of
 
 BROKEN = """\
 stack: shop
@@ -188,3 +188,65 @@ def test_replace_of_a_block_is_of_every_server_in_it(applied: Cli) -> None:
 
 def test_usage_shows_what_may_be_left_out_in_one_pair_of_brackets(cli: Cli) -> None:
     assert "stacksmith plan [OPTIONS] [STACK]\n" in cli("plan", "--var", "nope").err
+
+
+@pytest.mark.parametrize("command", ["plan", "drift"])
+def test_host_whose_uri_leads_to_another_machine_is_told(applied: Cli, project: Path, command: str) -> None:
+    text = (project / "fleet.yaml").read_text()
+    (project / "fleet.yaml").write_text(text.replace("world.json", "elsewhere.json", 1))
+    result = applied(command)
+    assert "Warning: nothing of what was applied on hv1 is there\n" in result.out
+    assert "applied on hv2" not in result.out
+
+
+def test_host_whose_uri_moved_with_it_is_in_sync(applied: Cli, project: Path, live: World) -> None:
+    (project / "fleet.yaml").write_text((project / "fleet.yaml").read_text().replace("world.json", "moved.json"))
+    (project / "world.json").rename(project / "moved.json")
+    assert "No changes." in applied("plan").out
+
+
+def test_host_that_lost_a_part_of_what_was_applied_has_no_such_warning(applied: Cli, live: World) -> None:
+    for address in ("server.web[0]", "volume.data"):
+        live.remove(host_of(live, address), address)
+    assert "nothing of what was applied" not in applied("plan").out
+
+
+def test_volume_that_shrinks_is_refused_with_what_asks_for_a_new_one(applied: Cli, project: Path) -> None:
+    text = (project / "stack.yaml").read_text()
+    (project / "stack.yaml").write_text(text.replace("data: {size: 1}", "data: {size: 2}"))
+    assert applied("apply", "--yes").status == 0
+    (project / "stack.yaml").write_text(text)
+    assert "a volume cannot shrink" in (out := applied("plan").out) and "--replace volume.data asks for that" in out
+    assert applied("apply", "--yes", "--allow", "data-loss").status == 7
+    assert applied("apply", "--yes", "--allow", "data-loss", "--replace", "volume.data").status == 0
+
+
+def test_volume_on_another_host_than_its_server_is_refused_with_the_way_there(cli: Cli, project: Path) -> None:
+    apart = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {small: {vcpus: 1, ram: 64}}
+volumes: {data: {size: 1, host: hv1}, root: {size: 1, host: hv2}}
+servers:
+  db:
+    flavor: small
+    block_device_mapping:
+      - {boot_index: 0, source_type: volume, volume: root, destination_type: volume}
+"""
+    (project / "stack.yaml").write_text(apart)
+    assert cli("apply", "--yes").status == 0
+    data = "      - {boot_index: -1, source_type: volume, volume: data, destination_type: volume}\n"
+    (project / "stack.yaml").write_text(apart + data)
+    result = cli("apply", "--yes", "--target", "server.db")
+    assert result.status == 7
+    cause = "volume.data is on hv1, the server on hv2; before it is mapped, `host: hv1` and `stacksmith rebalance` move"
+    assert f"not allowed: update server.db: {cause}" in result.err
+
+
+def test_addresses_are_compared_as_libvirt_writes_them(applied: Cli, project: Path) -> None:
+    subnet = '{cidr: "fd00:0::/64", gateway_ip: "FD00::00AA"}'
+    text = (project / "stack.yaml").read_text().replace("10.20.0.0/24}]", f"10.20.0.0/24}}, {subnet}]")
+    names = 'mode: isolated, dns: [{ip: "FD00:0::5", names: [db]}]'
+    (project / "stack.yaml").write_text(text.replace("mode: isolated", names))
+    out = applied("plan").out
+    assert 'gateway = "fd00::aa"' in out and "dns[fd00::5]" in out

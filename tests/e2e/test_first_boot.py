@@ -26,7 +26,10 @@ STACK = f"""\
 keypairs:
   ops: {{public_key: {KEY}}}
 networks:
-  lan: {{subnets: [{{cidr: 10.41.0.0/24, allocation_pools: [{{start: 10.41.0.100, end: 10.41.0.199}}]}}]}}
+  lan:
+    subnets: [{{cidr: 10.41.0.0/24, allocation_pools: [{{start: 10.41.0.100, end: 10.41.0.199}}]}}]
+    dns_domain: firstboot.test
+    dns: [{{ip: 10.41.0.20, names: [database.firstboot.test]}}]
   back: {{mode: isolated, subnets: [{{cidr: 10.42.0.0/20, enable_dhcp: false}}]}}
 servers:
   web:
@@ -41,6 +44,9 @@ servers:
     user_data: |
       #!/bin/sh
       echo "told-web-{{{{ index }}}} $(hostname) $(ip route | awk '/^default/ {{print $3, $5}}')"
+      for name in database.firstboot.test nobody.firstboot.test; do
+        echo "resolved $name: $(nslookup -type=a $name 2>&1 | awk '/^Name:/ {{n = 1}} n && /^Address/ {{print $NF}}')"
+      done
       exit {{{{ 3 + index }}}}
   db:
     flavor: guest
@@ -115,6 +121,12 @@ def test_guest_takes_its_own_name_and_format(logs: dict[str, str], name: str) ->
 def test_guest_has_its_fixed_addresses_leased_and_static(logs: dict[str, str], name: str, last: int) -> None:
     expected = {f"eth0 {mac(name, 0)} 10.41.0.{last}/24", f"eth1 {mac(name, 1)} 10.42.1.{last}/20"}
     assert set(said(logs[name], "ADDRESS")) == expected
+
+
+@pytest.mark.parametrize("name", ["web-0", "web-1"])
+def test_guest_resolves_the_dns_name_of_another_server_by_its_network(logs: dict[str, str], name: str) -> None:
+    resolved = re.findall("^resolved (.*)$", logs[name], re.MULTILINE)
+    assert resolved == ["database.firstboot.test: 10.41.0.20", "nobody.firstboot.test: "]
 
 
 def test_guest_without_a_fixed_address_leases_one_of_the_pool(logs: dict[str, str]) -> None:

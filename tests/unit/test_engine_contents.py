@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import multiprocessing
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from stacksmith.address import Address
 from stacksmith.engine import contents, download
 from stacksmith.engine.contents import StackContents, cache_folder
 from stacksmith.model.stack import ImageFileSource
-from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient, Unserved
 
 BODY = random.Random(1).randbytes(3 << 20)
 SUM = "sha256:" + hashlib.sha256(BODY).hexdigest()
@@ -261,8 +262,25 @@ def test_download_answered_with_a_fault_is_refused_or_may_pass(
     assert f"HTTP {status}" in str(fails(tmp_path, web.url(f"/status/{status}"), kind))
 
 
-def test_download_from_nobody_may_pass(tmp_path: Path) -> None:
-    assert "Connection refused" in str(fails(tmp_path, "http://127.0.0.1:9/x", Transient))
+@pytest.mark.parametrize(
+    ("url", "cause", "hint"),
+    [
+        ("http://127.0.0.1:9/x", "Connection refused", "is the server up, and the port of the URL right?"),
+        ("http://images.invalid/x", "Name or service not known", "is the host of the URL spelt right?"),
+    ],
+)
+def test_download_from_nobody_is_unserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, cause: str, hint: str
+) -> None:
+    def resolve(host: str, *rest: object, **named: object) -> object:
+        if host == "images.invalid":  # whatever names this machine can ask for
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return known(host, *rest, **named)  # type: ignore[arg-type]
+
+    known = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    fault = fails(tmp_path, url, Unserved)
+    assert str(fault) == f"cannot download {url}: {cause}" and fault.hint == hint
 
 
 @pytest.mark.parametrize("path", ["/to-file", "/loop"])
@@ -320,7 +338,7 @@ def test_fault_of_a_download_does_not_tell_passwords_or_signatures(tmp_path: Pat
     secret = web.url("/status/403?X-Signature=s3cr3t").replace("http://", "http://me:s3cr3t@")
     assert "s3cr3t" not in str(fails(tmp_path, secret, Refused))
     nobody = "http://me:s3cr3t@127.0.0.1:9/x?X-Signature=s3cr3t"
-    assert "s3cr3t" not in str(fails(tmp_path, nobody, Transient))
+    assert "s3cr3t" not in str(fails(tmp_path, nobody, Unserved))
 
 
 def test_cache_folder_that_cannot_be_made_is_refused(tmp_path: Path, web: Web) -> None:

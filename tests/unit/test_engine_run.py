@@ -2,12 +2,14 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from engine_parts import GIB, STACK, Bench, create, delete, outcomes, requires, step, uuid_of
 
 from stacksmith.address import Address
 from stacksmith.engine import retry
+from stacksmith.engine.download import Download, download
 from stacksmith.events import (
     Event,
     RunEnded,
@@ -309,6 +311,16 @@ def test_transient_fault_is_tried_no_longer_than_allowed(bench: Bench) -> None:
     assert ([one.kind for one in report.failed], report.exit_status) == (["transient"], 1)
     assert 2 <= len(bench.world.writes) <= 12
     assert report.seconds < 2
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_download_from_a_port_that_is_refused_is_tried_five_times(bench: Bench, tmp_path: Path) -> None:
+    nobody = Download("http://127.0.0.1:9/x", "sha256:" + "0" * 64, tmp_path / "x", None, void)
+    bench.world.hooks.append(lambda call, point: download(nobody) if point == "define" else None)
+    (failed,) = bench.run(create("server.a"), retry_seconds=600).failed
+    assert (failed.kind, failed.cause) == ("transient", "cannot download http://127.0.0.1:9/x: Connection refused")
+    assert failed.hint == "is the server up, and the port of the URL right?"
+    assert [event.attempt for event in bench.named(StepRetried)] == [1, 2, 3, 4]  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("quick_retries")

@@ -9,12 +9,13 @@ from typing import Final
 
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath
-from stacksmith.model.kinds.network import NetworkSpec, SubnetSpec
+from stacksmith.model.kinds.network import NetworkSpec, RangeSpec, SubnetSpec
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.validate import found
 
 MAX_DNS_NAME: Final = 253
+LARGEST: Final = {4: 8, 6: 32}  # prefix lengths by version: a larger one takes in what belongs to others
 _DNS_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*")
 
 Net = IPv4Network | IPv6Network
@@ -53,14 +54,35 @@ def _network(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> Known
             known.sound = False
         else:
             known.subnets.append(net)
-    for number, entry in enumerate(spec.dns):
-        if _ip(entry.ip) is None:
-            reporter.fault("bad-address", resource, ("dns", number, "ip"), f"{found(entry.ip)} is not an address")
-        for place, name in enumerate(entry.names):
-            _check_dns_name(resource, name, ("dns", number, "names", place), reporter)
+    _check_dns(resource, spec, reporter)
     if spec.dns_domain is not None:
         _check_dns_name(resource, spec.dns_domain, ("dns_domain",), reporter)
     return known
+
+
+def _check_dns(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> None:
+    """libvirt has one entry for an address, and adds none to a network with a name that it has already."""
+    addresses: dict[Ip, int] = {}
+    names: dict[str, DataPath] = {}
+    for number, entry in enumerate(spec.dns):
+        path: DataPath = ("dns", number, "ip")
+        address = _ip(entry.ip)
+        if address is None:
+            reporter.fault("bad-address", resource, path, f"{found(entry.ip)} is not an address")
+        elif addresses.setdefault(address, number) != number:
+            cause, hint = f"{address} has an entry already", "write all its names into one entry: names: [db, database]"
+            notes = (("its entry", resource.where(("dns", addresses[address]))),)
+            reporter.fault("duplicate-name", resource, path, cause, hint, notes)
+        for place, name in enumerate(entry.names):
+            path = ("dns", number, "names", place)
+            _check_dns_name(resource, name, path, reporter)
+            if names.setdefault(name.lower(), path) != path:
+                notes = (("it is given here", resource.where(names[name.lower()])),)
+                cause, hint = f"{found(name)} is given already", "libvirt takes a name once for a network: use another"
+                reporter.fault("duplicate-name", resource, path, cause, hint, notes)
+    if spec.dns and not spec.subnets and spec.mode != "bridge":
+        cause, hint = "a network without a subnet has no DNS", "add subnets: [{cidr: 10.20.0.0/24}], or take dns out"
+        reporter.fault("bad-network", resource, ("dns",), cause, hint)
 
 
 def _check_dns_name(resource: Resource, name: str, path: DataPath, reporter: Reporter) -> None:
@@ -100,6 +122,10 @@ def _subnet(resource: Resource, spec: SubnetSpec, path: DataPath, reporter: Repo
     if net.is_loopback or net.is_multicast:
         reporter.fault("bad-address", resource, (*path, "cidr"), f"{net} is reserved")
         return None
+    if net.prefixlen < LARGEST[net.version]:
+        cause = f"{net} is too large: the largest subnet has the prefix length {LARGEST[net.version]}"
+        reporter.fault("bad-address", resource, (*path, "cidr"), cause)
+        return None
     gateway: Ip | None = net[1]
     if spec.gateway_ip is not None:
         gateway = _ip(spec.gateway_ip)
@@ -107,9 +133,21 @@ def _subnet(resource: Resource, spec: SubnetSpec, path: DataPath, reporter: Repo
         if gateway_fault is not None:
             reporter.fault("bad-address", resource, (*path, "gateway_ip"), gateway_fault)
             return None
-    for number, pool in enumerate(spec.allocation_pools):
-        _check_range(resource, pool.start, pool.end, net, ((*path, "allocation_pools", number), reporter))
+    _check_pools(resource, spec, net, path, reporter)
     return net, gateway
+
+
+def _check_pools(resource: Resource, spec: SubnetSpec, net: Net, path: DataPath, reporter: Reporter) -> None:
+    ranges = []
+    for number, pool in enumerate(spec.allocation_pools):
+        place: DataPath = (*path, "allocation_pools", number)
+        if _is_range(resource, pool, net, place, reporter):
+            ranges.append((int(ip_address(pool.start)), int(ip_address(pool.end)), place))
+    ranges.sort(key=lambda each: each[:2])
+    for (_, end, first), (start, _, second) in pairwise(ranges):
+        if start <= end:
+            notes = (("it begins before the end of this one", resource.where(first)),)
+            reporter.fault("bad-address", resource, second, "two allocation pools overlap", "make them one", notes)
 
 
 def _strict_hint(cidr: str) -> str | None:
@@ -119,16 +157,19 @@ def _strict_hint(cidr: str) -> str | None:
         return "as 10.20.0.0/24"
 
 
-def _check_range(resource: Resource, start: str, end: str, net: Net, at: tuple[DataPath, Reporter]) -> None:
-    path, reporter = at
+def _is_range(resource: Resource, pool: RangeSpec, net: Net, path: DataPath, reporter: Reporter) -> bool:
+    """True for a range inside the subnet, its end not before its start; else the fault is reported."""
     sound = True
-    for key, text in (("start", start), ("end", end)):
+    for key, text in (("start", pool.start), ("end", pool.end)):
         cause = _fault_of(text, net, None)
         if cause is not None:
             sound = False
             reporter.fault("bad-address", resource, (*path, key), cause)
-    if sound and int(ip_address(start)) > int(ip_address(end)):
-        reporter.fault("bad-address", resource, (*path, "end"), f"{end} is before the start {start}")
+    if sound and int(ip_address(pool.start)) > int(ip_address(pool.end)):
+        cause = f"{pool.end} is before the start {pool.start}"
+        reporter.fault("bad-address", resource, (*path, "end"), cause)
+        return False
+    return sound
 
 
 def _ip(text: str) -> Ip | None:

@@ -1,17 +1,38 @@
 """Names that blocks use must be names of blocks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from stacksmith.address import Address
 from stacksmith.model.check.hint import check_hints
 from stacksmith.model.check.reporter import Reporter
+from stacksmith.model.document import DataPath
 from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
-from stacksmith.model.stack import Resource, Stack
+from stacksmith.model.stack import Resource, Stack, Unread
+from stacksmith.model.types import JSON
 from stacksmith.model.validate import found
 from stacksmith.source import Span
+
+_EACH: Final = "*"
+# What the values at a path name, for blocks that have no spec.
+_NAMING: Final[Mapping[str, Mapping[tuple[str, ...], str]]] = {
+    "server": {
+        ("flavor",): "flavor",
+        ("image",): "image",
+        ("keypair",): "keypair",
+        ("group",): "server_group",
+        ("host",): "host",
+        ("networks", _EACH, "network"): "network",
+        ("block_device_mapping", _EACH, "image"): "image",
+    },
+    "volume": {("image",): "image", ("host",): "host"},
+}
+_VOLUME: Final = ("block_device_mapping", _EACH, "volume")
+
+Owner = Resource | Unread
 
 
 @dataclass(slots=True)
@@ -24,7 +45,7 @@ class _Names:
     instances: dict[Address, tuple[Address, ...]]  # of each block
     depends: dict[str, tuple[Address, ...] | None] = field(default_factory=dict)
 
-    def check(self, kind: str, name: str | None, resource: Resource, path: tuple[str | int, ...]) -> None:
+    def check(self, kind: str, name: str | None, resource: Owner, path: tuple[str | int, ...]) -> None:
         """Reports a name that no block has."""
         known = self.by_kind.get(kind, set())
         if name is None or name in known:
@@ -35,8 +56,10 @@ class _Names:
         self.findings.error("unknown-reference", message, resource.where(path), hint, resource.address)
 
 
-def resolve_references(stack: Stack, declared: Mapping[Address, Span], findings: Findings) -> Stack:
-    """The stack with ``depends_on`` resolved; names that lead nowhere are reported."""
+def resolve_references(
+    stack: Stack, declared: Mapping[Address, Span], unread: Sequence[Unread], findings: Findings
+) -> Stack:
+    """The stack with ``depends_on`` resolved; names that lead nowhere are reported, those of ``unread`` too."""
     names = _names(stack, declared, findings)
     check_hints(stack, names.instances, Reporter(findings))
     resolved = {}
@@ -48,8 +71,10 @@ def resolve_references(stack: Stack, declared: Mapping[Address, Span], findings:
             names.check("image", spec.image, resource, ("image",))
             names.check("host", spec.host, resource, ("host",))
         if isinstance(spec, ServerSpec | VolumeSpec) and spec.depends_on:
-            resource = replace(resource, depends_on=_depends_on(spec.depends_on, resource, names))  # noqa: PLW2901
+            resource = replace(resource, depends_on=_depends_on(dict(enumerate(spec.depends_on)), resource, names))  # noqa: PLW2901
         resolved[address] = resource
+    for each in unread:
+        _check_unread(each, names)
     return replace(stack, resources=resolved)
 
 
@@ -79,12 +104,37 @@ def _server(spec: ServerSpec, resource: Resource, names: _Names) -> None:
             _volume(entry.volume, resource, (*path, "volume"), names)
 
 
+def _check_unread(each: Unread, names: _Names) -> None:
+    """A block with other faults: what it names where it names something."""
+    for path, kind in _NAMING.get(each.address.kind, {}).items():
+        for place, text in _texts(each.data, path):
+            names.check(kind, text, each, place)
+    if each.address.kind in ("server", "volume"):
+        for place, text in _texts(each.data, ("depends_on", _EACH)):
+            _depends_on({int(place[-1]): text}, each, names)
+    if each.address.kind == "server":
+        for place, text in _texts(each.data, _VOLUME):
+            _volume(text, each, place, names)
+
+
+def _texts(data: JSON, path: Sequence[str], place: DataPath = ()) -> Iterator[tuple[DataPath, str]]:
+    """The texts at a path, each with its own; those with expressions are left out."""
+    if not path:
+        if isinstance(data, str) and "{{" not in data:
+            yield place, data
+    elif path[0] == _EACH and isinstance(data, list):
+        for number, entry in enumerate(data):
+            yield from _texts(entry, path[1:], (*place, number))
+    elif isinstance(data, dict) and path[0] in data:
+        yield from _texts(data[path[0]], path[1:], (*place, path[0]))
+
+
 def _hinted(spec: ServerSpec, name: str) -> tuple[str, ...]:
     """Where the name stands: a hint may say it."""
     return ("scheduler_hints", name) if getattr(spec.scheduler_hints, name, None) else (name,)
 
 
-def _volume(text: str, resource: Resource, path: tuple[str | int, ...], names: _Names) -> None:
+def _volume(text: str, resource: Owner, path: tuple[str | int, ...], names: _Names) -> None:
     """``data``, ``data[0]`` or ``data["eu"]``: one volume, not a block of several."""
     try:
         address = Address.parse(f"volume.{text}")
@@ -101,9 +151,9 @@ def _volume(text: str, resource: Resource, path: tuple[str | int, ...], names: _
     names.findings.error("unknown-reference", message, resource.where(path), hint, resource.address)
 
 
-def _depends_on(texts: Iterable[str], resource: Resource, names: _Names) -> tuple[Address, ...]:
+def _depends_on(texts: Mapping[int, str], resource: Owner, names: _Names) -> tuple[Address, ...]:
     addresses: dict[Address, None] = {}
-    for number, text in enumerate(texts):
+    for number, text in texts.items():
         if text not in names.depends:
             names.depends[text] = _instances(text, names)
         known = names.depends[text]

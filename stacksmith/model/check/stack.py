@@ -1,6 +1,6 @@
 """Every check between blocks, in an order in which one fault is said once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stacksmith.address import Address
@@ -20,13 +20,15 @@ from stacksmith.model.fleet_file import FleetFile
 from stacksmith.model.image_file import image_files
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
-from stacksmith.model.stack import ImageFileSource, Stack
+from stacksmith.model.stack import ImageFileSource, Stack, Unread
 from stacksmith.source import Span
 
 
-def check_stack(stack: Stack, declared: Mapping[Address, Span], fleet: FleetFile, findings: Findings) -> Stack:
+def check_stack(
+    stack: Stack, declared: Mapping[Address, Span], unread: Sequence[Unread], fleet: FleetFile, findings: Findings
+) -> Stack:
     """The stack with its references resolved; faults go to ``findings``. ``declared`` has the faulty blocks too."""
-    stack = resolve_references(stack, declared, findings)
+    stack = resolve_references(stack, declared, unread, findings)
     reporter = Reporter(findings)
     _check_shadowed(stack, fleet, reporter)
     check_texts(stack, reporter)

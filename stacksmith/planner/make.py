@@ -47,7 +47,8 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to, ``to`` the only ones that some of them may be on.
+    may not go to, ``to`` the only ones that some of them may be on. What those ``holding`` have of the parts of their
+    hosts goes to no other of them.
     """
 
     targets: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class PlanOptions:
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
     to: Mapping[Address, str] = field(default_factory=dict)
+    holding: frozenset[Address] = frozenset()
 
 
 @dataclass(slots=True)
@@ -141,7 +143,8 @@ def _wanted(
     drafted = draft(stack, _devices(view))
     blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
+    leavers = [a for a in sorted(options.moving) if a in fixed]
+    moving = {a: Moving(fixed.pop(a), options.to.get(a), a in options.holding) for a in leavers}
     carried = {volume for volume, server in drafted.users().items() if server in moving}
     fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]

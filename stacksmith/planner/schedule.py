@@ -21,7 +21,7 @@ from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.hint import Hinted, hinted
-from stacksmith.planner.inventory import host_states, types_apart
+from stacksmith.planner.inventory import host_states, types_apart, with_parts_of
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
 
@@ -31,7 +31,10 @@ EXPLAINED = 200  # verdict tables are kept for this many new servers; failures a
 
 @dataclass(slots=True)
 class Schedule:
-    """Hosts of servers and volumes, and why. ``states`` are the hosts with what stays on them."""
+    """Hosts of servers and volumes, and why. ``states`` are the hosts with what stays on them.
+
+    ``holding`` are servers whose parts no other was given, though they may leave them.
+    """
 
     hosts: dict[Address, str]
     placements: tuple[Placement, ...] = ()
@@ -41,14 +44,19 @@ class Schedule:
     requests: dict[Address, Request] = field(default_factory=dict)
     demands: dict[Address, Demand] = field(default_factory=dict)
     states: Sequence[HostState] = ()
+    holding: frozenset[Address] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any."""
+    """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any.
+
+    ``holds``: the parts it has of its host are given to no other.
+    """
 
     host: str
     to: str | None = None
+    holds: bool = False
 
 
 def schedule(
@@ -77,7 +85,12 @@ def schedule(
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     pending = ledger.pending({f.address for f in leaving}, frozenset(anew))
-    states = host_states(stack.fleet, snapshot, leaving, group_members(asking, fixed, hints), anew, pending)
+    members = group_members(asking, fixed, hints)
+    states = host_states(stack.fleet, snapshot, leaving, members, anew, pending)
+    result.holding = frozenset(address for address, each in moving.items() if each.holds)
+    letting = [f for f in leaving if f.address not in result.holding]
+    if result.holding:
+        states = with_parts_of(states, host_states(stack.fleet, snapshot, letting, members, anew, pending))
     result.states = states
     allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
     result.placements, result.optimum = allocation.placements, allocation.optimum
@@ -86,7 +99,7 @@ def schedule(
         if placement.host is not None:
             result.hosts[placement.address] = placement.host
     result.parts = {address: parts for address, parts in known.items() if parts is not None}
-    gone = {*anew, *(f.address for f in leaving)}
+    gone = {*anew, *(f.address for f in letting)}
     result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, gone, pending)
     for volume, server in users.items():
         if server in result.hosts and volume in draft.volumes:

@@ -25,7 +25,7 @@ from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Moving, Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, kept_zone, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.planner.wait import waits
@@ -164,7 +164,7 @@ def _wanted(
         plan.refusals.append((f"{Operation.CREATE} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Unplaced([_no_valid_host(stack, p) for p in failed], scheduled.placements)
+        raise Unplaced([_no_valid_host(stack, p, moving.get(p.address)) for p in failed], scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
@@ -202,8 +202,11 @@ def _devices(view: View) -> dict[Address, dict[str, str]]:
     return devices
 
 
-def _no_valid_host(stack: Stack, placement: Placement) -> Diagnostic:
+def _no_valid_host(stack: Stack, placement: Placement, moving: Moving | None) -> Diagnostic:
     resource = stack.resources.get(placement.address)
+    notes = [f"{v.host}: {v.reason}" for v in placement.verdicts]
+    if moving is not None and resource is not None and (zone := kept_zone(stack, resource, moving.host)):
+        notes.append(f"its config drive told the guest that its availability zone is {zone}: it moves to no other")
     return Diagnostic(
         Severity.ERROR,
         "no-valid-host",
@@ -211,7 +214,7 @@ def _no_valid_host(stack: Stack, placement: Placement) -> Diagnostic:
         span=resource.where() if resource else None,
         hint=placement.hint,
         address=placement.address,
-        notes=tuple((f"{v.host}: {v.reason}", None) for v in placement.verdicts),
+        notes=tuple((note, None) for note in notes),
     )
 
 

@@ -20,7 +20,7 @@ from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.part import demands, of_cells
 from stacksmith.planner.plan import Operation, Plan, Step
-from stacksmith.planner.schedule import Moving, Schedule, group_members, server_requests, to_move, with_hints
+from stacksmith.planner.schedule import Schedule, group_members, in_zone_of, server_requests, with_hints
 from stacksmith.planner.wait import Circle
 
 
@@ -100,7 +100,7 @@ def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[A
     requests = server_requests(asking, drafted, volumes, users, asked)
     hints = hinted(stack, snapshot, volumes)
     free = [r for r in (with_hints(r, hints) for r in requests) if r.address in where and r.address not in staying]
-    free = [to_move(stack, r, Moving(where[r.address])) for r in free]
+    free = [in_zone_of(stack, r, where[r.address]) for r in free]
     lone = [request for request in _alone(stack, free) if request.parts is None or of_cells(request.parts)]
     movable = {request.address: where[request.address] for request in lone}
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}

@@ -20,6 +20,7 @@ from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
+from stacksmith.planner.drive import drive_format
 from stacksmith.planner.hint import Hinted, hinted
 from stacksmith.planner.inventory import host_states, types_apart, with_parts_of
 from stacksmith.planner.ledger import Ledger
@@ -117,15 +118,34 @@ def _known_parts(
 
 
 def to_move(stack: Stack, request: Request, moving: Moving | None) -> Request:
-    """The request of a server that may leave its host, but not its zone, which its guest was told. Where its place is
-    chosen it goes there whatever it is pinned to."""
+    """The request of a server that may leave its host, but not the zone that its guest was told by its config drive.
+    Where its place is chosen it goes there whatever it is pinned to.
+
+    One that asked for no zone may go to another, as in nova.
+    """
     if moving is None:
         return request
     if moving.to is not None:
         request = replace(request, host=None, with_hosts=(moving.to,), beside="the place chosen for it")
+    if kept_zone(stack, stack.resources[request.address], moving.host) is None:
+        return request
+    return in_zone_of(stack, request, moving.host)
+
+
+def kept_zone(stack: Stack, resource: Resource, host: str) -> str | None:
+    """The zone of a server on a host that it did not ask for and was told by its config drive; None for one that may
+    go to another zone."""
+    spec = resource.spec
+    if not isinstance(spec, ServerSpec) or spec.availability_zone is not None or drive_format(spec) != "configdrive":
+        return None
+    return stack.fleet.hosts[host].availability_zone
+
+
+def in_zone_of(stack: Stack, request: Request, host: str) -> Request:
+    """The request of a server on a host, which goes to no other zone."""
     if request.availability_zone is not None:
         return request
-    return replace(request, availability_zone=stack.fleet.hosts[moving.host].availability_zone)
+    return replace(request, availability_zone=stack.fleet.hosts[host].availability_zone)
 
 
 def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:

@@ -23,14 +23,20 @@ class Move:
 
 
 def lone_unit(request: Request, groups: Mapping[str, Group]) -> Unit:
-    """The request as a unit of its own, whatever binds it to others, and without the parts of a host it asks for."""
-    return replace(bundle([replace(request, together=None)], (), groups)[0], has_parts=False)
+    """The request as a unit of its own, whatever binds it to others."""
+    return bundle([replace(request, together=None)], (), groups)[0]
+
+
+def without_parts(unit: Unit) -> Unit:
+    """The unit, for which the parts of a host that it asks for are not counted."""
+    return replace(unit, has_parts=False) if unit.has_parts else unit
 
 
 class Floor:
     """Where servers are. While one migrates it is on both of its hosts.
 
-    Parts of a host (cells, devices, pools) are not counted: what asks for some waits for all that leave theirs.
+    Parts of a host (cells, CPUs, large pages) are counted for units that have some, beside those that all servers have
+    where they are at first, which they do not give back: so the order of moves makes no difference to them.
     """
 
     def __init__(
@@ -40,9 +46,12 @@ class Floor:
         where: Mapping[Address, str],
         leavers: Iterable[Address] = (),
     ) -> None:
-        """``states`` are hosts without the servers of ``units``, which are then put where they are."""
+        """``states`` are hosts without the servers of ``units``, which are then put where they are, but with the parts
+        these have. Who asks for parts and goes to a host waits for all of ``leavers`` that leave parts there.
+        """
         self.sites = {site.host.name: site for site in open_sites(sorted(states, key=lambda state: state.name))}
-        self.units, self.where = units, dict(where)
+        self.units, self.where, self._homes = units, dict(where), where
+        self._with_parts: set[tuple[Address, str]] = set()
         self._leaving_parts: dict[str, set[Address]] = defaultdict(set)
         self._origins = {address: where[address] for address in leavers if self._asks_parts(address)}
         for address, host in where.items():
@@ -57,13 +66,20 @@ class Floor:
 
     def put(self, address: Address, host: str) -> None:
         """It is on this host, too."""
-        self.sites[host].add(self.units[address])
+        site, unit = self.sites[host], self.units[address]
+        if unit.has_parts and self._homes[address] != host and site.parts.takes(unit):
+            self._with_parts.add((address, host))
+            site.add(unit)
+        else:
+            site.add(without_parts(unit))
         if self._origins.get(address) == host:
             self._leaving_parts[host].add(address)
 
     def take_off(self, address: Address, host: str) -> None:
         """It is not on this host any more."""
-        self.sites[host].remove(self.units[address])
+        unit = self.units[address]
+        self.sites[host].remove(unit if (address, host) in self._with_parts else without_parts(unit))
+        self._with_parts.discard((address, host))
         self._leaving_parts[host].discard(address)
 
     def move(self, address: Address, host: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
@@ -65,6 +65,14 @@ def host_states(
     hosts = fleet.hosts
     claimed_on = [_with_claims(s, hosts[s.name], by_host[s.name], apart) if s.name in by_host else s for s in states]
     return with_shared(fleet, snapshot, claimed_on, pending or {})
+
+
+def with_parts_of(states: Sequence[HostState], others: Sequence[HostState]) -> list[HostState]:
+    """The states, in which the parts of hosts are used as in the others, which are of the same hosts in their order."""
+    return [
+        replace(state, parts_used=other.parts_used, parts_claimed=other.parts_claimed)
+        for state, other in zip(states, others, strict=True)
+    ]
 
 
 def with_shared(fleet: Fleet, snapshot: Snapshot, states: list[HostState], pending: Pending) -> list[HostState]:

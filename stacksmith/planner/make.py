@@ -25,7 +25,7 @@ from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Moving, Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, kept_zone, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
 from stacksmith.planner.view import View, view_of
 from stacksmith.planner.wait import waits
@@ -47,7 +47,8 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to, ``to`` the only ones that some of them may be on.
+    may not go to, ``to`` the only ones that some of them may be on. What those ``holding`` have of the parts of their
+    hosts goes to no other of them.
     """
 
     targets: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class PlanOptions:
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
     to: Mapping[Address, str] = field(default_factory=dict)
+    holding: frozenset[Address] = frozenset()
 
 
 @dataclass(slots=True)
@@ -141,7 +143,8 @@ def _wanted(
     drafted = draft(stack, _devices(view))
     blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
-    moving = {a: Moving(fixed.pop(a), options.to.get(a)) for a in sorted(options.moving) if a in fixed}
+    leavers = [a for a in sorted(options.moving) if a in fixed]
+    moving = {a: Moving(fixed.pop(a), options.to.get(a), a in options.holding) for a in leavers}
     carried = {volume for volume, server in drafted.users().items() if server in moving}
     fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
@@ -162,7 +165,7 @@ def _wanted(
         plan.refusals.append((f"{operation} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Unplaced(_no_valid_host(stack, failed), scheduled.placements)
+        raise Unplaced([_no_valid_host(stack, p, moving.get(p.address)) for p in failed], scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
@@ -200,27 +203,19 @@ def _devices(view: View) -> dict[Address, dict[str, str]]:
     return devices
 
 
-def _no_valid_host(stack: Stack, failed: Sequence[Placement]) -> list[Diagnostic]:
-    """One diagnostic for all servers of a block that have the same answer of every host."""
-    alike: dict[object, list[Placement]] = defaultdict(list)
-    for each in failed:
-        verdicts = tuple((v.host, v.reason) for v in each.verdicts)
-        alike[each.address.block, each.cause, each.hint, verdicts].append(each)
-    return [_not_placed(stack, first, rest) for first, *rest in alike.values()]
-
-
-def _not_placed(stack: Stack, placement: Placement, others: Sequence[Placement]) -> Diagnostic:
+def _no_valid_host(stack: Stack, placement: Placement, moving: Moving | None) -> Diagnostic:
     resource = stack.resources.get(placement.address)
-    names = [str(each.address) for each in (placement, *others)]
-    more = f" and {len(names) - 5} more like it" if len(names) > 5 else ""
+    notes = [f"{v.host}: {v.reason}" for v in placement.verdicts]
+    if moving is not None and resource is not None and (zone := kept_zone(stack, resource, moving.host)):
+        notes.append(f"its config drive told the guest that its availability zone is {zone}: it moves to no other")
     return Diagnostic(
         Severity.ERROR,
         "no-valid-host",
-        f"cannot place {', '.join(names[:5])}{more}: {placement.cause}",
+        f"cannot place {placement.address}: {placement.cause}",
         span=resource.where() if resource else None,
         hint=placement.hint,
         address=placement.address,
-        notes=tuple((f"{v.host}: {v.reason}", None) for v in placement.verdicts),
+        notes=tuple((note, None) for note in notes),
     )
 
 

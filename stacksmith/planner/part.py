@@ -69,6 +69,11 @@ def parts_request(wanted: Demand, disks: Mapping[str, int] | None = None) -> Can
     return CandidateRequest(groups, GroupPolicy.ISOLATE, same_subtree=near)
 
 
+def of_cells(request: CandidateRequest) -> bool:
+    """True for a question about cells, with their CPUs and large pages, and about nothing else."""
+    return request.groups.keys() == {_cell_group(place) for place in range(len(request.groups))}
+
+
 def _cell_group(place: int) -> str:
     return f"_numa{place}"
 

@@ -1,7 +1,7 @@
 """What a rebalance is planned from, and where the servers of the stack are."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
@@ -15,12 +15,13 @@ from stacksmith.planner.balance import Balance
 from stacksmith.planner.build import draft
 from stacksmith.planner.floor import lone_unit
 from stacksmith.planner.hint import hinted
-from stacksmith.planner.inventory import host_states
+from stacksmith.planner.inventory import host_states, with_parts_of
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
-from stacksmith.planner.part import demands
+from stacksmith.planner.part import demands, of_cells
 from stacksmith.planner.plan import Operation, Plan, Step
-from stacksmith.planner.schedule import Moving, Schedule, group_members, server_requests, to_move, with_hints
+from stacksmith.planner.schedule import Schedule, group_members, in_zone_of, server_requests, with_hints
+from stacksmith.planner.wait import Circle
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,20 @@ class Scene:
     consumers: Sequence[Consumer] = ()
 
     def plan(self, options: PlanOptions) -> Plan:
-        """The plan. Raises: Faults."""
-        return make_plan(self.stack, self.snapshot, self.records, self.rules, options, tuple(self.consumers))
+        """The plan. Servers that would wait for the parts that each other leaves get other parts, if there are some.
+
+        Raises: Faults.
+        """
+        try:
+            return make_plan(self.stack, self.snapshot, self.records, self.rules, options, tuple(self.consumers))
+        except Circle as circle:
+            stuck = (circle.stuck & demands(self.stack).keys()) - options.holding
+            if not stuck:
+                raise
+            try:
+                return self.plan(replace(options, holding=options.holding | stuck))
+            except Faults:
+                raise circle from None
 
 
 def whereabouts(scene: Scene) -> dict[Address, str]:
@@ -73,9 +86,10 @@ def _told(step: Step) -> str:
 
 
 def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[Address]) -> Balance:
-    """The servers that may be moved alone, without changing what binds them to others or to parts of their host.
+    """The servers that may be moved alone, without changing what binds them to others.
 
-    ``staying`` are left where they are, as are members of affinity groups and servers with same_host hints.
+    ``staying`` are left where they are, as are members of affinity groups, servers with same_host hints, and those with
+    devices or with volumes in storages of their own.
     """
     stack, snapshot = scene.stack, scene.snapshot
     drafted, asking = draft(stack, {}), Asking(stack)
@@ -86,8 +100,8 @@ def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[A
     requests = server_requests(asking, drafted, volumes, users, asked)
     hints = hinted(stack, snapshot, volumes)
     free = [r for r in (with_hints(r, hints) for r in requests) if r.address in where and r.address not in staying]
-    free = [to_move(stack, r, Moving(where[r.address])) for r in free]
-    lone = _alone(stack, free)
+    free = [in_zone_of(stack, r, where[r.address]) for r in free]
+    lone = [request for request in _alone(stack, free) if request.parts is None or of_cells(request.parts)]
     movable = {request.address: where[request.address] for request in lone}
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     leaves = {**movable, **{volume: movable[server] for volume, server in users.items() if server in movable}}
@@ -96,7 +110,10 @@ def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[A
     ledger = Ledger(stack.name, stack.fleet, snapshot, scene.consumers)
     pending = ledger.pending({f.address for f in leaving})
     members = group_members(asking, fixed, hints)
-    states = host_states(stack.fleet, snapshot, leaving, members, pending=pending)
+    states = with_parts_of(
+        host_states(stack.fleet, snapshot, leaving, members, pending=pending),
+        host_states(stack.fleet, snapshot, (), members, pending=pending),
+    )
     return Balance(states, {r.address: lone_unit(r, groups) for r in lone}, movable)
 
 
@@ -108,7 +125,6 @@ def _alone(stack: Stack, requests: Iterable[Request]) -> list[Request]:
         for request in requests
         if request.together is None
         and not request.follows
-        and request.parts is None
         and followed.isdisjoint(request.marks)
         and (request.group is None or stack.server_groups[request.group].policy != Policy.AFFINITY.value)
     ]

@@ -20,8 +20,9 @@ from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
+from stacksmith.planner.drive import drive_format
 from stacksmith.planner.hint import Hinted, hinted
-from stacksmith.planner.inventory import host_states, types_apart
+from stacksmith.planner.inventory import host_states, types_apart, with_parts_of
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
 
@@ -31,7 +32,10 @@ EXPLAINED = 200  # verdict tables are kept for this many new servers; failures a
 
 @dataclass(slots=True)
 class Schedule:
-    """Hosts of servers and volumes, and why. ``states`` are the hosts with what stays on them."""
+    """Hosts of servers and volumes, and why. ``states`` are the hosts with what stays on them.
+
+    ``holding`` are servers whose parts no other was given, though they may leave them.
+    """
 
     hosts: dict[Address, str]
     placements: tuple[Placement, ...] = ()
@@ -41,14 +45,19 @@ class Schedule:
     requests: dict[Address, Request] = field(default_factory=dict)
     demands: dict[Address, Demand] = field(default_factory=dict)
     states: Sequence[HostState] = ()
+    holding: frozenset[Address] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any."""
+    """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any.
+
+    ``holds``: the parts it has of its host are given to no other.
+    """
 
     host: str
     to: str | None = None
+    holds: bool = False
 
 
 def schedule(
@@ -77,7 +86,12 @@ def schedule(
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     pending = ledger.pending({f.address for f in leaving}, frozenset(anew))
-    states = host_states(stack.fleet, snapshot, leaving, group_members(asking, fixed, hints), anew, pending)
+    members = group_members(asking, fixed, hints)
+    states = host_states(stack.fleet, snapshot, leaving, members, anew, pending)
+    result.holding = frozenset(address for address, each in moving.items() if each.holds)
+    letting = [f for f in leaving if f.address not in result.holding]
+    if result.holding:
+        states = with_parts_of(states, host_states(stack.fleet, snapshot, letting, members, anew, pending))
     result.states = states
     allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
     result.placements, result.optimum = allocation.placements, allocation.optimum
@@ -86,7 +100,7 @@ def schedule(
         if placement.host is not None:
             result.hosts[placement.address] = placement.host
     result.parts = {address: parts for address, parts in known.items() if parts is not None}
-    gone = {*anew, *(f.address for f in leaving)}
+    gone = {*anew, *(f.address for f in letting)}
     result.parts |= allot(wanted, allocation.placements, stack.fleet, snapshot, gone, pending)
     for volume, server in users.items():
         if server in result.hosts and volume in draft.volumes:
@@ -104,15 +118,34 @@ def _known_parts(
 
 
 def to_move(stack: Stack, request: Request, moving: Moving | None) -> Request:
-    """The request of a server that may leave its host, but not its zone, which its guest was told. Where its place is
-    chosen it goes there whatever it is pinned to."""
+    """The request of a server that may leave its host, but not the zone that its guest was told by its config drive.
+    Where its place is chosen it goes there whatever it is pinned to.
+
+    One that asked for no zone may go to another, as in nova.
+    """
     if moving is None:
         return request
     if moving.to is not None:
         request = replace(request, host=None, with_hosts=(moving.to,), beside="the place chosen for it")
+    if kept_zone(stack, stack.resources[request.address], moving.host) is None:
+        return request
+    return in_zone_of(stack, request, moving.host)
+
+
+def kept_zone(stack: Stack, resource: Resource, host: str) -> str | None:
+    """The zone of a server on a host that it did not ask for and was told by its config drive; None for one that may
+    go to another zone."""
+    spec = resource.spec
+    if not isinstance(spec, ServerSpec) or spec.availability_zone is not None or drive_format(spec) != "configdrive":
+        return None
+    return stack.fleet.hosts[host].availability_zone
+
+
+def in_zone_of(stack: Stack, request: Request, host: str) -> Request:
+    """The request of a server on a host, which goes to no other zone."""
     if request.availability_zone is not None:
         return request
-    return replace(request, availability_zone=stack.fleet.hosts[moving.host].availability_zone)
+    return replace(request, availability_zone=stack.fleet.hosts[host].availability_zone)
 
 
 def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:

@@ -9,11 +9,19 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.model.stack import Stack
 from stacksmith.placement.request import Group
-from stacksmith.planner.floor import Floor, Move, in_order, lone_unit
+from stacksmith.planner.floor import Floor, Move, in_order, lone_unit, without_parts
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.planner.schedule import Schedule
 
 Waits = Mapping[str, Sequence[str]]
+
+
+class Circle(Faults):
+    """No plan, for these servers wait for each other to leave."""
+
+    def __init__(self, stuck: Sequence[Move]) -> None:
+        super().__init__([_circle(stuck)])
+        self.stuck = frozenset(move.address for move in stuck)
 
 
 def waits(stack: Stack, scheduled: Schedule, moving: Collection[Address], steps: Iterable[Step]) -> Waits:
@@ -21,7 +29,7 @@ def waits(stack: Stack, scheduled: Schedule, moving: Collection[Address], steps:
 
     On one host, who comes later in the order waits for all that those before wait for, so that the room holds however
     the run takes what may run side by side.
-    Raises: Faults when they wait for each other, with the chain.
+    Raises: Circle when they wait for each other, with the chain.
     """
     migrations = [step for step in steps if step.operation is Operation.MIGRATE]
     by_address = {step.address: step.id for step in migrations}
@@ -35,11 +43,11 @@ def waits(stack: Stack, scheduled: Schedule, moving: Collection[Address], steps:
     where = {move.address: move.source for move in moves}
     where |= {a: scheduled.hosts[a] for a in sorted(moving) if a in scheduled.requests and a not in where}
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
-    units = {address: lone_unit(scheduled.requests[address], groups) for address in where}
-    leavers = [move.address for move in moves]
+    units = {address: without_parts(lone_unit(scheduled.requests[address], groups)) for address in where}
+    leavers = [move.address for move in moves if move.address not in scheduled.holding]
     order, stuck = in_order(Floor(scheduled.states, units, where, leavers), moves)
     if stuck:
-        raise Faults([_circle(stuck)])
+        raise Circle(stuck)
     floor, needs = Floor(scheduled.states, units, where, leavers), {}
     for host in sorted({move.host for move in moves}):
         for move, before in _arrivals(floor, host, order):

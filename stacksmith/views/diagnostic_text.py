@@ -1,18 +1,40 @@
 """Diagnostics as people read them: place, message, source line with a caret, hint."""
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from stacksmith.diagnostics import Diagnostic, Severity
 from stacksmith.source import Span
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.words import clean, counted, line
 
+_NAMED = 10  # addresses of those alike that are shown
 _WIDTH = 160  # characters of a source line that are shown
 
 
 def diagnostics_text(diagnostics: Iterable[Diagnostic], paint: Paint = PLAIN) -> str:
-    """Every diagnostic in the order given, a blank line between two; empty for none."""
-    return "\n".join("\n".join(_diagnostic(each, paint)) + "\n" for each in diagnostics)
+    """Every diagnostic in the order given, a blank line between two; empty for none.
+
+    Those of one place that differ in nothing but their address are told once, with the addresses of the others.
+    """
+    alike: dict[object, list[Diagnostic]] = defaultdict(list)
+    for place, each in enumerate(diagnostics):
+        alike[place if each.address is None else _likeness(each, str(each.address))].append(each)
+    return "\n".join("\n".join(_group(first, others, paint)) + "\n" for first, *others in alike.values())
+
+
+def _likeness(each: Diagnostic, address: str) -> object:
+    """Equal for what says the same of several addresses."""
+    message = each.message.replace(address, "")
+    notes = tuple((note.replace(address, ""), span) for note, span in each.notes)
+    return (each.severity, each.code, message, each.span, each.snippet, each.hint, notes)
+
+
+def _group(first: Diagnostic, others: Sequence[Diagnostic], paint: Paint) -> Iterator[str]:
+    yield from _diagnostic(first, paint)
+    if others:
+        names = [line(str(each.address)) for each in others[:_NAMED]] + ["…"] * (len(others) > _NAMED)
+        yield f"  {paint.cyan}note:{paint.reset} and {len(others)} more like it: {', '.join(names)}"
 
 
 def counts(diagnostics: Iterable[Diagnostic]) -> str:

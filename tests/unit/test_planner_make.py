@@ -192,20 +192,6 @@ def test_new_server_without_room_names_every_host(shop: Shop) -> None:
     assert fault.span is not None and "VCPU" in fault.message
 
 
-def test_equal_servers_without_a_host_are_told_once(shop: Shop) -> None:
-    shop.stack["flavors"] |= {"huge": {"vcpus": 64, "ram": 512}, "vast": {"vcpus": 1, "ram": 9999}}
-    shop.stack["servers"]["big"] = {"flavor": "huge", "image": "base", "count": 7}
-    shop.stack["servers"]["wide"] = {"flavor": "vast", "image": "base"}
-    with pytest.raises(Faults) as caught:
-        shop.plan()
-    many, one = caught.value.diagnostics
-    assert many.message.startswith(
-        "cannot place server.big[0], server.big[1], server.big[2], server.big[3], server.big[4]"
-    )
-    assert " and 2 more like it: no valid host" in many.message
-    assert one.message.startswith("cannot place server.wide: no valid host")
-
-
 def test_unreachable_host_leaves_its_resources_unknown_and_plans_the_rest(shop: Shop) -> None:
     host = shop.host_of("server.db")
     shop.fleet["hosts"][host]["state"] = "failed"

@@ -376,3 +376,36 @@ def test_volume_that_is_on_the_other_host_by_hand_stops_the_move(shop: Shop) -> 
     assert shop.run(plan) == [f"migrate server.web: disks: volume {strange.name} is on hv2, too"]
     assert ("hv1", "volume.data", "complete") in shop.volumes()
     assert ("hv2", "volume.data", "complete") in shop.volumes()
+
+
+def zoned(shop: Shop, **zones: str) -> None:
+    """Writes the fleet file again, with the zones of its hosts."""
+    text = FLEET.format(uri=shop.uri)
+    for host, zone in zones.items():
+        text = text.replace(f"{host}: {{", f"{host}: {{availability_zone: {zone}, ")
+    (shop.folder / "fleet.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("drive", ["nocloud", "false"])
+def test_server_that_asks_for_no_zone_may_leave_the_one_it_is_in(shop: Shop, drive: str) -> None:
+    zoned(shop, hv1="east", hv2="west", hv3="west")
+    web = f"web: {{flavor: small, image: base, config_drive: {drive}"
+    shop.apply(f"{web}, host: hv1}}")
+    shop.write(f"{web}}}")
+    assert shop.run(shop.rebalance("hv1")) == []
+    assert shop.servers() == [("hv2", "server.web", "complete")]
+    assert shop.steps() == []
+
+
+def test_server_whose_config_drive_told_its_zone_stays_in_it_and_is_said_to(shop: Shop) -> None:
+    zoned(shop, hv1="east", hv2="west", hv3="west")
+    shop.apply("web: {flavor: small, image: base, host: hv1}")
+    shop.write("web: {flavor: small, image: base}")
+    with pytest.raises(Faults) as faults:
+        shop.rebalance("hv1")
+    notes = [note for note, _ in faults.value.diagnostics[0].notes]
+    assert notes[-1] == "its config drive told the guest that its availability zone is east: it moves to no other"
+    zoned(shop, hv1="east", hv2="west", hv3="east")
+    assert [(s.address, s.host) for s in shop.rebalance("hv1").steps if s.operation is Operation.MIGRATE] == [
+        (WEB, "hv3")
+    ]

@@ -1,6 +1,7 @@
 """Servers with parts of their host of their own migrate: they get parts of the other host."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,34 @@ def test_servers_that_could_take_the_parts_that_each_other_leaves_are_refused_wi
     assert faults.value.diagnostics[0].code == "circular-steps"
 
 
+def test_servers_that_find_parts_beside_those_that_each_other_leaves_change_places_at_once(shop: Shop) -> None:
+    world(URI).set_hardware("hv2", Hardware(tuple(replace(cell, memory_mib=4096) for cell in CELLS["hv2"])))
+    shop.apply(a="flavor: own, host: hv1", b="flavor: own, host: hv2")
+    before = shop.pins("hv1", "a"), shop.pins("hv2", "b")
+    shop.write(a="flavor: own, host: hv2", b="flavor: own, host: hv1")
+    plan = session.rebalance(shop.options(), Aim()).plan
+    assert moves(plan) == ["server.a", "server.b"]
+    assert not any("migrate" in each for step in plan.steps for each in step.requires)
+    assert shop.run(plan) == []
+    assert before == ([(0, ((2,), (3,)))], [(0, ((0,), (1,)))])
+    assert (shop.pins("hv1", "b"), shop.pins("hv2", "a")) == ([(1, ((4,), (5,)))], [(1, ((4,), (5,)))])
+    assert shop.steps() == []
+
+
+def test_server_with_parts_stops_on_a_third_host_where_two_could_only_exchange(shop: Shop) -> None:
+    hosts = f'  hv3: {{libvirt: "{URI}", cpu_dedicated_set: "0-1"}}\npci_aliases'
+    (shop.folder / "fleet.yaml").write_text(FLEET.replace("pci_aliases", hosts))
+    world(URI).set_hardware("hv3", Hardware((Cell(0, (0, 1), 4096),)))
+    shop.apply(a="flavor: own, host: hv1", b="flavor: own, host: hv2")
+    shop.write(a="flavor: own, host: hv2", b="flavor: own, host: hv1")
+    plan = session.rebalance(shop.options(), Aim()).plan
+    assert "server.a stops on hv3 on its way: apply this, then rebalance again" in plan_text(plan)
+    assert shop.run(plan) == []
+    assert shop.run(session.rebalance(shop.options(), Aim()).plan) == []
+    assert shop.pins("hv2", "a") and shop.pins("hv1", "b")
+    assert shop.steps() == []
+
+
 def test_server_that_may_leave_and_does_not_keeps_its_cpus(shop: Shop) -> None:
     shop.apply(a="flavor: own, host: hv1", b="flavor: own, host: hv1")
     world(URI).remove("hv1", "server.a")  # its CPUs, the first, are free
@@ -203,3 +232,33 @@ def test_crash_in_a_migration_is_mended_with_the_parts_of_one_host(shop: Shop, p
     assert shop.run(session.plan(shop.options()).plan) == []
     assert shop.claims().keys() == {"hv2", "hv2/numa1", "hv2/cpu4", "hv2/cpu5"}
     assert shop.steps() == []
+
+
+def even(shop: Shop) -> Plan:
+    return session.rebalance(shop.options(), Aim(even=True)).plan
+
+
+def test_even_moves_servers_with_parts_to_where_parts_are_found(shop: Shop) -> None:
+    servers = {name: "flavor: own" for name in "abc"}
+    shop.apply(**{name: f"{spec}, host: hv1" for name, spec in servers.items()})
+    shop.write(**servers)
+    plan = even(shop)  # hv2 has memory for more, and whole CPUs in a cell with memory for one
+    assert moves(plan) == ["server.a"]
+    assert shop.run(plan) == []
+    assert shop.pins("hv2", "a") == [(1, ((4,), (5,)))]
+    assert moves(even(shop)) == []
+
+
+def test_even_leaves_a_server_whose_parts_are_nowhere_else_and_moves_others(shop: Shop) -> None:
+    world(URI).set_hardware("hv1", Hardware((Cell(0, (0, 1, 2, 3), 4096, ((2048, 300),)),)))
+    world(URI).set_hardware("hv2", Hardware(tuple(replace(cell, pages=()) for cell in CELLS["hv2"])))
+    servers = {"a": "flavor: huge", "b": "flavor: cell"}
+    shop.apply(**{name: f"{spec}, host: hv1" for name, spec in servers.items()})
+    shop.write(**servers)
+    assert moves(even(shop)) == ["server.b"]
+
+
+def test_even_leaves_servers_with_devices(shop: Shop) -> None:
+    shop.apply(a="flavor: card, host: hv1, power_state: stopped")
+    shop.write(a="flavor: card, power_state: stopped")
+    assert moves(even(shop)) == []

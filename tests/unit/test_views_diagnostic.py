@@ -1,6 +1,7 @@
 """Diagnostics as text, JSON, SARIF and GitHub annotations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,31 @@ def test_caret_of_a_long_line_is_on_the_screen_below_its_fault() -> None:
     _, source, caret = diagnostics_text(FAULTS[4:]).splitlines()
     assert len(source) < 180
     assert source[caret.index("^") : caret.rindex("^") + 1] == "here"
+
+
+def unplaced(name: str, place: int, line: int = 3) -> Diagnostic:
+    address = Address("server", name, key=place)
+    message, notes = f"cannot place {address}: no valid host", ((f"hv1: {address} is too large", None),)
+    return Diagnostic(Severity.ERROR, "no-valid-host", message, Span("s.yaml", line, 1), address=address, notes=notes)
+
+
+def test_equal_faults_of_one_place_are_told_once_in_text_and_each_in_json() -> None:
+    faults = [unplaced("web", 0), unplaced("db", 0, line=4), *(unplaced("web", place) for place in range(1, 20))]
+    named = ", ".join(f"server.web[{place}]" for place in range(1, 11))
+    assert diagnostics_text(faults) == (
+        "s.yaml:3:1: error[no-valid-host]: cannot place server.web[0]: no valid host\n"
+        "  note: hv1: server.web[0] is too large\n"
+        f"  note: and 19 more like it: {named}, …\n"
+        "\n"
+        "s.yaml:4:1: error[no-valid-host]: cannot place server.db[0]: no valid host\n"
+        "  note: hv1: server.db[0] is too large\n"
+    )
+    assert json_text(diagnostics_data(faults)).count("cannot place") == 21
+
+
+def test_faults_that_differ_in_a_number_are_told_apart() -> None:
+    one, other = unplaced("web", 0), replace(unplaced("web", 1), notes=(("hv1: 5 short", None),))
+    assert "like it" not in diagnostics_text([one, other])
 
 
 def test_diagnostics_json_is_as_accepted(golden: Golden) -> None:

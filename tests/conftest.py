@@ -15,6 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="write what the tests got as the golden files")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files begin in the order of the time they take, so that none that is long runs alone at the end."""
+    marks = {item: item.get_closest_marker("takes") for item in items}
+    items.sort(key=lambda item: -mark.args[0] if (mark := marks[item]) else 0)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A proof that was skipped proves nothing: with CI=true it fails the run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

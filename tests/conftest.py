@@ -5,14 +5,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import Place, PostgresServer
 
 CASES = Path(__file__).parent / "cases"
 
+# A slow machine breaks no promise that an example is about.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="write what the tests got as the golden files")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files begin in the order of the time they take, so that none that is long runs alone at the end."""
+    marks = {item: item.get_closest_marker("takes") for item in items}
+    items.sort(key=lambda item: -mark.args[0] if (mark := marks[item]) else 0)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

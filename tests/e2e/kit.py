@@ -99,6 +99,23 @@ def through_proxies(site: Site) -> Iterator[list[RpcProxy]]:
             site.fleet.write_text(direct)
 
 
+def settle(site: Site) -> None:
+    """Waits until no libvirtd is at what a client that died had asked for: a start, a volume.
+
+    A plan of such a moment would see it halfway.
+    """
+    for host in ("hv1", "hv2", "hv3"):
+        until(lambda host=host: not calls_at_work(site, host), 60, f"libvirtd of {host} has ended its calls")
+
+
+def calls_at_work(site: Site, host: str) -> int:
+    """How many calls libvirtd of a host is at or has yet to begin."""
+    argv = lab.command_in(site.lab, host, ["virt-admin", "srv-threadpool-info", "libvirtd"])
+    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    counts = {name: int(count) for name, count in re.findall(r"(\w+) *: (\d+)", told)}
+    return counts["nWorkers"] - counts["freeWorkers"] + counts["jobQueueDepth"]
+
+
 def operations(plan: Plan) -> list[str]:
     """The steps' ids, as the plan orders them."""
     return [step.id for step in plan.steps]

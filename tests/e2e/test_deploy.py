@@ -33,6 +33,7 @@ from tests.e2e.kit import until
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.takes(300),
     pytest.mark.xdist_group("bmc"),
     pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
 ]

@@ -13,7 +13,7 @@ from stacksmith.model.naming import mac_address
 from stacksmith.providers.libvirt import reading
 from tests.e2e.kit import Site, changes, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(30), pytest.mark.xdist_group("lab")]
 
 NAME = "firstboot"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmAm9fFk0cSAUVz9o1LPm2IV9Xw1Y5cVbDWRnS5zE0U ops@example"

@@ -23,6 +23,7 @@ from tests.e2e.test_lab import lab_namespaces, leftovers
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.takes(40),
     pytest.mark.xdist_group("bmc"),
     pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
 ]

@@ -242,10 +242,10 @@ def _(bmc: Bmc, media: str) -> None:
 def _(bmc: Bmc, media: str) -> None:
     started = time.monotonic()
     assert bmc.patch("/BIOS/Settings", TURBO) == 204
-    assert time.monotonic() - started >= 3
-    started = time.monotonic()
+    slow = time.monotonic()
+    assert slow - started >= 3
     assert bmc.patch("", {"AssetTag": "x"}) == 204
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - slow < slow - started
 
 
 @check("few-sessions")
@@ -306,7 +306,7 @@ def _(bmc: Bmc, media: str) -> None:
         started = time.monotonic()
         bmc.get("/redfish/v1")
         seconds.append(time.monotonic() - started)
-    assert all(0.25 <= each < 1.5 for each in seconds) and len(set(seconds)) == 4
+    assert all(each >= 0.25 for each in seconds) and len(set(seconds)) == 4
 
 
 @check("drops")
@@ -450,10 +450,10 @@ def _(bmc: Bmc, media: str) -> None:
 def _(bmc: Bmc, media: str) -> None:
     started = time.monotonic()
     assert bmc.patch("", {"AssetTag": "late"}) == 204
-    assert time.monotonic() - started >= 3
-    started = time.monotonic()
+    slow = time.monotonic()
+    assert slow - started >= 3
     assert bmc.get()["AssetTag"] == "late"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - slow < slow - started
 
 
 @check("says-again")
@@ -465,7 +465,7 @@ def _(bmc: Bmc, media: str) -> None:
 
 
 def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) -> None:
-    bmc.behave("slow", jitter=0)
+    bmc.behave("slow", jitter=0, latency=2)
     started = time.monotonic()
     ends: list[float] = []
 
@@ -478,4 +478,4 @@ def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert 0.5 <= ends[0] <= ends[1] < 1.0 <= ends[2]
+    assert ends[0] >= 2 and ends[1] - ends[0] < 2 and ends[2] >= 4

@@ -17,6 +17,7 @@ from stacksmith.model.found import HostSnapshot
 from stacksmith.model.naming import complete_name, image_file_name
 from stacksmith.model.realised import Disk, Image, Server, Volume
 from stacksmith.providers.base import Refused, Scope, Session, TimedOut
+from stacksmith.providers.libvirt import image as image_module
 from stacksmith.providers.libvirt import native
 from tests.e2e.libvirt_parts import MIB, Files, deadline, declared, image, session, target
 
@@ -80,7 +81,8 @@ def store(lab_dir: Path, tmp_path: Path) -> Iterator[Store]:
     assert left == set()
 
 
-def test_killed_upload_is_not_believed_and_is_made_again(store: Store) -> None:
+def test_killed_upload_is_not_believed_and_is_made_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_module, "STALLED_SECONDS", 60.0)
     file = store.files.make("disk", b"whole" * MIB)
     name = image_file_name(file.checksum, "disk")
     store.put(native.claim_name(name, "fleet", STACK))
@@ -90,7 +92,7 @@ def test_killed_upload_is_not_believed_and_is_made_again(store: Store) -> None:
     assert [(f.partial, f.spec) for f in seen] == [(True, Image(()))]
     began = time.monotonic()
     found = store.create("image.base@hv1", image(file))
-    assert time.monotonic() - began < 5  # our own dead upload is not waited for
+    assert time.monotonic() - began < image_module.STALLED_SECONDS  # our own dead upload is not waited for
     assert (found.partial, found.spec) == (False, image(file))
     assert store.names() >= {name, complete_name(name)}
     assert native.claim_name(name, "fleet", STACK) not in store.names()

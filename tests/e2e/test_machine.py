@@ -28,6 +28,7 @@ from tests.e2e.kit import until
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.takes(245),
     pytest.mark.xdist_group("bmc"),
     pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
 ]
@@ -38,10 +39,10 @@ STACK = """\
 stack: metal
 fleet: lab/fleet.yaml
 flavors:
-  tiny: {{vcpus: 1, ram: 128}}
+  tiny: {{vcpus: 1, ram: 128, disk: 1}}
   gold: {{vcpus: 1, ram: 1024, extra_specs: {{"resources:CUSTOM_BAREMETAL_LAB": "1"}}}}
 servers:
-  web: {{count: 2, flavor: tiny, image: lab}}
+  web: {{count: 2, flavor: tiny, image: lab-acpi}}
   db:
     flavor: gold
     image: lab-node

@@ -12,7 +12,7 @@ from stacksmith.planner.plan import Operation
 from tests.e2e.kit import Site, until
 from tests.e2e.moving import WEB, empty, kill_emptying, own_files, plan_to_empty, start_emptying, uptimes, where
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(120), pytest.mark.xdist_group("lab")]
 
 STACK = """
   tiny: {{vcpus: 1, ram: 128, disk: 1}}

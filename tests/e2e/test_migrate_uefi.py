@@ -9,7 +9,7 @@ from stacksmith import lab
 from tests.e2e.kit import Site
 from tests.e2e.moving import HOSTS, empty
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(60), pytest.mark.xdist_group("lab")]
 
 FOLDER = "/var/lib/libvirt/qemu/nvram"
 STACK = """

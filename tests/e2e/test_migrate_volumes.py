@@ -12,7 +12,7 @@ from stacksmith.model.change import Impact
 from tests.e2e.kit import Site, until
 from tests.e2e.moving import HOSTS, WEB, empty, kill_emptying, own_files, plan_to_empty, uptimes, where
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(240), pytest.mark.xdist_group("lab")]
 
 WRITTEN = 4 << 20  # bytes at the beginning of the raw volume, written once
 STACK = """

@@ -17,19 +17,19 @@ from stacksmith.planner.inventory import host_states
 from tests.e2e.kit import Site
 from tests.e2e.moving import kill_emptying
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(75), pytest.mark.xdist_group("lab")]
 
 FLAVORS = """
 flavors:
-  cell: {vcpus: 2, ram: 96, extra_specs: {"hw:numa_nodes": "1"}}
-  own: {vcpus: 1, ram: 96, extra_specs: {"hw:cpu_policy": dedicated}}
-  card: {vcpus: 1, ram: 32, extra_specs: {"pci_passthrough:alias": "any:1"}}
+  cell: {vcpus: 2, ram: 96, disk: 1, extra_specs: {"hw:numa_nodes": "1"}}
+  own: {vcpus: 1, ram: 96, disk: 1, extra_specs: {"hw:cpu_policy": dedicated}}
+  card: {vcpus: 1, ram: 32, disk: 1, extra_specs: {"pci_passthrough:alias": "any:1"}}
   both: {vcpus: 1, ram: 96, disk: 1, extra_specs: {"hw:cpu_policy": dedicated, "hw:mem_page_size": 2MB}}
-  huge: {vcpus: 1, ram: 96, extra_specs: {"hw:mem_page_size": 2MB}}
-  plain: {vcpus: 1, ram: 96}
+  huge: {vcpus: 1, ram: 96, disk: 1, extra_specs: {"hw:mem_page_size": 2MB}}
+  plain: {vcpus: 1, ram: 96, disk: 1}
 servers:
 """
-WAIT = "wait_for: {source: console, text: STACKSMITH-READY, timeout: 300}"
+WAIT = "wait_for: {source: console, text: BOOTOK, timeout: 300}"
 BOUND = """<domain type='qemu'><name>bound</name><memory unit='MiB'>40</memory><vcpu>1</vcpu>
 <numatune><memory mode='strict' nodeset='0'/></numatune><cputune><vcpupin vcpu='0' cpuset='CPU'/></cputune>
 <os><type machine='q35'>hvm</type></os></domain>"""
@@ -107,7 +107,7 @@ def _used(site: Site) -> Mapping[str, Mapping[str, int]]:
 
 
 def test_bound_guests_run_where_they_were_put_and_are_counted_there(site: Site) -> None:
-    _write(site, f"  a: {{flavor: cell, image: lab, {WAIT}}}\n  b: {{flavor: own, image: lab, {WAIT}}}\n")
+    _write(site, f"  a: {{flavor: cell, image: lab-acpi, {WAIT}}}\n  b: {{flavor: own, image: lab-acpi, {WAIT}}}\n")
     site.apply()
     assert not site.plan().steps
     cpu = _last_cpu()
@@ -125,7 +125,7 @@ def test_bound_guests_run_where_they_were_put_and_are_counted_there(site: Site) 
 def test_cpu_that_an_unmanaged_guest_has_is_not_given_again(site: Site) -> None:
     path = site.lab / f"{site.name}-bound.xml"
     path.write_text(BOUND.replace("CPU", str(_last_cpu())))
-    _write(site, "  b: {flavor: own, image: lab}\n")
+    _write(site, "  b: {flavor: own, image: lab-acpi}\n")
     site.virsh("hv1", "define", str(path))
     try:
         assert _used(site)["hv1/numa0"] == {"NUMA_MEMORY_MB": 40, "PCPU": 1}
@@ -138,7 +138,7 @@ def test_cpu_that_an_unmanaged_guest_has_is_not_given_again(site: Site) -> None:
 
 
 def test_large_pages_that_the_host_has_not_are_told_with_numbers(site: Site) -> None:
-    _write(site, "  h: {flavor: huge, image: lab}\n")
+    _write(site, "  h: {flavor: huge, image: lab-acpi}\n")
     cells = session.survey(site.options())[1].hosts[0].hardware.cells
     free = sum(count for cell in cells for size, count in cell.pages if size == 2048)
     if free >= 48:
@@ -150,7 +150,7 @@ def test_large_pages_that_the_host_has_not_are_told_with_numbers(site: Site) -> 
 
 
 def test_guest_in_large_pages_runs_in_them_and_is_counted_there(large_pages: int, site: Site) -> None:
-    _write(site, f"  h: {{flavor: huge, image: lab, {WAIT}}}\n")
+    _write(site, f"  h: {{flavor: huge, image: lab-acpi, {WAIT}}}\n")
     site.apply()
     assert not site.plan().steps
     live = site.virsh("hv1", "dumpxml", f"{site.name}-h")
@@ -160,7 +160,7 @@ def test_guest_in_large_pages_runs_in_them_and_is_counted_there(large_pages: int
     assert sum(in_large) == 96 * 1024
     assert _used(site)["hv1/numa0"]["CUSTOM_HUGEPAGES_2M"] == 48
     assert large_pages == 64
-    _write(site, f"  h: {{flavor: huge, image: lab, {WAIT}}}\n  i: {{flavor: huge, image: lab}}\n")
+    _write(site, f"  h: {{flavor: huge, image: lab-acpi, {WAIT}}}\n  i: {{flavor: huge, image: lab-acpi}}\n")
     with pytest.raises(Faults) as faults:
         site.plan()
     assert "CUSTOM_HUGEPAGES_2M 32 short (used 48 of 64, 48 asked)" in str(faults.value.diagnostics[0].notes)
@@ -193,10 +193,10 @@ def test_server_with_parts_migrates_live_also_when_killed_to_parts_of_the_other_
     large_pages: int, two_hosts: Site
 ) -> None:
     site, guest = two_hosts, f"{two_hosts.name}-m"
-    _write(site, f"  m: {{flavor: both, image: lab-disk, host: hv1, {WAIT}}}\n")
+    _write(site, f"  m: {{flavor: both, image: lab-acpi, host: hv1, {WAIT}}}\n")
     site.apply()
     assert _vcpu_cpus(guest) == [{_last_cpu()}]
-    _write(site, f"  m: {{flavor: both, image: lab-disk, {WAIT}}}\n")
+    _write(site, f"  m: {{flavor: both, image: lab-acpi, {WAIT}}}\n")
     _drain(site, "hv1")
     assert large_pages == 112
     assert guest not in site.virsh("hv1", "list", "--all", "--name").split()
@@ -214,7 +214,7 @@ def test_server_with_parts_migrates_live_also_when_killed_to_parts_of_the_other_
         assert guest not in site.virsh(source, "list", "--all", "--name").split()
         assert _vcpu_cpus(guest) == [{cpu}], call
         assert _claimed_cpus(site) == {f"{there}/cpu{cpu}"}
-    _write(site, "  m: {flavor: both, image: lab-disk, power_state: stopped}\n")
+    _write(site, "  m: {flavor: both, image: lab-acpi, power_state: stopped}\n")
     site.apply(Impact.RESTART)
     _drain(site, "hv2")
     assert site.virsh("hv1", "vcpupin", guest, "--config").split()[-1] == str(_last_cpu())
@@ -237,18 +237,18 @@ def test_device_is_in_the_definition_and_given_once(site: Site) -> None:
 
 def _with_card(site: Site, count: int) -> Site:
     """With so many servers that have a device each, and are never started with it."""
-    _write(site, f"  c: {{flavor: card, image: lab, count: {count}, power_state: stopped, autostart: false}}\n")
+    _write(site, f"  c: {{flavor: card, image: lab-acpi, count: {count}, power_state: stopped, autostart: false}}\n")
     return site
 
 
 def test_cell_is_added_and_taken_away_by_a_restart(site: Site) -> None:
-    _write(site, f"  a: {{flavor: plain, image: lab, {WAIT}}}\n")
+    _write(site, f"  a: {{flavor: plain, image: lab-acpi, {WAIT}}}\n")
     site.apply()
-    _write(site, f"  a: {{flavor: cell, image: lab, {WAIT}}}\n")
+    _write(site, f"  a: {{flavor: cell, image: lab-acpi, {WAIT}}}\n")
     site.apply(Impact.RESTART)
     assert not site.plan().steps
     assert "memnode cellid='0'" in site.virsh("hv1", "dumpxml", f"{site.name}-a")
-    _write(site, f"  a: {{flavor: plain, image: lab, {WAIT}}}\n")
+    _write(site, f"  a: {{flavor: plain, image: lab-acpi, {WAIT}}}\n")
     site.apply(Impact.RESTART)
     assert not site.plan().steps
     assert "<numa" not in site.virsh("hv1", "dumpxml", f"{site.name}-a")

@@ -356,4 +356,4 @@ def test_bmc_that_cannot_be_reached_is_not_waited_for(bmc: LightBmc) -> None:
         for call in calls:
             with pytest.raises(ProviderError, match="cannot reach the BMC"):
                 call()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30, "the time limit of one call"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(90), pytest.mark.xdist_group("lab")]
 
 README = Path(__file__).parents[2] / "README.md"
 

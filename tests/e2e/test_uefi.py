@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 
 from stacksmith import lab
 from tests.e2e.efi_disk import make_efi_disk
-from tests.e2e.kit import Site, until
+from tests.e2e.kit import Site, settle, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(80), pytest.mark.xdist_group("lab")]
 
 ROOT = Path(__file__).parents[2]
 HOST = "hv1"
@@ -80,7 +79,7 @@ def test_kill_while_a_server_with_firmware_is_made_is_mended_by_the_next_run(sit
     site.write(STACK + PLAIN)
     argv = [sys.executable, "-m", "tests.e2e.killed", str(at), str(site.folder), str(site.fleet)]
     assert subprocess.run(argv, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
-    time.sleep(2)  # libvirtd ends what the dead client had asked for
+    settle(site)
     site.apply()
     assert not site.plan().steps
     assert len(variables(site)) == 1

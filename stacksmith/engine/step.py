@@ -149,7 +149,7 @@ class _Action:
         def attempt() -> None:
             nonlocal again
             if again:
-                self.found = driver.read(self.mark)
+                self.found, self.stage = driver.read(self.mark), self.notes.stage()
             again = True
             self._call(driver)
 

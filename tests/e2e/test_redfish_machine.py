@@ -21,7 +21,7 @@ from stacksmith.providers.bmc import Access, Occupant
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
 from tests.e2e.bmc_parts import served
-from tests.e2e.light_parts import LightBmc, light_farm, soon
+from tests.e2e.light_parts import LightBmc, light_farm, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 NOTHING = cast(Contents, None)  # no image is written here
@@ -97,6 +97,27 @@ def test_everything_that_needs_a_boot_costs_one(bmc: LightBmc) -> None:
     paths = ("boot_mode", "secure_boot", "bios.PowerCapWatts", "bios.ProcTurboMode", "asset_tag", "indicator_led")
     assert update(bmc, of, wanted, *paths) == wanted
     assert resets(bmc) - before == 2  # off and on
+
+
+def test_light_and_tag_are_set_before_the_restart_in_which_some_bmcs_take_no_changes(bmc: LightBmc) -> None:
+    of = created(bmc)
+    bmc.behave("post")
+    before = resets(bmc)
+    wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 300}, asset_tag="R1", indicator_led="lit")
+    paths = ("bios.PowerCapWatts", "asset_tag", "indicator_led")
+    assert patiently(lambda: update(bmc, of, wanted, *paths)) == wanted  # it may still be starting for the first time
+    assert resets(bmc) - before == 2
+
+
+def test_update_that_is_tried_again_restarts_once(bmc: LightBmc) -> None:
+    of = created(bmc)
+    before = resets(bmc)
+    wanted = replace(BASE, boot_mode="bios", bios={**BASE.bios, "PowerCapWatts": 300})
+    with place(bmc, of) as opened:
+        for _ in range(2):
+            again = target(bmc, wanted, ("boot_mode", "bios.PowerCapWatts"), found=opened.read(soon()))
+            assert opened.drivers["server"].update(again, NOTHING, soon(60)).spec == wanted
+    assert resets(bmc) - before == 2
 
 
 def test_light_and_tag_cost_none(bmc: LightBmc) -> None:

@@ -1,12 +1,15 @@
-"""What a run notes of a node when its step fails."""
+"""What a run notes of a node: how far its step has come, and that it failed."""
 
 import pytest
 
 from stacksmith.engine.note import Notebook
+from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import Machine
+from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation
+from stacksmith.providers.base import Contents, Deadline, Target, Transient
 from tests.postgres import Place
-from tests.unit.engine_parts import STACK, step
+from tests.unit.engine_parts import STACK, Bench, step
 
 MACHINE = Machine("db", "CUSTOM_BAREMETAL")
 
@@ -32,3 +35,33 @@ def test_failed_step_notes_a_node_that_is_not_to_be_given_to_others(
     notes.failed("no space", is_begun)
     found = [(note.state, note.stage) for note in store.nodes()]
     assert found == ([expected] if expected else [])
+
+
+class Slow:
+    """Makes a machine: comes as far as ``booted``, is cut off, and is called again."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def read(self, mark: Mark) -> Found | None:
+        return None
+
+    def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        self.stages.append(target.stage)
+        if len(self.stages) == 1:
+            target.reached("booted")
+            raise Transient("cannot reach the BMC")
+        return Found(target.mark.address, target.host, target.mark.uuid, target.host, MACHINE, "print")
+
+    def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+        return self.create(target, contents, deadline)
+
+    def delete(self, target: Target, deadline: Deadline) -> None:
+        """Nothing is there."""
+
+
+def test_step_that_is_tried_again_goes_on_from_the_stage_that_it_had_reached() -> None:
+    driver = Slow()
+    report = Bench(drivers={"server": driver}).run(step(Operation.CREATE, "server.db", MACHINE))
+    assert [result.outcome for result in report.results] == [Outcome.DONE], report.results
+    assert driver.stages == ["", "booted"]

@@ -40,6 +40,7 @@ class MachineDriver:
 
     def __init__(self, place: Place, bmc: BmcSession, node: Node, deployer: Deployer | None) -> None:
         self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
+        self._restarted: Machine | None = None  # an update that is called again does not restart the node again
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
@@ -57,6 +58,7 @@ class MachineDriver:
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
         self._update_firmware(wanted, set(wanted.firmware), deadline)
         self._set_waiting(target, {*_WAITING, "raid"}, deadline)
+        self._set_live(wanted, deadline)
         self._place.occupant = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
         if job is not None:
             self._deploy(target, job, deadline)
@@ -71,10 +73,13 @@ class MachineDriver:
         job = self._job(target, contents) if paths & DEPLOYED else None
         self._update_firmware(wanted, names & wanted.firmware.keys(), deadline)
         self._set_waiting(target, paths, deadline)
+        self._set_live(wanted, deadline)
         if job is not None:
             self._deploy_anew(target, job, deadline)
         elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
-            self._restart(target, deadline)
+            if self._restarted != wanted:
+                self._restart(target, deadline)
+            self._restarted = wanted
         return self._finish(wanted, paths, deadline)
 
     def delete(self, target: Target, deadline: Deadline) -> None:
@@ -99,6 +104,13 @@ class MachineDriver:
             self._set_boot(target, mode, secure, deadline)
         if "raid" in paths and wanted.raid:
             self._bmc.set_raid(wanted.raid, deadline)
+
+    def _set_live(self, wanted: Machine, deadline: Deadline) -> None:
+        """What is set at once: before any boot, for while a machine starts, some BMCs take no changes for minutes."""
+        if wanted.indicator_led is not None:
+            self._bmc.set_indicator_led(wanted.indicator_led, deadline)
+        if wanted.asset_tag is not None:
+            self._bmc.set_asset_tag(wanted.asset_tag, deadline)
 
     def _set_boot(self, target: Target, mode: str | None, secure: bool | None, deadline: Deadline) -> None:
         """With a boot between, where the BMC takes one of the two at a time."""
@@ -197,11 +209,7 @@ class MachineDriver:
         self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
 
     def _finish(self, wanted: Machine, paths: set[str], deadline: Deadline) -> Found:
-        """What is set at once, and the power; then the server as it is read back, once ``paths`` are in force."""
-        if wanted.indicator_led is not None:
-            self._bmc.set_indicator_led(wanted.indicator_led, deadline)
-        if wanted.asset_tag is not None:
-            self._bmc.set_asset_tag(wanted.asset_tag, deadline)
+        """The power; then the server as it is read back, once ``paths`` are in force."""
         limit = self._until(self._node.power_timeout_seconds, deadline)
         if wanted.power_state == "running":
             self._bmc.switch_on(limit)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from stacksmith.model.load import LoadOptions, load_fleet
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
 from stacksmith.providers.base import Deadline, ProviderError
-from stacksmith.providers.bmc import BmcSession, Unreachable
+from stacksmith.providers.bmc import Access, BmcSession, Unreachable
 from stacksmith.providers.registry import open_bmc
 from stacksmith.source import Span
 
@@ -67,18 +67,18 @@ def nodes(options: Options) -> Nodes:
 
 def observe(of: Nodes) -> list[NodeSnapshot]:
     """Every node, each read in two requests; one that fails has an error. In order of name."""
-    read = _each(of, lambda name: observe_one(of, name))
+    read = ask_each(of, lambda name: observe_one(of, name))
     return [NodeSnapshot(name, found, why) for name, found, why in read]
 
 
 def inspect_all(of: Nodes, *, refresh: bool = False) -> list[NodeInspection]:
     """What every node consists of; one that fails has an error. In order of name."""
-    read = _each(of, lambda name: inspect(of, name, refresh=refresh))
+    read = ask_each(of, lambda name: inspect(of, name, refresh=refresh))
     return [NodeInspection(name, found, why) for name, found, why in read]
 
 
-def _each(of: Nodes, ask: Callable[[str], T]) -> list[tuple[str, T | None, str | None]]:
-    """Name, answer, and why there is none, of every node; all at once."""
+def ask_each(of: Nodes, ask: Callable[[str], T]) -> list[tuple[str, T | None, str | None]]:
+    """Name, answer, and why there is none, of every node; all at once, in order of name. ``ask`` raises Faults."""
 
     def asked(name: str) -> tuple[str, T | None, str | None]:
         if of.fleet.nodes[name].state == "failed":
@@ -130,37 +130,51 @@ def _answers(node: Node, count: int) -> float:
 
 
 def _asked(of: Nodes, name: str, ask: Callable[[BmcSession, Deadline], T], seconds: float) -> T:
+    with open_bmc_of(of, name) as bmc:
+        return patiently(lambda until: ask(bmc, until), seconds)
+
+
+def patiently(ask: Callable[[Deadline], T], seconds: float) -> T:
     """What a BMC answers, asked again while it is busy; not when there is no way to it."""
     halted = threading.Event()
     clock = time.monotonic
 
     def once() -> T:
         try:
-            return ask(bmc, Deadline(clock() + seconds, clock))
+            return ask(Deadline(clock() + seconds, clock))
         except Unreachable:
             halted.set()
             raise
 
-    with open_bmc_of(of, name) as bmc:
-        return retried(once, Deadline(clock() + BUSY_SECONDS, clock), halted, lambda cause, attempt, wait: None)
+    return retried(once, Deadline(clock() + BUSY_SECONDS, clock), halted, lambda cause, attempt, wait: None)
 
 
 @contextmanager
 def open_bmc_of(of: Nodes, name: str) -> Iterator[BmcSession]:
     """A session with a node's BMC, whose faults become diagnostics."""
+    access = access_to(of, name)
+    with provider_faults(), closing(open_bmc(name, of.one(name), access.password, access.ca, access.sessions)) as bmc:
+        yield bmc
+
+
+def access_to(of: Nodes, name: str) -> Access:
+    """How a node's BMC is opened. Raises: Faults."""
     node = of.one(name)
     ca = str(of.folder / node.ca) if node.ca else None
     if ca and not Path(ca).is_file():
         raise Faults((_fault(f"cannot use {ca}: there is no such file", "name the authority's file in ca:"),))
     try:
         password = secret(node.password, of.environment, of.folder)
-        bmc = open_bmc(name, node, password, ca, session_folder(of.environment))
-        try:
-            yield bmc
-        finally:
-            bmc.close()
     except NoSecret as fault:
         raise Faults((_fault(f"cannot sign in to {name}: {fault}", fault.hint),)) from None
+    return Access(password, ca, sessions=session_folder(of.environment))
+
+
+@contextmanager
+def provider_faults() -> Iterator[None]:
+    """Makes diagnostics of what BMCs and their providers raise."""
+    try:
+        yield
     except ProviderError as fault:
         raise Faults((_fault(str(fault), fault.hint),)) from fault
 

@@ -148,8 +148,7 @@ def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, s
         help = f"stacksmith node maintenance {name} off" if is_kept else f"stacksmith node release {name}"
         return "disabled", f"{note['state']}: {note['reason']}" if note.get("reason") else str(note["state"]), help
     if snap.unmanaged:
-        help = f"stacksmith node adopt {name} SERVER, when it runs what is wanted, or stacksmith node power {name} off"
-        return "disabled", snap.unmanaged[0].detail, help
+        return "disabled", snap.unmanaged[0].detail, help_with_unknown(name)
     return "enabled", "", ""
 
 
@@ -162,6 +161,11 @@ def maintained(steps: Iterable[Step], snapshot: Snapshot) -> list[tuple[str, str
         if is_deployment(step) and isinstance(note, dict) and note["state"] == MAINTENANCE:
             refused.append((step.id, in_maintenance(step.host, str(note.get("reason") or ""))))
     return refused
+
+
+def help_with_unknown(node: str) -> str:
+    """What to type about a machine that is on though nobody knows what it runs."""
+    return f"stacksmith node adopt {node} SERVER, when it runs what is wanted, or stacksmith node power {node} off"
 
 
 def is_deployment(step: Step) -> bool:

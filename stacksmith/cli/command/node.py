@@ -103,6 +103,30 @@ def inspect(
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
 
 
+def drift(call: Call, what: StackArgument = None, format: _Format = Format.TEXT) -> int:
+    """Compare every node of the fleet with what the state store has of it, whatever stack it is of, or none.
+
+    Told are servers that are not as they were applied, machines that are on though no stack has them, and deployments
+    and cleanings that failed or were cut off. Nodes are only read, and no stack file is needed.
+
+    Exit status: 0 in sync, 1 error, 2 drift, 4 some nodes could not be read.
+    """
+    from stacksmith.cli.clock import timestamp
+    from stacksmith.engine import node, node_drift
+    from stacksmith.views.json_text import json_text
+    from stacksmith.views.node_drift import node_drift_data, node_drift_text
+
+    nodes = node.nodes(call.on(what).options())
+    found = node_drift.node_drift(nodes)
+    if format is Format.TEXT:
+        call.screen.answer(node_drift_text(found, call.screen.paint))
+    else:
+        call.screen.answer(json_text(node_drift_data(nodes.fleet.fleet, found, timestamp())))
+    if any(each.is_drift for each in found):
+        return DriftStatus.DRIFT
+    return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
+
+
 def power(
     call: Call,
     name: _Node,
@@ -193,6 +217,7 @@ def clean(
 app.command("list")(takes_stack(list_nodes))
 app.command("show")(takes_stack(show))
 app.command("inspect")(takes_stack(inspect))
+app.command("drift")(takes_stack(drift))
 app.command("power")(takes_stack(power))
 app.command("maintenance")(takes_stack(maintenance))
 app.command("adopt")(takes_stack(adopt))

@@ -28,6 +28,13 @@ def unknown(message: str, name: object, choices: Iterable[object], what: str) ->
     return Faults([error("unknown-reference", message, hint=hint)])
 
 
+def unreadable(message: str, hosts: Iterable[tuple[str, str]]) -> "Faults":
+    """The error of what cannot be known while hosts cannot be read, with what each of them says."""
+    from stacksmith.diagnostics import Faults, error
+
+    return Faults([error("host-unread", message, hint="; ".join(f"{host}: {cause}" for host, cause in hosts))])
+
+
 def report(fault: BaseException) -> Status:
     """Tells the user and returns the exit status. Bad use is 1, not click's 2: 2 says that there are changes."""
     if isinstance(fault, _BadUse):

@@ -57,6 +57,14 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The records of a rebuilt state. ``unread`` are (host, error): the records of what is there are as they were."""
+
+    records: tuple[Record, ...]
+    unread: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyOptions:
     """What an apply may do. ``allowed`` is the worst impact a step may have."""
 
@@ -174,9 +182,11 @@ def forget(options: Options, address: Address) -> bool:
     return known
 
 
-def rebuild(options: Options) -> tuple[Record, ...]:
-    """Writes the records and claims anew from what is on the hosts, and returns the records. Those of objects on hosts
-    that cannot be read stay. Raises: Faults; Locked when a run of the stack is at work."""
+def rebuild(options: Options) -> Rebuilt:
+    """Writes the records and claims anew from what is on the hosts. Those of objects on hosts that cannot be read stay.
+
+    Raises: Faults; Locked when a run of the stack is at work.
+    """
     stack, _ = _loaded(options)
     with opened(stack, options.environment, read_only=False) as store, alone(store, stack.name, "state rebuild"):
         before = store.records(stack.name)
@@ -185,7 +195,7 @@ def rebuild(options: Options) -> tuple[Record, ...]:
             read_places(opener, store.nodes()) as read,
         ):
             snapshot = read.snapshot
-        unread = {h.host for h in snapshot.unreachable}
+        unread = {h.host: h.error or "" for h in snapshot.unreachable}
         found = stood_on(live(snapshot))
         there = {f.address for f in found}
         for record in before:
@@ -193,7 +203,7 @@ def rebuild(options: Options) -> tuple[Record, ...]:
                 store.remove(stack.name, record.address)
         record_found(stack, found, store)
         hold_found(stack, snapshot, found, store)
-        return store.records(stack.name)
+        return Rebuilt(store.records(stack.name), tuple(sorted(unread.items())))
 
 
 def correct_store(options: Options, planned: Planned) -> None:

@@ -16,12 +16,17 @@ LISTED = 10  # objects named before the rest is only counted
 
 def unreachable(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
     """The hosts that could not be read, and what is not known because of it."""
-    for host, error in plan.unreachable:
-        yield f"{paint.bold}{paint.yellow}Warning:{paint.reset} cannot read host {host}: {line(error)}"
+    yield from unread(plan.unreachable, paint)
     if plan.unknown:
         yield f"  Not known, so no step touches it: {_few([str(address) for address in sorted(plan.unknown)])}"
     elif plan.unreachable:
         yield "  No step touches what is there."
+
+
+def unread(hosts: Iterable[tuple[str, str]], paint: Paint = PLAIN) -> Iterator[str]:
+    """A warning for each host, with its error."""
+    for host, error in hosts:
+        yield f"{paint.bold}{paint.yellow}Warning:{paint.reset} cannot read host {host}: {line(error)}"
 
 
 def placed(placement: Placement) -> str:

@@ -341,3 +341,25 @@ def test_apply_reads_every_host_once_and_again_only_for_an_output_that_hosts_alo
     )
     assert '= "running"' in cli("apply", "--yes").out
     assert sum(call.operation == "observe" for call in live.calls) == 6
+
+
+def test_rebuild_of_the_state_while_a_host_cannot_be_read_says_so_and_keeps_its_records(
+    applied: Cli, project: Path
+) -> None:
+    before = applied("state", "list").out
+    text = (project / "fleet.yaml").read_text()
+    (project / "broken.json").write_text("{")
+    (project / "fleet.yaml").write_text(text.replace("world.json", "broken.json", 1))
+    result = applied("state", "rebuild")
+    assert result.status == 1 and "Warning: cannot read host hv1: " in result.err
+    assert "What is recorded of them is as it was" in result.err
+    assert applied("state", "list").out == before
+    assert "cannot read host hv2" not in result.err
+
+
+def test_resource_that_nobody_recorded_on_a_host_that_cannot_be_read_is_not_said_to_be_absent(
+    cli: Cli, project: Path
+) -> None:
+    (project / "world.json").write_text("{")
+    result = cli("show", "server.web[0]")
+    assert result.status == 1 and "host-unread" in result.err and "hv1: cannot read world" in result.err

@@ -39,7 +39,7 @@ def test_store_deleted_then_rebuilt_gives_the_same_plan(make_site: Callable[[], 
     for path in site.fleet.parent.glob(f"state/{site.name}.db*"):
         path.unlink()
     assert session.records(site.options()) == ()
-    rebuilt = session.rebuild(site.options())
+    rebuilt = session.rebuild(site.options()).records
     assert {(r.address, r.host, r.uuid, json.dumps(r.applied, sort_keys=True)) for r in rebuilt} == {
         (r.address, r.host, r.uuid, json.dumps(r.applied, sort_keys=True)) for r in before
     }

@@ -8,7 +8,7 @@ import typer
 
 from stacksmith.address import Address
 from stacksmith.cli.call import Call
-from stacksmith.cli.fault import unknown
+from stacksmith.cli.fault import unknown, unreadable
 from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
@@ -76,6 +76,8 @@ def _one(call: Call, text: str, format: Format) -> int:
     found = next((f for host in planned.snapshot.places for f in host.found if f.address == address), None)
     record = next((each for each in session.records(options) if each.address == address), None)
     step = next((each for each in reversed(planned.plan.steps) if each.address == address), None)
+    if address in planned.plan.unknown and found is None and record is None:
+        raise unreadable(f"cannot show {address}: the host that it may be on cannot be read", planned.plan.unreachable)
     if found is None and record is None and step is None:
         known = {*planned.stack.resources, *(f.address for host in planned.snapshot.places for f in host.found)}
         raise unknown(

@@ -60,11 +60,16 @@ def remove(call: Call, address: _Address, what: StackArgument = None) -> int:
 def rebuild(call: Call, what: StackArgument = None) -> int:
     """Write the records anew from what the hosts hold."""
     from stacksmith.engine import session
+    from stacksmith.views import notice
     from stacksmith.views.words import counted
 
-    records = session.rebuild(call.on(what).options())
-    call.screen.answer(f"Rebuilt the state: {counted(len(records), 'record')}.\n")
-    return Status.OK
+    rebuilt = session.rebuild(call.on(what).options())
+    for text in notice.unread(rebuilt.unread, call.screen.error_paint):
+        call.screen.say(f"{text}\n")
+    if rebuilt.unread:
+        call.screen.say("  What is recorded of them is as it was: rebuild again when they can be read.\n")
+    call.screen.answer(f"Rebuilt the state: {counted(len(rebuilt.records), 'record')}.\n")
+    return Status.ERROR if rebuilt.unread else Status.OK
 
 
 def claims(call: Call, what: StackArgument = None, json: Json = False) -> int:

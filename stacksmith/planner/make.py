@@ -207,7 +207,9 @@ def _no_valid_host(stack: Stack, placement: Placement, moving: Moving | None) ->
     resource = stack.resources.get(placement.address)
     notes = [f"{v.host}: {v.reason}" for v in placement.verdicts]
     if moving is not None and resource is not None and (zone := kept_zone(stack, resource, moving.host)):
-        notes.append(f"its config drive told the guest that its availability zone is {zone}: it moves to no other")
+        notes.append(
+            f"its config drive told the guest its zone, {zone}: it leaves it only with config_drive: nocloud or false"
+        )
     return Diagnostic(
         Severity.ERROR,
         "no-valid-host",

@@ -54,7 +54,7 @@ def _even_out(scene: Scene, aim: Aim) -> Plan:
         try:
             plan = scene.plan(PlanOptions(moving=frozenset(to), to=to))
             break
-        except Faults as faults:  # something that this does not count, as the parts of a host
+        except Faults as faults:  # something that this does not count, as the devices of a host
             refused = {each.address for each in faults.diagnostics if each.address in to}
             staying |= {address for address in refused if address is not None}
             if not refused or len(staying) > MOST_REFUSALS:

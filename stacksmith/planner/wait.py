@@ -3,7 +3,7 @@
 A server that migrates takes its room on both hosts until the migration has ended.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
@@ -17,10 +17,10 @@ Waits = Mapping[str, Sequence[str]]
 
 
 class Circle(Faults):
-    """No plan, for these servers wait for each other to leave."""
+    """No plan, for these servers wait for each other to leave. Those ``bound`` ask for parts of hosts."""
 
-    def __init__(self, stuck: Sequence[Move]) -> None:
-        super().__init__([_circle(stuck)])
+    def __init__(self, stuck: Sequence[Move], bound: Container[Address]) -> None:
+        super().__init__([_circle(stuck, bound)])
         self.stuck = frozenset(move.address for move in stuck)
 
 
@@ -47,7 +47,7 @@ def waits(stack: Stack, scheduled: Schedule, moving: Collection[Address], steps:
     leavers = [move.address for move in moves if move.address not in scheduled.holding]
     order, stuck = in_order(Floor(scheduled.states, units, where, leavers), moves)
     if stuck:
-        raise Circle(stuck)
+        raise Circle(stuck, scheduled.demands)
     floor, needs = Floor(scheduled.states, units, where, leavers), {}
     for host in sorted({move.host for move in moves}):
         for move, before in _arrivals(floor, host, order):
@@ -69,7 +69,7 @@ def _arrivals(floor: Floor, host: str, order: Sequence[Move]) -> Iterable[tuple[
         yield move, list(gone)
 
 
-def _circle(stuck: Sequence[Move]) -> Diagnostic:
+def _circle(stuck: Sequence[Move], bound: Container[Address]) -> Diagnostic:
     """Each of these waits for room that another of them gives: one circle of them in words."""
     leaving = {move.source: move for move in reversed(stuck)}
     chain = [stuck[0]]
@@ -77,7 +77,8 @@ def _circle(stuck: Sequence[Move]) -> Diagnostic:
         chain.append(following)
     if following is not None:
         chain = chain[chain.index(following) :]
-    words = [f"{move.address} waits for room on {move.host}" for move in chain]
+    sought = {move.address: "room and parts" if move.address in bound else "room" for move in chain}
+    words = [f"{move.address} waits for {sought[move.address]} on {move.host}" for move in chain]
     return error(
         "circular-steps",
         f"cannot order the migrations: {', '.join(words)}",

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.model.hardware import Cell, Hardware
 from stacksmith.model.realised import Server
+from stacksmith.planner.aim import Aim
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.memory.provider import forget, world
 
@@ -49,7 +50,7 @@ class Shop:
     def options(self) -> session.Options:
         return session.Options(stack=self.folder / "stack.yaml")
 
-    def pin(self, where: dict[str, str]) -> None:
+    def pin(self, where: Mapping[str, str | None]) -> None:
         own = {"extra_specs": {"hw:cpu_policy": "dedicated"}}
         flavors = {f"own{n}": {"vcpus": n, "ram": 64, "disk": 1} | own for n in (1, 2, 3)}
         servers = {n: {"flavor": f"own{self.servers[n]}", "image": "base", "host": host} for n, host in where.items()}
@@ -121,13 +122,38 @@ def test_no_cpu_is_ever_held_by_two_and_claims_are_what_is_held(
         except Faults as faults:
             assert {each.code for each in faults.diagnostics} <= {"no-valid-host", "circular-steps"}
             return
-        held = made.held()
-        assert all(len(held[name]) == count for name, count in servers.items())
-        runs = [walk(plan, held, random) for _ in range(5)]
-        ends = runs[0]
-        assert made.run(plan) == 0
-        assert made.held() == ends
-        claimed = {c.name: {p for p in c.allocations if "/cpu" in p} for c in session.claims(made.options())}
-        assert claimed == {f"server.{n}": {f"{host}/cpu{cpu}" for host, cpu in each} for n, each in ends.items()}
-        steps = session.plan(made.options()).plan.steps
-        assert not steps
+        check_run(made, plan, random)
+
+
+def check_run(made: Shop, plan: Plan, random: Random) -> None:
+    """However its steps run, no CPU is held twice; after one run all is as planned."""
+    held = made.held()
+    assert all(len(held[name]) == count for name, count in made.servers.items())
+    runs = [walk(plan, held, random) for _ in range(5)]
+    ends = runs[0]
+    assert made.run(plan) == 0
+    assert made.held() == ends
+    claimed = {c.name: {p for p in c.allocations if "/cpu" in p} for c in session.claims(made.options())}
+    assert claimed == {f"server.{n}": {f"{host}/cpu{cpu}" for host, cpu in each} for n, each in ends.items()}
+    steps = session.plan(made.options()).plan.steps
+    assert not steps
+
+
+@given(scenes(), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_evening_out_finds_cpus_for_all_that_it_moves(
+    scene: tuple[dict[str, int], dict[str, str], dict[str, str]], random: Random
+) -> None:
+    servers, before, _ = scene
+    with shop(servers) as made:
+        made.pin(before)
+        try:
+            assert made.run(session.plan(made.options()).plan) == 0
+        except Faults as faults:
+            assert {each.code for each in faults.diagnostics} == {"no-valid-host"}
+            return
+        made.pin(dict.fromkeys(servers))
+        aim = Aim(even=True, tolerance=0.01)
+        plan = session.rebalance(made.options(), aim).plan
+        check_run(made, plan, random)
+        assert session.rebalance(made.options(), aim).plan.steps == ()

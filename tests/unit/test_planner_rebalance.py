@@ -404,7 +404,10 @@ def test_server_whose_config_drive_told_its_zone_stays_in_it_and_is_said_to(shop
     with pytest.raises(Faults) as faults:
         shop.rebalance("hv1")
     notes = [note for note, _ in faults.value.diagnostics[0].notes]
-    assert notes[-1] == "its config drive told the guest that its availability zone is east: it moves to no other"
+    assert (
+        notes[-1]
+        == "its config drive told the guest its zone, east: it leaves it only with config_drive: nocloud or false"
+    )
     zoned(shop, hv1="east", hv2="west", hv3="east")
     assert [(s.address, s.host) for s in shop.rebalance("hv1").steps if s.operation is Operation.MIGRATE] == [
         (WEB, "hv3")

@@ -1,7 +1,8 @@
 """Why something is refused: one type per refusal, its numbers in its fields, its words from ``str``."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from stacksmith.placement.host import Inventory
 from stacksmith.placement.wording import capacity_sum, number
@@ -9,7 +10,33 @@ from stacksmith.placement.wording import capacity_sum, number
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """The base of all reasons; ``str`` says it in one line."""
+    """The base of all reasons; ``str`` says it in one line: by ``words``, which name the fields of the reason."""
+
+    words: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        return self.words.format_map({each.name: getattr(self, each.name) for each in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class OfProvider(Reason):
+    """About a provider, by its name as people know it."""
+
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfClass(OfProvider):
+    """About a resource class of a provider."""
+
+    resource_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfAmount(OfClass):
+    """About the units of a class that are asked of a provider."""
+
+    amount: int
 
 
 class Refused(Exception):
@@ -27,23 +54,19 @@ class Refused(Exception):
 class BadData(Reason):
     """Data that has not the shape it should have. ``where`` is its path: ``providers.hv1.traits``."""
 
+    words = "{where}: {problem}"
     where: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}"
 
 
 @dataclass(frozen=True, slots=True)
 class BadName(Reason):
     """A name that cannot be one. ``kind``: resource class, trait or group."""
 
+    words = "{name!r} is no {kind}: {problem}"
     kind: str
     name: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"{self.name!r} is no {self.kind}: {self.problem}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,98 +85,66 @@ def group_words(name: str) -> str:
     return f"group {name}" if name else "the unsuffixed group"
 
 
-# What a claim can be refused for. ``provider`` is always a name, as people know it.
+# What a claim can be refused for.
 
 
 @dataclass(frozen=True, slots=True)
-class NoProvider(Reason):
+class NoProvider(OfProvider):
     """No provider has this uuid."""
 
-    provider: str
-
-    def __str__(self) -> str:
-        return f"there is no provider {self.provider}"
+    words = "there is no provider {provider}"
 
 
 @dataclass(frozen=True, slots=True)
 class NoConsumer(Reason):
     """No consumer has this uuid: it holds nothing."""
 
+    words = "there is no consumer {consumer}"
     consumer: str
 
-    def __str__(self) -> str:
-        return f"there is no consumer {self.consumer}"
-
 
 @dataclass(frozen=True, slots=True)
-class NoInventory(Reason):
+class NoInventory(OfClass):
     """The provider has nothing of this class."""
 
-    provider: str
-    resource_class: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}: no {self.resource_class} here"
+    words = "{provider}: no {resource_class} here"
 
 
 @dataclass(frozen=True, slots=True)
-class BadAmount(Reason):
+class BadAmount(OfAmount):
     """An amount that is no integer of 1 or more."""
 
-    provider: str
-    resource_class: str
-    amount: int
-
-    def __str__(self) -> str:
-        return f"{self.provider}: {self.resource_class} {self.amount!r} is not an integer of 1 or more"
+    words = "{provider}: {resource_class} {amount!r} is not an integer of 1 or more"
 
 
 @dataclass(frozen=True, slots=True)
-class BelowMinUnit(Reason):
+class BelowMinUnit(OfAmount):
     """Less than one allocation must be."""
 
-    provider: str
-    resource_class: str
-    amount: int
+    words = "{provider}: {resource_class} {amount} below min_unit {min_unit}"
     min_unit: int
 
-    def __str__(self) -> str:
-        return f"{self.provider}: {self.resource_class} {self.amount} below min_unit {self.min_unit}"
-
 
 @dataclass(frozen=True, slots=True)
-class AboveMaxUnit(Reason):
+class AboveMaxUnit(OfAmount):
     """More than one allocation may be."""
 
-    provider: str
-    resource_class: str
-    amount: int
+    words = "{provider}: {resource_class} {amount} over max_unit {max_unit}"
     max_unit: int
 
-    def __str__(self) -> str:
-        return f"{self.provider}: {self.resource_class} {self.amount} over max_unit {self.max_unit}"
-
 
 @dataclass(frozen=True, slots=True)
-class OffStep(Reason):
+class OffStep(OfAmount):
     """No multiple of the step."""
 
-    provider: str
-    resource_class: str
-    amount: int
+    words = "{provider}: {resource_class} {amount} not a multiple of step_size {step_size}"
     step_size: int
-
-    def __str__(self) -> str:
-        return f"{self.provider}: {self.resource_class} {self.amount} not a multiple of step_size {self.step_size}"
 
 
 @dataclass(frozen=True, slots=True)
-class OverCapacity(Reason):
+class OverCapacity(OfAmount):
     """Too little is left: ``used`` by others, ``amount`` asked of ``inventory`` together."""
 
-    provider: str
-    resource_class: str
-    amount: int
     used: int
     inventory: Inventory
 
@@ -169,10 +160,9 @@ class OverCapacity(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class LacksTrait(Reason):
+class LacksTrait(OfProvider):
     """The provider has none of these traits."""
 
-    provider: str
     traits: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -180,21 +170,17 @@ class LacksTrait(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class HasForbiddenTrait(Reason):
+class HasForbiddenTrait(OfProvider):
     """The provider has a trait that it must not have."""
 
-    provider: str
+    words = "{provider}: trait {trait} forbidden"
     trait: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}: trait {self.trait} forbidden"
 
 
 @dataclass(frozen=True, slots=True)
-class NotInAggregate(Reason):
+class NotInAggregate(OfProvider):
     """The provider is in none of these aggregates."""
 
-    provider: str
     aggregates: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -202,25 +188,19 @@ class NotInAggregate(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class InForbiddenAggregate(Reason):
+class InForbiddenAggregate(OfProvider):
     """The provider is in an aggregate that it must not be in."""
 
-    provider: str
+    words = "{provider}: aggregate {aggregate} forbidden"
     aggregate: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}: aggregate {self.aggregate} forbidden"
 
 
 @dataclass(frozen=True, slots=True)
-class NotInTree(Reason):
+class NotInTree(OfProvider):
     """The provider is not in the tree that was asked for; ``root`` is that tree's, or what was asked when unknown."""
 
-    provider: str
+    words = "{provider}: not in the tree of {root}"
     root: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}: not in the tree of {self.root}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +218,9 @@ class NotCovered(Reason):
 class NotTogether(Reason):
     """Every group has a provider, but not all groups at once; ``cause`` is what stands between."""
 
+    words = "{root}: every group fits by itself, but not all together: {cause}"
     root: str
     cause: str
-
-    def __str__(self) -> str:
-        return f"{self.root}: every group fits by itself, but not all together: {self.cause}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,25 +238,20 @@ class ConsumerChanged(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderChanged(Reason):
+class ProviderChanged(OfProvider):
     """Somebody else wrote this provider."""
 
-    provider: str
+    words = "{provider} is at generation {found}, expected at generation {expected}"
     expected: int
     found: int
-
-    def __str__(self) -> str:
-        return f"{self.provider} is at generation {self.found}, expected at generation {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTwice(Reason):
     """One transaction has two claims of one consumer."""
 
+    words = "consumer {consumer} is claimed twice in one transaction"
     consumer: str
-
-    def __str__(self) -> str:
-        return f"consumer {self.consumer} is claimed twice in one transaction"
 
 
 # What a change of providers can be refused for.
@@ -288,42 +261,31 @@ class ClaimedTwice(Reason):
 class Taken(Reason):
     """Another provider has this uuid or name already. ``what``: uuid or name."""
 
+    words = "there is a provider with {what} {value} already"
     what: str
     value: str
 
-    def __str__(self) -> str:
-        return f"there is a provider with {self.what} {self.value} already"
-
 
 @dataclass(frozen=True, slots=True)
-class BadInventory(Reason):
+class BadInventory(OfClass):
     """An inventory that cannot be."""
 
-    provider: str
-    resource_class: str
+    words = "{provider}: {resource_class}: {problem}"
     problem: str
 
-    def __str__(self) -> str:
-        return f"{self.provider}: {self.resource_class}: {self.problem}"
-
 
 @dataclass(frozen=True, slots=True)
-class InventoryInUse(Reason):
+class InventoryInUse(OfClass):
     """An inventory that would go has allocations."""
 
-    provider: str
-    resource_class: str
+    words = "{provider}: {resource_class} is in use ({used} allocated)"
     used: int
-
-    def __str__(self) -> str:
-        return f"{self.provider}: {self.resource_class} is in use ({self.used} allocated)"
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderInUse(Reason):
+class ProviderInUse(OfProvider):
     """A provider that would go has allocations of ``consumers``."""
 
-    provider: str
     consumers: int
 
     def __str__(self) -> str:
@@ -331,10 +293,9 @@ class ProviderInUse(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class HasChildren(Reason):
+class HasChildren(OfProvider):
     """A provider that would go has others under it."""
 
-    provider: str
     children: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -342,11 +303,8 @@ class HasChildren(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSubtree(Reason):
+class OwnSubtree(OfProvider):
     """A parent that is below its child, or is it."""
 
-    provider: str
+    words = "{parent} cannot be the parent of {provider}: it is in its own subtree"
     parent: str
-
-    def __str__(self) -> str:
-        return f"{self.parent} cannot be the parent of {self.provider}: it is in its own subtree"

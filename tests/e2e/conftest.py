@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -29,11 +30,24 @@ def lab_dir() -> Iterator[Path]:
 @pytest.fixture
 def make_site(lab_dir: Path, tmp_path: Path) -> Iterator[Callable[[], Site]]:
     """Makes sites; destroys what is left of them afterwards."""
+    with _sites(lab_dir, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_lasting_site(lab_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Site]]:
+    """Makes sites that the tests of a module share."""
+    with _sites(lab_dir, tmp_path_factory.mktemp("lasting")) as make:
+        yield make
+
+
+@contextmanager
+def _sites(lab_dir: Path, folder: Path) -> Iterator[Callable[[], Site]]:
     made: list[Site] = []
 
     def make() -> Site:
         name = f"t{next(_numbers)}"
-        made.append(Site(name, tmp_path / name, _fleet(lab_dir, name), lab_dir))
+        made.append(Site(name, folder / name, _fleet(lab_dir, name), lab_dir))
         return made[-1]
 
     yield make

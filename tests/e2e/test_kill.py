@@ -17,7 +17,7 @@ import yaml
 from stacksmith.engine import session
 from tests.e2e.kit import Site, settle
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(250), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(120), pytest.mark.xdist_group("lab")]
 
 ROOT = Path(__file__).parents[2]
 

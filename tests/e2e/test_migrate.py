@@ -12,7 +12,7 @@ from stacksmith.planner.plan import Operation
 from tests.e2e.kit import Site, until
 from tests.e2e.moving import WEB, empty, kill_emptying, own_files, plan_to_empty, start_emptying, uptimes, where
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(120), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(100), pytest.mark.xdist_group("lab")]
 
 STACK = """
   tiny: {{vcpus: 1, ram: 128, disk: 1}}
@@ -40,6 +40,15 @@ def make(site: Site, state: str) -> str:
     return where(site)
 
 
+@pytest.fixture(scope="module")
+def running(make_lasting_site: Callable[[], Site]) -> Site:
+    """A server that runs and counts; the tests move it on, one after the other, and it is never booted again."""
+    site = make_lasting_site()
+    make(site, "running")
+    until(lambda: uptimes(site), 120, "the guest runs")
+    return site
+
+
 def empty_alone(site: Site, host: str) -> Report:
     """Empties a host of the server; nothing else is to move."""
     assert [s.address for s in plan_to_empty(site, host).steps if s.operation is Operation.MIGRATE] == [WEB]
@@ -50,10 +59,8 @@ def is_in_sync(site: Site) -> None:
     assert [(s.id, s.reason, [(c.path, c.found) for c in s.changes]) for s in site.plan().steps] == []
 
 
-def test_running_server_migrates_live_and_does_not_reboot(make_site: Callable[[], Site]) -> None:
-    site = make_site()
-    source = make(site, "running")
-    until(lambda: uptimes(site), 120, "the guest runs")
+def test_running_server_migrates_live_and_does_not_reboot(running: Site) -> None:
+    site, source = running, where(running)
     report = empty_alone(site, source)
     assert report.exit_status == 0, report.failed
     last = uptimes(site)[-1]
@@ -83,10 +90,8 @@ def content(site: Site, host: str, volume: str) -> bytes:
     return copy.read_bytes()
 
 
-def test_migration_that_fails_leaves_the_server_running_where_it_was(make_site: Callable[[], Site]) -> None:
-    site = make_site()
-    source = make(site, "running")
-    until(lambda: uptimes(site), 120, "the guest runs")
+def test_migration_that_fails_leaves_the_server_running_where_it_was(running: Site) -> None:
+    site, source = running, where(running)
     made = plan_to_empty(site, source)
     step = next(s for s in made.steps if s.operation is Operation.MIGRATE)
     # A stranger's guest of the same name makes the destination refuse.
@@ -105,10 +110,8 @@ def test_migration_that_fails_leaves_the_server_running_where_it_was(make_site: 
     is_in_sync(site)
 
 
-def test_interrupted_migration_is_undone(make_site: Callable[[], Site]) -> None:
-    site = make_site()
-    source = make(site, "running")
-    until(lambda: uptimes(site), 120, "the guest runs")
+def test_interrupted_migration_is_undone(running: Site) -> None:
+    site, source = running, where(running)
     process = start_emptying(site, source)
     until(lambda: "Unbounded" in site.virsh(source, "domjobinfo", f"{site.name}-web"), 60, "it migrates")
     process.send_signal(signal.SIGINT)
@@ -137,10 +140,11 @@ COLD_CALLS = ("storage_vol_create_xml", "storage_vol_upload", "domain_define_xml
     ("state", "kills"), [("running", WRITES + LIVE_CALLS), ("stopped", WRITES + COLD_CALLS)], ids=["running", "stopped"]
 )
 def test_killed_anywhere_then_run_again_there_is_one_copy(
-    make_site: Callable[[], Site], state: str, kills: Sequence[int | str]
+    request: pytest.FixtureRequest, make_site: Callable[[], Site], state: str, kills: Sequence[int | str]
 ) -> None:
-    site = make_site()
-    make(site, state)
+    site = request.getfixturevalue("running") if state == "running" else make_site()
+    if state != "running":
+        make(site, state)
     for at in kills:
         source = where(site)
         kill_emptying(site, source, at)

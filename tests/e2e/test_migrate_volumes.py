@@ -12,7 +12,7 @@ from stacksmith.model.change import Impact
 from tests.e2e.kit import Site, until
 from tests.e2e.moving import HOSTS, WEB, empty, kill_emptying, own_files, plan_to_empty, uptimes, where
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(240), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(200), pytest.mark.xdist_group("lab")]
 
 WRITTEN = 4 << 20  # bytes at the beginning of the raw volume, written once
 STACK = """
@@ -44,15 +44,30 @@ servers:
 """
 
 
-def make(site: Site, state: str = "running") -> str:
-    """Applies the stack; gives the host its server is on when the guest has written what is looked for later."""
+def make(site: Site, state: str = "running") -> None:
+    """Applies the stack, until the guest has written what is looked for later."""
     site.write(STACK.format(state="running"))
     site.apply()
     until(lambda: uptimes(site), 180, "the guest has written to its volume")
     if state != "running":
         site.write(STACK.format(state=state))
         site.apply(Impact.RESTART)
-    return where(site)
+
+
+@pytest.fixture(scope="module")
+def running(make_lasting_site: Callable[[], Site]) -> Site:
+    """A server that runs and writes; the tests move it on, one after the other, and it is never booted again."""
+    site = make_lasting_site()
+    make(site)
+    return site
+
+
+@pytest.fixture(scope="module")
+def stopped(make_lasting_site: Callable[[], Site]) -> Site:
+    """A server that wrote and is stopped; the tests move it on, one after the other."""
+    site = make_lasting_site()
+    make(site, "stopped")
+    return site
 
 
 def where_whole(site: Site) -> str:
@@ -90,9 +105,8 @@ def is_whole(site: Site, undone: bool = False) -> None:
     assert claims == {n: [host] for n in ("server.web", "volume.data", "volume.web-disk0")}
 
 
-def test_running_server_takes_its_volumes_along_and_goes_on_writing(make_site: Callable[[], Site]) -> None:
-    site = make_site()
-    source = make(site)
+def test_running_server_takes_its_volumes_along_and_goes_on_writing(running: Site) -> None:
+    site, source = running, where(running)
     report = empty(site, source)
     assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
     assert where(site) != source
@@ -103,9 +117,8 @@ def test_running_server_takes_its_volumes_along_and_goes_on_writing(make_site: C
     is_whole(site)
 
 
-def test_stopped_server_takes_its_volumes_along(make_site: Callable[[], Site]) -> None:
-    site = make_site()
-    source = make(site, "stopped")
+def test_stopped_server_takes_its_volumes_along(stopped: Site) -> None:
+    site, source = stopped, where(stopped)
     before = raw_volume(site)
     report = empty(site, source)
     assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
@@ -114,9 +127,28 @@ def test_stopped_server_takes_its_volumes_along(make_site: Callable[[], Site]) -
     is_whole(site)
 
 
-def test_migration_that_fails_leaves_the_volumes_where_they_were(make_site: Callable[[], Site]) -> None:
-    site = make_site()
-    source = make(site)
+LIVE_CALLS = ("storage_vol_create_xml", "domain_migrate_perform3_params", "domain_migrate_finish3_params")
+COLD_CALLS = ("storage_vol_create_xml", "storage_vol_upload", "domain_undefine_flags")
+
+
+@pytest.mark.parametrize(
+    ("state", "calls"), [("running", LIVE_CALLS), ("stopped", COLD_CALLS)], ids=["running", "stopped"]
+)
+def test_killed_anywhere_volumes_are_whole_on_one_host(
+    request: pytest.FixtureRequest, state: str, calls: Sequence[str]
+) -> None:
+    site = request.getfixturevalue(state)
+    for at in (4, 6, 8, *calls):
+        source = where(site)
+        kill_emptying(site, source, at)
+        report = empty(site, source)
+        assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
+        assert where(site) != source, at
+        is_whole(site)
+
+
+def test_migration_that_fails_leaves_the_volumes_where_they_were(running: Site) -> None:
+    site, source = running, where(running)
     made = plan_to_empty(site, source)
     step = next(s for s in made.steps if s.address == WEB)
     xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
@@ -128,27 +160,6 @@ def test_migration_that_fails_leaves_the_volumes_where_they_were(make_site: Call
     site.virsh(step.host, "undefine", f"{site.name}-web")
     assert where(site) == source
     is_whole(site, undone=True)
-
-
-LIVE_CALLS = ("storage_vol_create_xml", "domain_migrate_perform3_params", "domain_migrate_finish3_params")
-COLD_CALLS = ("storage_vol_create_xml", "storage_vol_upload", "domain_undefine_flags")
-
-
-@pytest.mark.parametrize(
-    ("state", "calls"), [("running", LIVE_CALLS), ("stopped", COLD_CALLS)], ids=["running", "stopped"]
-)
-def test_killed_anywhere_volumes_are_whole_on_one_host(
-    make_site: Callable[[], Site], state: str, calls: Sequence[str]
-) -> None:
-    site = make_site()
-    make(site, state)
-    for at in (4, 6, 8, *calls):
-        source = where(site)
-        kill_emptying(site, source, at)
-        report = empty(site, source)
-        assert report.exit_status == 0, (at, [(r.step, r.cause) for r in report.failed])
-        assert where(site) != source, at
-        is_whole(site)
 
 
 SHARED = """

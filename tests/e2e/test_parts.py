@@ -17,7 +17,7 @@ from stacksmith.planner.inventory import host_states
 from tests.e2e.kit import Site
 from tests.e2e.moving import kill_emptying
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(75), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(30), pytest.mark.xdist_group("lab")]
 
 FLAVORS = """
 flavors:

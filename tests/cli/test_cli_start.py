@@ -66,6 +66,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {name.partition(".")[0] for name in modules} & HEAVY
 
 
+def test_list_of_nodes_imports_no_planner(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text('{"fleet": "f", "hosts": {"hv1": {"libvirt": "memory:here"}}}')
+    words = ["node", "list", "--fleet", "fleet.yaml"]
+    code = f"import sys; from stacksmith.cli.app import run; run({words}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1].split()
+    assert "stacksmith.engine.tenancy" in modules
+    assert [name for name in modules if name.startswith(("stacksmith.planner", "stacksmith.placement"))] == []
+
+
 def test_version_is_said_in_two_ways(cli: Cli) -> None:
     assert cli("version").out == cli("--version").out == f"stacksmith {__version__}\n"
 

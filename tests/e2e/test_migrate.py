@@ -17,24 +17,26 @@ pytestmark = [pytest.mark.e2e, pytest.mark.takes(100), pytest.mark.xdist_group("
 STACK = """
   tiny: {{vcpus: 1, ram: 128, disk: 1}}
 networks:
-  lan: {{mode: nat, subnets: [{{cidr: 10.31.0.0/24}}]}}
+  lan: {{mode: nat, subnets: [{{cidr: {net}.0/24}}]}}
 servers:
   web:
     flavor: tiny
     image: lab-disk
     availability_zone: rack-a
     power_state: {state}
-    networks: [{{network: lan, fixed_ip: 10.31.0.10}}]
+    networks: [{{network: lan, fixed_ip: {net}.10}}]
     config_drive: nocloud
     user_data: |
       #!/bin/sh
       while true; do echo "UP $(cut -d. -f1 /proc/uptime)."; sleep 1; done &
 """
 
+NETS = {"running": "10.31.0", "stopped": "10.33.0"}  # one of each is there at the same time
+
 
 def make(site: Site, state: str) -> str:
     """Applies the stack and gives the host its server is on."""
-    site.write(STACK.format(state=state))
+    site.write(STACK.format(state=state, net=NETS[state]))
     site.apply()
     assert len(own_files(site, where(site))) == 2
     return where(site)

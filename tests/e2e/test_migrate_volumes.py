@@ -20,12 +20,13 @@ STACK = """
 volumes:
   data: {{size: 1, format: raw}}
 networks:
-  lan: {{mode: nat, subnets: [{{cidr: 10.32.0.0/24}}]}}
+  lan: {{mode: nat, subnets: [{{cidr: {net}.0/24}}]}}
 servers:
   web:
     flavor: tiny
+    availability_zone: rack-a
     power_state: {state}
-    networks: [{{network: lan, fixed_ip: 10.32.0.10}}]
+    networks: [{{network: lan, fixed_ip: {net}.10}}]
     config_drive: nocloud
     block_device_mapping:
       - {{boot_index: 0, source_type: image, image: lab-disk, destination_type: volume, volume_size: 1,
@@ -43,14 +44,16 @@ servers:
       done &
 """
 
+NETS = {"running": "10.32.0", "stopped": "10.34.0"}  # one of each is there at the same time
+
 
 def make(site: Site, state: str = "running") -> None:
     """Applies the stack, until the guest has written what is looked for later."""
-    site.write(STACK.format(state="running"))
+    site.write(STACK.format(state="running", net=NETS[state]))
     site.apply()
     until(lambda: uptimes(site), 180, "the guest has written to its volume")
     if state != "running":
-        site.write(STACK.format(state=state))
+        site.write(STACK.format(state=state, net=NETS[state]))
         site.apply(Impact.RESTART)
 
 
@@ -170,6 +173,7 @@ servers:
   web:
     flavor: tiny
     image: lab
+    availability_zone: rack-a
     power_state: {state}
     block_device_mapping:
       - {{source_type: volume, volume: data, destination_type: volume, device_name: vdb}}

@@ -9,6 +9,7 @@ import pytest
 from stacksmith import lab
 from stacksmith.model.node import Node, SecretRef
 from stacksmith.providers.base import Deadline, Refused, TimedOut
+from stacksmith.providers.redfish import media as media_of
 from stacksmith.providers.redfish.session import RedfishSession
 from tests.e2e.bmc_parts import Bmc, our_address, served
 
@@ -103,6 +104,18 @@ def test_media_that_the_bmc_cannot_have_is_refused(bmc: Bmc, session: RedfishSes
     with pytest.raises(Refused, match=r"cannot insert virtual media into bm1: .*400"):
         session.insert_media(f"{media}/none.iso", in_seconds(30))
     assert drive(bmc) == (False, None)
+
+
+def test_bmc_that_cannot_reach_the_url_says_why_and_where(
+    bmc: Bmc, session: RedfishSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TimedOut, match=r"insert http://127.0.0.1:1/….iso into .*its time is over; .* 500 ") as late:
+        session.insert_media("http://127.0.0.1:1/a.iso", in_seconds(2))
+    monkeypatch.setattr(media_of, "FAILING_SECONDS", 1.0)
+    with pytest.raises(Refused, match=r"cannot insert virtual media into bm1: .* 500 ") as refusal:
+        session.insert_media("http://127.0.0.1:1/a.iso", in_seconds(30))
+    for fault in (late.value, refusal.value):
+        assert "must reach this machine at http://127.0.0.1:1: deploy.advertise_url" in str(fault.hint)
 
 
 def test_missing_licence_is_told_with_what_it_is_needed_for(bmc: Bmc, session: RedfishSession, media: str) -> None:

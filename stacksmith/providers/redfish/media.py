@@ -5,14 +5,15 @@ and comes out late. What a BMC says yes to is believed once it shows.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut, Transient
+from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import Unreachable
 from stacksmith.providers.redfish.connection import Connection
+from stacksmith.providers.redfish.fault import Failed
 from stacksmith.providers.redfish.reading import Page, inside, link, links
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ ENABLED, TARGET, MODE = "BootSourceOverrideEnabled", "BootSourceOverrideTarget",
 ALLOWED: Final = "@Redfish.AllowableValues"
 MODES: Final = {"uefi": "UEFI", "bios": "Legacy"}
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.3, 3.0
+FAILING_SECONDS: Final = 60.0  # so long a BMC may fail to insert: many say so when they cannot read the URL
 PATIENCE_SECONDS: Final = 15.0  # so long a write that was taken may take to show
 LICENCE_HINT: Final = "virtual media needs a licence on many BMCs: iDRAC Enterprise, iLO Advanced, Supermicro OOB, …"
 
@@ -38,12 +40,17 @@ def insert(connection: Connection, system: str, url: str, deadline: Deadline) ->
         except (Refused, Gone) as no:
             refusals.append(str(no))
         except TimedOut as late:
-            raise TimedOut(_without_path(str(late), url), late.path, late.hint) from None
+            raise TimedOut(_without_path(str(late), url), late.path, _reach(url)) from None
     cause = _without_path("; ".join(refusals), url) or "it shows no virtual CD drive"
     licence = not refusals or any("licen" in each.lower() for each in refusals)
-    reach = "its BMC must reach this machine at {0.scheme}://{0.netloc}: deploy.advertise_url, deploy.listen, firewalls"
-    hint = LICENCE_HINT if licence else reach.format(urlsplit(url))
+    hint = LICENCE_HINT if licence else _reach(url)
     raise Refused(f"cannot insert virtual media into {connection.name}: {cause}", hint=hint)
+
+
+def _reach(url: str) -> str:
+    parts = urlsplit(url)
+    place = f"{parts.scheme}://{parts.netloc}"
+    return f"its BMC must reach this machine at {place}: deploy.advertise_url, deploy.listen, firewalls"
 
 
 def _without_path(words: str, url: str) -> str:
@@ -161,15 +168,22 @@ def _insert(connection: Connection, path: str, url: str, deadline: Deadline) -> 
     """Raises: Refused, Gone, TimedOut, Unreachable."""
     refused: Refused | None = None
     taken_at: float | None = None
-    for wait in _waits(deadline, f"insert {url} into {path} of {connection.name}"):
+    failing_since: float | None = None
+    said: list[str] = []
+    for wait in _waits(deadline, f"insert {url} into {path} of {connection.name}", said):
         page = _page(connection, path, deadline)
         if _is_full(page):
             return _check_media(connection, page, path, url)
         if taken_at is None:
             extras = {"Inserted": True, "WriteProtected": True} if refused else {}  # some want them, some refuse them
             try:
-                if _send_insert(connection, page, path, {"Image": url, **extras}, deadline):
-                    taken_at = deadline.clock()
+                late = _send_insert(connection, page, path, {"Image": url, **extras}, deadline)
+                now = deadline.clock()
+                taken_at = now if late is None else None
+                said[:] = [str(late)] if late else []
+                failing_since = (failing_since or now) if isinstance(late, Failed) else None
+                if late and failing_since and now - failing_since > FAILING_SECONDS:
+                    raise Refused(str(late))
             except Refused as no:
                 if refused:
                     raise refused from no
@@ -180,8 +194,10 @@ def _insert(connection: Connection, path: str, url: str, deadline: Deadline) -> 
         time.sleep(wait)
 
 
-def _send_insert(connection: Connection, page: Page, path: str, body: Mapping[str, JSON], deadline: Deadline) -> bool:
-    """True when the BMC took it; False when it is busy, still ejecting, or did not answer: then the drive tells."""
+def _send_insert(
+    connection: Connection, page: Page, path: str, body: Mapping[str, JSON], deadline: Deadline
+) -> ProviderError | None:
+    """None when the BMC took it; else why not: it is busy, still ejecting, or did not answer. Then the drive tells."""
     action = _action(page, INSERT)
     try:
         if action:
@@ -190,9 +206,9 @@ def _send_insert(connection: Connection, page: Page, path: str, body: Mapping[st
             connection.patch(path, {**body, "Inserted": True}, deadline)
     except Unreachable:
         raise
-    except (Transient, TimedOut):
-        return False
-    return True
+    except (Transient, TimedOut) as late:
+        return late
+    return None
 
 
 def _check_media(connection: Connection, page: Page, path: str, url: str) -> None:
@@ -244,13 +260,13 @@ def _page(connection: Connection, path: str, deadline: Deadline) -> Page:
     return _patiently(lambda: connection.get(path, deadline), deadline)
 
 
-def _waits(deadline: Deadline, what: str) -> Iterator[float]:
-    """How long to sleep before the next look. Raises: TimedOut past the deadline."""
+def _waits(deadline: Deadline, what: str, said: Sequence[str] = ()) -> Iterator[float]:
+    """How long to sleep before the next look. Raises: TimedOut past the deadline, with what was said until then."""
     wait = FIRST_POLL_SECONDS
     while True:
         yield wait
         if deadline.seconds < wait:
-            raise TimedOut(f"cannot {what}: its time is over")
+            raise TimedOut("; ".join([f"cannot {what}: its time is over", *said]))
         wait = min(wait * 1.5, LONGEST_POLL_SECONDS)
 
 

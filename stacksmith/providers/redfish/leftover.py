@@ -38,13 +38,24 @@ class Opened:
         return self.bmc, self.path
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that is locked until its process ends: that closes it, whatever ends it."""
+
+    path: Path
+    descriptor: int
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
 class Leftovers:
     """What this process has opened, and what dead ones have left; a folder that cannot be used holds nothing."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path = folder / f"{uuid4()}.log"
-        self._clock = clock
-        self._file: IO[str] | None = None
+        self._folder, self._clock = folder, clock
+        self._file: _File | None = None
         self._ours: set[tuple[str, str]] = set()
         self._left: dict[tuple[str, str], Opened] = {}
         self._lock = Lock()
@@ -75,11 +86,11 @@ class Leftovers:
     def _take_over(self) -> None:
         """Makes what the dead have noted part of our file, and removes theirs."""
         living = set(self._ours)
-        for path in sorted(self._path.parent.glob("*.log")):
-            if path == self._path:
+        for path in sorted(self._folder.glob("*.log")):
+            if self._file is not None and path == self._file.path:
                 continue
             with suppress(FileNotFoundError), path.open("r", encoding="utf-8") as file:
-                is_dead = _locked(file, path)
+                is_dead = _locked(file.fileno(), path)
                 noted = _sessions(file)
                 if not is_dead:
                     living |= {session.key for session in noted}
@@ -92,20 +103,27 @@ class Leftovers:
         self._left = {key: session for key, session in self._left.items() if key not in living}
 
     def _write(self, line: object) -> None:
-        while self._file is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            file = os.fdopen(os.open(self._path, flags, 0o600), "w", encoding="utf-8")
-            if _locked(file, self._path):  # else another took the empty file for that of a dead one
-                self._file = file
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        if self._file is None:
+            self._file = self._created()
+        os.write(self._file.descriptor, f"{json.dumps(line)}\n".encode())
+
+    def _created(self) -> _File:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            path = self._folder / f"{uuid4()}.log"
+            file = _File(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            try:
+                if _locked(file.descriptor, path):
+                    return file
+            except OSError:  # a file system without locks: nothing can be noted there
+                file.remove()
+                raise
+            os.close(file.descriptor)  # another took it, empty and not locked yet, for that of a dead process
 
     def _drop(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            self._path.unlink(missing_ok=True)
-            file.close()
+            file.remove()
 
 
 @cache
@@ -120,11 +138,11 @@ def is_same(session: Opened, page: Mapping[str, JSON]) -> bool:
     return user == session.user and created in ("", session.created or created)
 
 
-def _locked(file: IO[str], path: Path) -> bool:
+def _locked(descriptor: int, path: Path) -> bool:
     """Whether the file is ours until it is closed, and still the one of this name."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False
 

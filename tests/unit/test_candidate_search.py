@@ -65,6 +65,25 @@ def test_same_subtree_is_not_searched_outside_of_one_subtree() -> None:
     assert process_time() - before < 2
 
 
+def test_more_pairs_than_subtrees_that_can_hold_one_are_refused_at_once() -> None:
+    providers: dict[str, Any] = {"hv1": {}}
+    for i in range(8):
+        providers[f"numa{i}"] = {"parent": "hv1", "inventories": {"VCPU": {"total": 4}}}
+        traits = ["CUSTOM_PHYSNET"] if i < 7 else []
+        for j in range(4):
+            inventories = {"SRIOV_NET_VF": {"total": 1}}
+            providers[f"pf{i}{j}"] = {"parent": f"numa{i}", "traits": traits, "inventories": inventories}
+    cells = {f"_c{i}": {"resources": {"VCPU": 4}} for i in range(8)}
+    ports = {f"_p{i}": {"resources": {"SRIOV_NET_VF": 1}, "required": ["CUSTOM_PHYSNET"]} for i in range(8)}
+    pairs = [[f"_c{i}", f"_p{i}"] for i in range(8)]
+    world, before = load({"providers": providers}), process_time()
+    asked = {"groups": {**cells, **ports}, "group_policy": "none", "same_subtree": pairs}
+    assert not list(candidates(world, load_request(asked)))
+    fewer = {"groups": {n: g for n, g in asked["groups"].items() if n[-1] != "7"}, "same_subtree": pairs[:7]}
+    assert len(list(candidates(world, load_request({**fewer, "group_policy": "isolate"}), 100))) == 100
+    assert process_time() - before < 2
+
+
 def test_dead_ends_in_the_middle_are_entered_once() -> None:
     """Room for all by number, but three sixes and six fours do not go into six tens as they are asked."""
     request = groups(6, 4, group_policy="none")

@@ -1,5 +1,6 @@
 """Keeps who holds what, in memory: every write is made whole or refused whole, with the reasons."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -19,6 +20,7 @@ from stacksmith.placement.tree.reason import (
     ProviderInUse,
     Reason,
     Refused,
+    ReshapedTwice,
     Taken,
 )
 
@@ -169,6 +171,8 @@ class Ledger:
 
     def _reshape(self, shapes: Sequence[Reshape], claims: Sequence[Claim]) -> tuple[Consumer, ...]:
         providers = self.forest.providers
+        times = Counter(shape.provider for shape in shapes)
+        _refuse(ReshapedTwice(self._known(uuid).name) for uuid, count in times.items() if count > 1)
         for shape in shapes:
             old = self._known(shape.provider, shape.generation)
             _refuse(_inventories_faults(old.name, shape.inventories))

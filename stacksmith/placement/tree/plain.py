@@ -168,7 +168,8 @@ def _consumer(read: _Reader, uuid: str, value: Any) -> Consumer:
     table = read.table(value, where, ("allocations", "generation"))
     allocations = read.table(table.get("allocations"), f"{where}.allocations", None)
     amounts = {provider: read.amounts(allocations, provider, f"{where}.allocations") for provider in allocations}
-    return Consumer(uuid, amounts, read.integer(table, "generation", 1, f"{where}.") or 1)
+    generation = read.integer(table, "generation", 1, f"{where}.")
+    return Consumer(uuid, amounts, 1 if generation is None else generation)
 
 
 def _group(read: _Reader, where: str, value: Any) -> ResourceGroup:

@@ -104,7 +104,13 @@ def _parent_faults(provider: Provider, by_uuid: Mapping[str, Provider]) -> Itera
 def _consumer_faults(consumer: Consumer, by_uuid: Mapping[str, Provider]) -> Iterator[Reason]:
     if not consumer.allocations:
         yield BadData(f"consumers.{consumer.uuid}", "holds nothing, so it cannot be there")
+    if not is_count(consumer.generation, 0):
+        yield BadData(
+            f"consumers.{consumer.uuid}", f"generation {consumer.generation!r} is not an integer of 0 or more"
+        )
     for uuid, amounts in consumer.allocations.items():
+        if not amounts:
+            yield BadData(f"consumers.{consumer.uuid}.{uuid}", "holds nothing, so it cannot be there")
         if uuid not in by_uuid:
             yield NoProvider(uuid)
             continue
@@ -120,6 +126,10 @@ def provider_faults(provider: Provider) -> Iterator[Reason]:
     for what, text in (("uuid", provider.uuid), ("name", provider.name)):
         if not text or len(text) > MAX_LENGTH:
             yield BadName(f"provider's {what}", text, f"1 to {MAX_LENGTH} characters")
+    if not is_count(provider.generation, 0):
+        yield BadData(
+            f"providers.{provider.name}", f"generation {provider.generation!r} is not an integer of 0 or more"
+        )
     for trait in sorted(provider.traits):
         problem = trait_problem(trait)
         if problem:

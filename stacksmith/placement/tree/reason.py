@@ -258,6 +258,16 @@ class ClaimedTwice(Reason):
 
 
 @dataclass(frozen=True, slots=True)
+class ReshapedTwice(Reason):
+    """One reshape has two inventories for one provider."""
+
+    provider: str
+
+    def __str__(self) -> str:
+        return f"{self.provider} is reshaped twice in one transaction"
+
+
+@dataclass(frozen=True, slots=True)
 class Taken(Reason):
     """Another provider has this uuid or name already. ``what``: uuid or name."""
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stacksmith.placement.tree.fit import Slot
 from stacksmith.placement.tree.forest import Forest
@@ -29,6 +29,7 @@ class Search:
     """
 
     def __init__(self, forest: Forest, request: CandidateRequest, slots: Sequence[Slot]) -> None:
+        slots = _narrowed(forest, request.same_subtree, slots)
         self._forest, self._slots = forest, slots
         self._options = [frozenset(slot.options) for slot in slots]
         self._classes = sorted({name for slot in slots for name, _ in slot.amounts})
@@ -199,3 +200,28 @@ class Search:
         rooms = tuple(self._room(uuid, name) for name in self._classes)
         options = tuple(uuid in options for options in self._options)
         return self._forest.providers[uuid].parent, rooms, options, self._cover.get(uuid, 0)
+
+
+def _narrowed(forest: Forest, same_subtree: Sequence[frozenset[str]], slots: Sequence[Slot]) -> Sequence[Slot]:
+    """The slots without the options that no ``same_subtree`` could hold with, until there are no such ones.
+
+    What is left tells at once that there are too few providers, where trying would go through all their orders.
+    """
+    while True:
+        narrower = slots
+        for names in same_subtree:
+            tops = _tops_of(forest, [slot.options for slot in narrower if slot.group in names])
+            narrower = [_under(forest, slot, tops) if slot.group in names else slot for slot in narrower]
+        if list(narrower) == list(slots):
+            return slots
+        slots = narrower
+
+
+def _tops_of(forest: Forest, options: Sequence[Sequence[str]]) -> frozenset[str]:
+    """The options that have one of each of these lists below them, or are it."""
+    above = [{top for uuid in some for top in forest.chain(uuid)} for some in options]
+    return frozenset(uuid for some in options for uuid in some if all(uuid in each for each in above))
+
+
+def _under(forest: Forest, slot: Slot, tops: frozenset[str]) -> Slot:
+    return replace(slot, options=tuple(u for u in slot.options if not tops.isdisjoint(forest.chain(u))))

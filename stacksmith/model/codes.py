@@ -75,6 +75,7 @@ CODES: Final[dict[str, str]] = {
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",
+    "renamed-host": "A host of the fleet has another name than when the stack was applied there.",
     "host-unread": "What was asked for may be on a host that cannot be read.",
     "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",
     "missing-extra": "What the stack asks for needs a package that is not installed; the hint has the pip command.",

@@ -64,6 +64,7 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
             findings.error("bad-host", message, where(("hosts", name, "libvirt")), hint)
         said = {"libvirt": uri, "availability_zone": zone_of(fleet, host)}
         hosts[name] = host.model_copy(update=said) if uri != host.libvirt or host.aggregates else host
+    _check_same(fleet, where, findings)
     _check_names(fleet, document, findings)
     check_aggregates(fleet, where, findings)
     _check_storages(fleet, document, findings)
@@ -72,6 +73,19 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     if findings.error_count > before:
         return None
     return FleetFile(fleet.model_copy(update={"hosts": hosts}), path, folder, document)
+
+
+def _check_same(fleet: Fleet, where: Block, findings: Findings) -> None:
+    """A machine with two names would have all its room, and all that is on it, twice."""
+    first: dict[str, str] = {}
+    for name, host in fleet.hosts.items():
+        if host.libvirt.startswith("memory:") or first.setdefault(host.libvirt, name) == name:
+            continue
+        place = where(("hosts", first[host.libvirt], "libvirt"))
+        message = f"cannot use fleet.hosts.{name}: {first[host.libvirt]} has the same URI"
+        notes = ((f"host {first[host.libvirt]}", place),)
+        hint = "take one of the two names out"
+        findings.error("bad-host", message, where(("hosts", name, "libvirt")), hint, notes=notes)
 
 
 def _check_names(fleet: Fleet, document: Document, findings: Findings) -> None:

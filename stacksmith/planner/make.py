@@ -27,7 +27,7 @@ from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, kept_zone, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
-from stacksmith.planner.view import View, view_of
+from stacksmith.planner.view import View, check_names, view_of
 from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderRules
 
@@ -86,6 +86,8 @@ def make_plan(
     Raises: Unplaced with one diagnostic per server that has no valid host, each with a verdict for every host; Faults
     with one for each thing that a provider cannot make, or that the options name and nobody knows.
     """
+    if not options.destroy:
+        check_names(snapshot)
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
     plan = _Draft()
     wanted: dict[Address, Wanted] = {}
@@ -267,7 +269,10 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     if found.host != wanted.host:
         raise AssertionError(f"{address} is on {found.host} but built for {wanted.host}")
     if twice:
-        remedy = f"it is taken for the one on {found.host}; remove the other by hand (virsh undefine, vol-delete)"
+        remedy = (
+            f"it is taken for the one on {found.host}; remove the other by hand (virsh undefine, vol-delete), unless "
+        )
+        remedy += "these are names of one machine: then take one name out of the fleet file"
         plan.refusals.append((f"{Operation.UPDATE} {address}", f"{twice}; {remedy}"))
     forced = any(matches(r, address) for r in options.replaces)
     worst = max((c.impact for c in changes), default=Impact.NONE)

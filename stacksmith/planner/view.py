@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.model.found import ABANDONED, MOVING, Found, Snapshot
 from stacksmith.model.realised import Policy
 from stacksmith.model.record import Record
@@ -63,6 +64,25 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
                     continue
             view.found[found.address] = found
     return view
+
+
+def check_names(snapshot: Snapshot) -> None:
+    """Passes when every network is on the host it was applied to: its identity has the host's name in it, so under
+    another name it would be made anew beside itself. Raises: Faults, one for each host that was renamed or exchanged.
+    """
+    former = {
+        (host.host, found.address.host)
+        for host in snapshot.hosts
+        for found in host.found
+        if found.mark is not None and found.address.kind == "network" and found.address.host not in (None, host.host)
+    }
+    if former:
+        raise Faults([_renamed(now, before or "") for now, before in sorted(former, key=str)])
+
+
+def _renamed(now: str, before: str) -> Diagnostic:
+    message = f"cannot use host {now}: what is on its machine was applied there under the name {before}"
+    return error("renamed-host", message, hint=f"call it {before} again in the fleet file, or destroy the stack first")
 
 
 def _left_by_moves(everything: Sequence[Found]) -> list[Found]:

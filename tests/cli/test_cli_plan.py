@@ -250,3 +250,30 @@ def test_addresses_are_compared_as_libvirt_writes_them(applied: Cli, project: Pa
     (project / "stack.yaml").write_text(text.replace("mode: isolated", names))
     out = applied("plan").out
     assert 'gateway = "fd00::aa"' in out and "dns[fd00::5]" in out
+
+
+def renamed(project: Path, names: dict[str, str]) -> None:
+    """Gives machines other names in the fleet file: what is on each is found under its new one."""
+    world = json.loads((project / "world.json").read_text())
+    world["hosts"] = {names.get(name, name): state for name, state in world["hosts"].items()}
+    (project / "world.json").write_text(json.dumps(world))
+    lines = (project / "fleet.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        name = line.strip().partition(":")[0]
+        lines[number] = line.replace(name, names.get(name, name), 1)
+    (project / "fleet.yaml").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("names", [{"hv1": "hv9"}, {"hv1": "hv2", "hv2": "hv1"}])
+def test_host_that_was_renamed_or_exchanged_is_told_and_can_be_left(
+    applied: Cli, project: Path, names: dict[str, str]
+) -> None:
+    renamed(project, names)
+    for command in ("plan", "drift", "apply"):
+        result = applied(command)
+        assert result.status == 1 and "renamed-host" in result.err
+        now = names["hv1"]
+        assert f"cannot use host {now}: what is on its machine was applied there under the name hv1" in result.err
+    assert applied("destroy", "--yes").status == 0
+    hosts = json.loads((project / "world.json").read_text())["hosts"]
+    assert not any(state[kind] for state in hosts.values() for kind in ("server", "network"))

@@ -12,6 +12,9 @@ from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.state.migration import MIGRATIONS, is_ours, migrate, version
 
 BUSY_SECONDS = 15.0
+# Pages of the log before it begins anew. A commit that makes the file longer waits for the filesystem's own journal
+# too; one that writes over it does not. SQLite's 1000 are more than most runs write, so that all of theirs would wait.
+LOG_PAGES = 250
 # WAL keeps its index in memory shared by all processes, which these cannot give (sqlite.org/wal.html).
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "fuse.sshfs", "fuse.glusterfs"}
@@ -45,6 +48,7 @@ def _writable(path: Path) -> sqlite3.Connection:
         _check(connection, path)
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         return _prepared(connection)
     except BaseException:
         connection.close()

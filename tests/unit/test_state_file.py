@@ -45,6 +45,16 @@ def test_store_file_and_its_folder_are_private(tmp_path: Path) -> None:
     store.close()
 
 
+def test_log_is_written_over_and_not_made_longer_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "lab.db"
+    store = SqliteStore.open(path)
+    for number in range(2 * file.LOG_PAGES):
+        store.put("shop", record(f"server.web[{number}]"))
+    frames = (tmp_path / "lab.db-wal").stat().st_size // 4096
+    store.close()
+    assert file.LOG_PAGES <= frames < 1.2 * file.LOG_PAGES
+
+
 def test_read_only_open_of_nothing_is_empty_and_makes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.db"
     store = SqliteStore.open(path, read_only=True)

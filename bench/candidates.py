@@ -31,6 +31,7 @@ from stacksmith.state.sqlite import SqliteStore
 FLAVOR = {"VCPU": 2, "MEMORY_MB": 4096, "DISK_GB": 20}
 OFFER = {"VCPU": Inventory(32, 0, 4.0), "MEMORY_MB": Inventory(524288, 512), "DISK_GB": Inventory(4000)}
 SERVERS = 5000
+PAGES = 4 * 4096
 
 
 def world(hosts: int) -> World:
@@ -83,6 +84,20 @@ def claim_in_store(hosts: int) -> Row:
     return row
 
 
+def raw_writes() -> Row:
+    """As many pages as a claim writes, made durable: what the disk alone takes."""
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(PAGES * 1000))
+        os.fsync(file.fileno())
+
+        def work() -> None:
+            for i in range(1000):
+                os.pwrite(file.fileno(), b"x" * PAGES, i * PAGES)
+                os.fdatasync(file.fileno())
+
+        return measure(f"raw: {PAGES // 1024} KiB written over and made durable", 1000, work)
+
+
 def first_of_wide(groups: int, siblings: int) -> Row:
     cells = [Provider(f"c{i:03}", f"c{i:03}", "hv", {"VCPU": Inventory(8)}) for i in range(siblings)]
     asked = {f"_{i}": ResourceGroup({"VCPU": 1}) for i in range(groups)}
@@ -107,6 +122,7 @@ def tables(times: int = 3) -> Iterator[Table]:
             partial(claim_in_store, hosts),
         ):
             rows.append(least(times, one))
+    rows.append(least(times, raw_writes))
     rows.append(least(times, partial(first_of_wide, 8, 64)))
     text = (
         "One server at a time, by the calls alone. A claim in the store is a durable transaction: there the wall counts"

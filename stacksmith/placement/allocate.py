@@ -1,5 +1,6 @@
 """Puts a batch of requests on hosts and says why."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,8 +39,8 @@ def place(
     back as kept. Their requests may be given too: verdicts then name them as members of their groups.
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
-    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy; ImportError for the
-    strategy ``optimal`` without its solver.
+    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy, and for an address or a
+    host that is there twice; ImportError for the strategy ``optimal`` without its solver.
     """
     chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
     return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements
@@ -56,6 +57,8 @@ def allocate(
     """As ``place``, with how good a joint placement is."""
     hosts = sorted(hosts, key=lambda host: host.name)
     kept = kept or {}
+    _refuse_twice("host", [host.name for host in hosts])
+    _refuse_twice("request", [request.address for request in requests])
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
     outcome = arrange(units, hosts, goal)
     sites = open_sites(hosts)
@@ -64,6 +67,13 @@ def allocate(
     placements += _tell_placed(outcome, sites, explain)
     placements += _tell_failed(outcome, hosts, sites)
     return Allocation(tuple(sorted(placements, key=lambda p: p.address.order)), outcome.optimum)
+
+
+def _refuse_twice(what: str, names: Sequence[str] | Sequence[Address]) -> None:
+    """Raises: ValueError when one of the names is there twice."""
+    if len(set(names)) < len(names):
+        name = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"cannot place: {what} {name} is there twice")
 
 
 def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping[Address, str]) -> None:

@@ -58,6 +58,13 @@ def test_place_unknown_group_raises_key_error() -> None:
         place([server("a", group="web")], [host("hv1")], {})
 
 
+def test_place_address_or_host_that_is_there_twice_raises_value_error() -> None:
+    with pytest.raises(ValueError, match=r"request server\.web\[0\] is there twice"):
+        place([server("web"), server("web")], [host("hv1")], {})
+    with pytest.raises(ValueError, match="host hv1 is there twice"):
+        place([server("web")], [host("hv1"), host("hv1")], {})
+
+
 def test_place_unknown_strategy_raises_value_error() -> None:
     with pytest.raises(ValueError, match="tallest"):
         place([server("a")], [host("hv1")], {}, strategy="tallest")

@@ -103,7 +103,7 @@ def inspect(
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
 
 
-def drift(call: Call, what: StackArgument = None, format: _Format = Format.TEXT) -> int:
+def drift(call: Call, what: StackArgument = None, format: _Format = Format.TEXT, json: Json = False) -> int:
     """Compare every node of the fleet with what the state store has of it, whatever stack it is of, or none.
 
     Told are servers that are not as they were applied, machines that are on though no stack has them, and deployments
@@ -118,7 +118,7 @@ def drift(call: Call, what: StackArgument = None, format: _Format = Format.TEXT)
 
     nodes = node.nodes(call.on(what).options())
     found = node_drift.node_drift(nodes)
-    if format is Format.TEXT:
+    if format is Format.TEXT and not json:
         call.screen.answer(node_drift_text(found, call.screen.paint))
     else:
         call.screen.answer(json_text(node_drift_data(nodes.fleet.fleet, found, timestamp())))

@@ -168,9 +168,14 @@ class Rack:
     def holds_secret(self) -> list[str]:
         """Files in which a secret stands, beside where the user or the lab has put it and the disks of its machines."""
         given = {self.folder / "stack.yaml", self.bmc.node.password, self.bmc.node.password.with_name("farm.json")}
-        files = [path for path in self.folder.rglob("*") if path.is_file() and not path.name.endswith("-disk.img")]
-        asked = [path for path in files if path not in {*given, self.bmc.node.console}]
-        return [str(path) for path in asked if any(each in path.read_bytes() for each in self.secrets())]
+        found = []
+        for folder, _, names in os.walk(self.folder):
+            for path in (Path(folder) / name for name in names if not name.endswith("-disk.img")):
+                with contextlib.suppress(FileNotFoundError):  # a machine that stops takes files along
+                    if path.is_file() and path not in {*given, self.bmc.node.console}:
+                        data = path.read_bytes()
+                        found += [str(path)] if any(each in data for each in self.secrets()) else []
+        return found
 
     def arguments_with_secret(self) -> list[bytes]:
         """Arguments of any process of this machine in which a secret stands."""

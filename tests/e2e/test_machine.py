@@ -361,7 +361,13 @@ def test_wrong_password_is_one_clear_error(rack: Rack) -> None:
 
 def test_node_list_tells_whose_it_is(rack: Rack) -> None:
     (node,) = json.loads(rack.done["list"].out)["nodes"]
-    assert node["tenancy"] == {"state": "active", "stage": "", "reason": "", "server": "metal/server.db"}
+    assert node["tenancy"] == {
+        "state": "active",
+        "stage": "",
+        "reason": "",
+        "server": "metal/server.db",
+        "adopted": False,
+    }
     assert rack.done["occupied"].status == 1
     assert "server.db of stack metal is on it" in rack.done["occupied"].err
 

@@ -16,7 +16,7 @@ from stacksmith.model.stack import Loaded
 
 CASE = Path(__file__).parent.parent / "cases" / "load" / "good_count"
 MUTANTS = 200
-SECONDS = 5.0
+SECONDS = 60.0
 HEAD = "stack: shop\nfleet: fleet.yaml\n"
 HOSTILE = {
     "brackets": "[" * 40_000,

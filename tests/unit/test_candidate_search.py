@@ -11,6 +11,8 @@ import pytest
 from stacksmith.placement import Claim, Ledger, Refused, World, candidates, load, load_request, verdicts
 from stacksmith.placement.tree.matching import all_served
 
+AT_ONCE = 60  # CPU seconds, also on a slow machine: what tries every way would take years
+
 
 def siblings(*totals: int, **more: Any) -> World:
     """A host with a cell for each total of VCPU."""
@@ -27,7 +29,7 @@ def test_eight_groups_over_64_siblings_answer_at_once(policy: str) -> None:
     request, before = load_request(groups(8, group_policy=policy)), process_time()
     found = list(candidates(siblings(*[4] * 64), request, 1000))
     assert len({tuple(c.mappings.items()) for c in found}) == 1000
-    assert process_time() - before < 2
+    assert process_time() - before < AT_ONCE
 
 
 def test_groups_that_nothing_can_hold_together_are_refused_at_once() -> None:
@@ -35,7 +37,7 @@ def test_groups_that_nothing_can_hold_together_are_refused_at_once() -> None:
     before = process_time()
     assert not list(candidates(unequal, load_request(groups(33, group_policy="isolate"))))
     assert not list(candidates(siblings(*[3] * 40), load_request(groups(41, group_policy="none"))))
-    assert process_time() - before < 2
+    assert process_time() - before < AT_ONCE
 
 
 def test_two_groups_that_want_one_provider_do_not_let_the_others_be_tried() -> None:
@@ -46,7 +48,7 @@ def test_two_groups_that_want_one_provider_do_not_let_the_others_be_tried() -> N
     world = siblings(*range(2, 66), only=only)
     before = process_time()
     assert not list(candidates(world, load_request({**request, "group_policy": "isolate"})))
-    assert process_time() - before < 2
+    assert process_time() - before < AT_ONCE
 
 
 def test_same_subtree_is_not_searched_outside_of_one_subtree() -> None:
@@ -62,7 +64,7 @@ def test_same_subtree_is_not_searched_outside_of_one_subtree() -> None:
     found = list(candidates(load({"providers": providers}), load_request(request), 100))
     assert all(len({uuid[-2] for name in names for uuid in c.mappings[name]}) == 1 for c in found)
     assert len(found) == 100
-    assert process_time() - before < 2
+    assert process_time() - before < AT_ONCE
 
 
 def test_more_pairs_than_subtrees_that_can_hold_one_are_refused_at_once() -> None:
@@ -81,7 +83,7 @@ def test_more_pairs_than_subtrees_that_can_hold_one_are_refused_at_once() -> Non
     assert not list(candidates(world, load_request(asked)))
     fewer = {"groups": {n: g for n, g in asked["groups"].items() if n[-1] != "7"}, "same_subtree": pairs[:7]}
     assert len(list(candidates(world, load_request({**fewer, "group_policy": "isolate"}), 100))) == 100
-    assert process_time() - before < 2
+    assert process_time() - before < AT_ONCE
 
 
 def test_dead_ends_in_the_middle_are_entered_once() -> None:
@@ -92,7 +94,7 @@ def test_dead_ends_in_the_middle_are_entered_once() -> None:
     assert not list(
         candidates(siblings(*[10] * 6), load_request({**request, "groups": {**request["groups"], **big}}), 1)
     )
-    assert process_time() - before < 2
+    assert process_time() - before < AT_ONCE
 
 
 def test_candidates_of_a_ledger_see_what_was_claimed_meanwhile() -> None:

@@ -9,7 +9,12 @@ from bench.site import Wire, site
 from bench.table import Bar, Row, Table
 
 COUNT = 20
-IMPORTS = "import stacksmith.cli.app, stacksmith.engine.session, stacksmith.providers.libvirt.session"
+# What `apply` imports, also the modules that it asks for when it needs them.
+IMPORTS = (
+    "import stacksmith.cli.app, stacksmith.cli.carry_out, stacksmith.engine.session, stacksmith.planner.planfile, "
+    "stacksmith.providers.libvirt.check, stacksmith.providers.libvirt.provider, stacksmith.state.sqlite, "
+    "stacksmith.views.event_text, stacksmith.views.notice, stacksmith.views.outcome, stacksmith.views.plan_text, yaml"
+)
 
 
 def tables(times: int = 3) -> Iterator[Table]:

@@ -22,6 +22,7 @@ from stacksmith.providers.redfish.signin import SignIn
 
 logging.getLogger("sushy").addHandler(logging.NullHandler())  # else its warnings go to stderr
 
+PAGE_TRIES: Final = 3
 ONCE: Final = {"server_side_retries_left": 0}  # of sushy, which sends again what some vendors refuse
 HURRY_SECONDS: Final = 0.05  # with less left, a limit that passed was our own
 
@@ -77,12 +78,15 @@ class Connection:
 
     def get(self, path: str, deadline: Deadline) -> Mapping[str, JSON]:
         """A page. Raises: Gone when there is none; Unreachable, Transient, Refused, TimedOut."""
-        try:
-            page = self.look(path, deadline).page
-        except (Unreachable, NotNow):
-            raise
-        except Transient:  # a page is safe to ask for again, and among many one is easily lost
-            page = self.look(path, deadline).page
+        for left in reversed(range(PAGE_TRIES)):  # a page is safe to ask for again, and among many one is easily lost
+            try:
+                page = self.look(path, deadline).page
+                break
+            except (Unreachable, NotNow):
+                raise
+            except Transient:
+                if not left:
+                    raise
         if not page:
             raise Transient(f"cannot read {path} of {self.name}: the answer is not a JSON object")
         return page

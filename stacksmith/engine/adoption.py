@@ -10,11 +10,12 @@ from stacksmith.engine.session import Options, alone, load_whole
 from stacksmith.engine.store import opened
 from stacksmith.engine.tenancy import in_use, records
 from stacksmith.model.bare_metal import class_of
+from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node_found import Power
-from stacksmith.model.realised import Policy, to_data
+from stacksmith.model.realised import to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
-from stacksmith.planner.machine import machine
+from stacksmith.planner.machine import machine, machine_policy
 from stacksmith.state.store import Store
 
 
@@ -41,7 +42,8 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
     with opened(stack, options.environment, read_only=False) as store, alone(store, stack.name, "node adopt"):
         _check_free(store, name, address, stack.name)
         resource = stack.resources[address]
-        policy = Policy(protect=getattr(resource.spec, "protect", False))
+        assert isinstance(resource.spec, ServerSpec)
+        policy = machine_policy(resource.spec)
         record = Record(address, name, uuid, to_data(applied), policy, True, resource.depends_on, adopted=True)
         store.put(stack.name, record)
         hold(stack.name, str(address), uuid, {name: {node.resource_class: 1}}, store)

@@ -1,6 +1,5 @@
 """What is done to a node between servers: maintenance, release and cleaning."""
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,6 +13,7 @@ from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
 from stacksmith.engine.tenancy import in_use, records
 from stacksmith.model.bare_metal import MAINTENANCE
+from stacksmith.model.node import is_disk_name
 from stacksmith.providers.base import Deadline, Refused
 from stacksmith.providers.deployment import NO_DISK, Cleaning
 from stacksmith.providers.registry import make_deployer
@@ -116,6 +116,6 @@ def _put_back(store: Store, name: str, note: NodeNote | None) -> None:
 def _check_names(name: str, disks: tuple[str, ...]) -> None:
     """An empty name, as of a variable that is not set, is no disk, and not all of them. Raises: Faults."""
     for disk in disks:
-        if not re.fullmatch(r"(/dev/)?[A-Za-z0-9][A-Za-z0-9!._:-]*", disk):
+        if not is_disk_name(disk):
             hint = "its serial, or a name as the kernel gives it: --disk S4EVNX0M, --disk sda"
             raise Faults((error("node", f"cannot clean {name}: {disk!r} is no name of a disk", hint=hint),))

@@ -1,13 +1,20 @@
 """Bare-metal nodes of a fleet: where their BMCs are, and who may ask them."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
 from stacksmith.model.deploy import NodeDeploySpec
 from stacksmith.model.spec import GiB, Spec
 
+ALL_DISKS: Final = "*"
 Trait = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,254}$")]
+
+
+def is_disk_name(text: str) -> bool:
+    """Whether a text may be the serial number, WWN or name of a disk; an empty one, as of a variable, is none."""
+    return re.fullmatch(r"(/dev/)?[A-Za-z0-9][A-Za-z0-9!._:-]*", text) is not None
 
 
 class SecretRef(Spec):

@@ -229,10 +229,12 @@ class Policy:
     """What the live object cannot show: kept in its mark and in the store.
 
     protect: no plan may delete or replace it. on_destroy: ``delete``, or ``keep`` (the object is left and forgotten).
+    wipe: disks of a bare-metal node that are wiped when its server goes, each ``signatures`` or ``whole``.
     """
 
     protect: bool = False
     on_destroy: str = "delete"
+    wipe: dict[str, str] = field(default_factory=dict)
 
 
 Realised = Server | Machine | Volume | Network | Image

@@ -28,7 +28,7 @@ from stacksmith.model.realised import (
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.planner.disk import GIB, Layout, layout
 from stacksmith.planner.drive import config_drive, server_label
-from stacksmith.planner.machine import machine
+from stacksmith.planner.machine import machine, machine_policy
 from stacksmith.planner.part import Parts
 from stacksmith.providers.base import WaitFor
 
@@ -212,7 +212,7 @@ def _wanted_machine(stack: Stack, resource: Resource, name: str) -> Wanted:
         name,
         uuid,
         machine(stack, resource, uuid, node),
-        Policy(protect=spec.protect),
+        machine_policy(spec),
         resource.depends_on,
         block=resource,
         limit_seconds=node.deploy_timeout_seconds,

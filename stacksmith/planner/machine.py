@@ -10,7 +10,7 @@ from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
-from stacksmith.model.realised import Machine, Nic, RaidVolume, Realised
+from stacksmith.model.realised import Machine, Nic, Policy, RaidVolume, Realised
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.allocate import allocate
 from stacksmith.placement.host import HostState, Inventory
@@ -62,6 +62,11 @@ def machine(stack: Stack, resource: Resource, uuid: str, node: Node) -> Machine:
 def machine_nics(spec: ServerSpec) -> tuple[Nic, ...]:
     """The cards of the node that the server names; the checks see to it that each has its MAC."""
     return tuple(Nic((nic.mac or "").lower(), nic.network) for nic in spec.networks)
+
+
+def machine_policy(spec: ServerSpec) -> Policy:
+    """What the store keeps of a server on a node."""
+    return Policy(protect=spec.protect, wipe=dict(spec.bare_metal.wipe) if spec.bare_metal else {})
 
 
 def declared_only(wanted: Realised, found: Realised) -> Realised:

@@ -11,6 +11,7 @@ from stacksmith.planner.build import Wanted
 from stacksmith.planner.plan import Operation, Step
 
 _SUPERSEDED = ".superseded-"
+WIPE_SECONDS = 86_400.0  # the longest a wipe may take; the node's deploy_timeout_seconds says how long one does
 
 
 def create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = False) -> Step:
@@ -94,6 +95,8 @@ def forget(address: Address, host: str, record: Record | None, reason: str) -> S
 
 def delete(address: Address, host: str, found: Found, policy: Policy, reason: str) -> Step:
     """A step that removes an object and what belongs to it."""
+    if policy.wipe:
+        reason += f"; then its disks are wiped: {', '.join(map(' '.join, sorted(policy.wipe.items())))}"
     return Step(
         id=f"{Operation.DELETE} {address}",
         operation=Operation.DELETE,
@@ -103,9 +106,10 @@ def delete(address: Address, host: str, found: Found, policy: Policy, reason: st
         reason=reason,
         before=to_data(found.spec) if found.spec is not None else None,
         policy=policy,
-        impact=_loss(address, found),
+        impact=Impact.DATA_LOSS if policy.wipe else _loss(address, found),
         fingerprint=found.fingerprint,
         partial=found.partial,
+        limit_seconds=WIPE_SECONDS if policy.wipe else 0.0,
     )
 
 

@@ -57,7 +57,8 @@ def records_text(records: Iterable[Record], paint: Paint = PLAIN) -> str:
 
 def _policy(record: Record) -> str:
     words = ["protected"] if record.policy.protect else []
-    return ", ".join([*words, "kept on destroy"] if record.policy.on_destroy == "keep" else words)
+    words += ["kept on destroy"] if record.policy.on_destroy == "keep" else []
+    return ", ".join([*words, "wiped on destroy"] if record.policy.wipe else words)
 
 
 def record_data(record: Record) -> JSON:

@@ -47,7 +47,11 @@ servers:
     flavor: gold
     image: lab-node
     metadata: {{role: db}}
-    bare_metal: {{asset_tag: "{tag}", indicator_led: lit, bios: {{ProcTurboMode: {turbo}}}}}
+    bare_metal:
+      asset_tag: "{tag}"
+      indicator_led: lit
+      bios: {{ProcTurboMode: {turbo}}}
+      wipe: {{disk-bm1-b: signatures}}
     user_data: |
       #!/bin/sh
       echo "{words} of $(hostname)"
@@ -234,10 +238,13 @@ def live(rack: Rack) -> None:
     faults(rack)
     rack.run("list", "node", "list", "--format", "json")
     rack.run("occupied", "node", "clean", "bm1", "--yes")
+    rack.found["console"] = rack.console()
+    put(rack.disk("bm1-b-disk.img"), b"OF THE SERVER")
     rack.run("destroy", "destroy", "--yes")
+    with rack.disk("bm1-b-disk.img").open("rb") as other:
+        rack.found["other disk"] = other.read(64)
     rack.run("after", "node", "list", "--format", "json")
     rack.found["power"] = rack.bmc.get()["PowerState"]
-    rack.found["console"] = rack.console()
     clean(rack)
 
 
@@ -245,8 +252,10 @@ def clean(rack: Rack) -> None:
     """The disk is wiped: by a command that is killed while the node is at it, then by the same again."""
     words = ("node", "clean", "bm1", "--disk", "disk-bm1", "--yes")
     rack.found["table"] = rack.has_table()
+    begins = "STACKSMITH-DEPLOY clean for"
+    before = rack.console().count(begins)
     running = rack.start(*words)
-    until(lambda: "STACKSMITH-DEPLOY clean for" in rack.console(), 300, "the node is about to be wiped")
+    until(lambda: rack.console().count(begins) > before, 300, "the node is about to be wiped")
     running.kill()
     running.communicate()
     rack.run("killed", "node", "list", "--format", "json")
@@ -374,7 +383,8 @@ def test_node_list_tells_whose_it_is(rack: Rack) -> None:
 
 def test_destroy_switches_the_node_off_and_releases_it(rack: Rack) -> None:
     assert rack.done["destroy"].status == 0, rack.done["destroy"].err
-    assert rack.found["power"] == "Off"
+    assert "then its disks are wiped: disk-bm1-b signatures" in rack.done["destroy"].out
+    assert (rack.found["other disk"], rack.found["table"], rack.found["power"]) == (bytes(64), True, "Off")
     (node,) = json.loads(rack.done["after"].out)["nodes"]
     assert (node["tenancy"]["state"], node["provision_state"], node["maintenance"]) == ("available", "available", False)
 

@@ -40,4 +40,4 @@ def test_from_data_ignores_unknown_and_defaults_missing_fields() -> None:
 
 
 def test_to_data_of_a_policy() -> None:
-    assert to_data(Policy(protect=True)) == {"protect": True, "on_destroy": "delete"}
+    assert to_data(Policy(protect=True)) == {"protect": True, "on_destroy": "delete", "wipe": {}}

@@ -12,7 +12,7 @@ from stacksmith.engine.preflight import node_faults
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
 from stacksmith.model.load import LoadOptions, load_stack
-from stacksmith.model.realised import Machine, from_data, to_data
+from stacksmith.model.realised import Machine, Policy, from_data, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
@@ -288,3 +288,35 @@ def test_plan_quotes_what_its_node_does_not_take(folder: Path) -> None:
         ("bad-firmware", "cannot bring firmware BIOS of bm1 to its version: it has 1.0"),
     ]
     assert [each.span is not None and each.span.line for each in told] == [11, 11]
+
+
+def test_disks_are_wiped_when_the_server_goes_if_its_policy_says_so(folder: Path) -> None:
+    wiping = STACK.replace("boot_mode: uefi", "boot_mode: uefi, wipe: {S64H: whole, S64G: signatures}")
+    spec, _ = made(stack_of(folder))
+    record = Record(DB, "bm1", str(identity("f", "shop", DB)), to_data(spec))
+    step = only(plan_of(stack_of(folder, wiping), found(spec), records=[record]))
+    assert (step.impact, {c.path for c in step.changes}) == (Impact.NONE, {"policy.wipe.S64G", "policy.wipe.S64H"})
+    gone = wiping.partition("servers:")[0]
+    kept, wiped = (
+        only(plan_of(stack_of(folder, gone), found(spec), records=[replace(record, policy=policy)]))
+        for policy in (Policy(), step.policy)
+    )
+    assert (kept.operation, kept.impact) == (Operation.DELETE, Impact.REPLACE) and "wiped" not in kept.reason
+    assert (wiped.operation, wiped.impact) == (Operation.DELETE, Impact.DATA_LOSS)
+    assert wiped.reason.endswith("then its disks are wiped: S64G signatures, S64H whole")
+    assert wiped.limit_seconds > kept.limit_seconds
+
+
+@pytest.mark.parametrize(
+    ("wipe", "words"),
+    [
+        ('{"*": signatures, S64H: whole}', "beside '*'"),
+        ('{"": whole}', "is no name of a disk"),
+        ('{"sda; reboot": whole}', "is no name of a disk"),
+        ("{S64H: quick}", "'signatures' or 'whole'"),
+    ],
+)
+def test_disks_to_wipe_are_named_or_all_of_them(folder: Path, wipe: str, words: str) -> None:
+    (folder / "stack.yaml").write_text(STACK.replace("boot_mode: uefi", f"wipe: {wipe}"))
+    (fault,) = load_stack(folder / "stack.yaml", LoadOptions()).diagnostics
+    assert words in fault.message

@@ -235,7 +235,7 @@ def test_write_beyond_the_room_there_is_fails_in_words_and_keeps_the_rest(tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         store = SqliteStore.open(path)
         try:
-            for number in range(1000):
+            for number in range(10_000):
                 store.put("shop", record(f"server.more[{number}]"))
         except Faults as faults:
             os._exit(10 + ("cannot write state store" in str(faults)))

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from stacksmith.model.node import ALL_DISKS, is_disk_name
 from stacksmith.model.spec import GiB, Spec
 
 
@@ -37,10 +38,20 @@ class BareMetalSpec(Spec):
     raid: list[RaidSpec] = Field(default_factory=list, description="All of the node's RAID volumes, when given")
     indicator_led: Literal["lit", "blinking", "off"] | None = None
     asset_tag: str | None = Field(None, max_length=63)
+    wipe: dict[str, Literal["signatures", "whole"]] = Field(
+        default_factory=dict,
+        description="Disks wiped when the server leaves the node, by serial number, WWN or name; `*` alone for all of "
+        "them; others keep what they have",
+    )
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
         names = [volume.name for volume in self.raid]
         if len(set(names)) != len(names):
             raise ValueError("two RAID volumes have the same name")
+        if ALL_DISKS in self.wipe and len(self.wipe) > 1:
+            raise ValueError("wipe names disks beside '*', which is all of them")
+        for disk in self.wipe:
+            if disk != ALL_DISKS and not is_disk_name(disk):
+                raise ValueError(f"wipe: {disk!r} is no name of a disk")
         return self

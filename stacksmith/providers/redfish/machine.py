@@ -11,12 +11,12 @@ from typing import Final, Protocol
 from stacksmith.model.bare_metal import DEPLOYED, field_of
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark
-from stacksmith.model.node import Node
+from stacksmith.model.node import ALL_DISKS, Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
-from stacksmith.providers.deployment import UNTOUCHED, Job
+from stacksmith.providers.deployment import UNTOUCHED, Cleaning, Job
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
@@ -83,13 +83,22 @@ class MachineDriver:
         return self._finish(wanted, paths, deadline)
 
     def delete(self, target: Target, deadline: Deadline) -> None:
-        """Switches the node off and takes media out; what is on its disks stays."""
+        """Switches the node off, takes media out, and wipes what its policy names; what is on other disks stays."""
         before = target.mark.applied if isinstance(target.mark.applied, dict) else {}
         if before.get("power_state") is not None or target.found is None or target.found.partial:
             self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         with suppress(Refused, Gone):  # a BMC without a licence for media has none in
             self._bmc.eject_media(deadline)
+        self._wipe(target, deadline)
         self._place.occupant = None
+
+    def _wipe(self, target: Target, deadline: Deadline) -> None:
+        for way in sorted(set(target.policy.wipe.values())):
+            disks = tuple(sorted(disk for disk, how in target.policy.wipe.items() if how == way and disk != ALL_DISKS))
+            cleaning = Cleaning(self._place.host, target.mark.uuid, disks, whole=way == "whole")
+            assert self._deployer is not None
+            limit = self._until(self._node.deploy_timeout_seconds, deadline)
+            self._deployer.clean(self._bmc, cleaning, target.progress, limit)
 
     def _set_waiting(self, target: Target, paths: set[str], deadline: Deadline) -> None:
         wanted = _machine(target)

@@ -12,8 +12,9 @@ COUNT = 20
 # What `apply` imports, also the modules that it asks for when it needs them.
 IMPORTS = (
     "import stacksmith.cli.app, stacksmith.cli.carry_out, stacksmith.engine.session, stacksmith.planner.planfile, "
-    "stacksmith.providers.libvirt.check, stacksmith.providers.libvirt.provider, stacksmith.state.sqlite, "
-    "stacksmith.views.event_text, stacksmith.views.notice, stacksmith.views.outcome, stacksmith.views.plan_text, yaml"
+    "stacksmith.providers.libvirt.check, stacksmith.providers.libvirt.provider, stacksmith.providers.libvirt.session, "
+    "stacksmith.state.sqlite, stacksmith.views.event_text, stacksmith.views.notice, stacksmith.views.outcome, "
+    "stacksmith.views.plan_text, yaml"
 )
 
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
-    made = []
+    made, before_seconds = [], _pace_seconds()
     with compiled():
         for table in _tables(options.names or NAMES, options.times):
             print(table.markdown(), flush=True)
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         head = HEAD.format(cores=os.cpu_count(), load=os.getloadavg()[2])
         before, *sections = PAGE.read_text().split("\n## ")
         known = {text.partition("\n")[0]: f"## {text.strip()}\n" for text in sections} if options.names else {}
-        pace = f"\nOn a machine that adds 20 million numbers in Python in {_pace_seconds():.1f} s (many take 1)."
+        pace = (
+            f"\nPython added 20 million numbers in {before_seconds:.1f} s before and {_pace_seconds():.1f} s after it."
+        )
         known |= {table.title: replace(table, text=table.text + pace).markdown() for table in made}
         PAGE.write_text("\n".join([f"{before.rstrip()}\n" if options.names else head, *known.values()]))
     return 0

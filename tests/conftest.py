@@ -20,10 +20,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="write what the tests got as the golden files")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files begin in the order of the time they take, so that none that is long runs alone at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files begin in the order of the time they take, so that none that is long runs alone at the end.
+
+    What needs root is no part of an ordinary user's run, and said to be left out; CI proves everything.
+    """
     marks = {item: item.get_closest_marker("takes") for item in items}
     items.sort(key=lambda item: -mark.args[0] if (mark := marks[item]) else 0)
+    of_root = [item for item in items if item.get_closest_marker("root")] if os.geteuid() else []
+    if of_root and os.environ.get("CI") == "true":
+        raise pytest.UsageError("CI must run as root, or what needs root is not proved")
+    config.hook.pytest_deselected(items=of_root)
+    items[:] = [item for item in items if item not in set(of_root)]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.takes(300),
     pytest.mark.xdist_group("bmc"),
-    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+    pytest.mark.root,
 ]
 SERVER, OTHER = "5d2c0a6e-0000-5000-8000-000000000001", "5d2c0a6e-0000-5000-8000-000000000002"
 SECRET = "hunter2-of-the-config-drive"

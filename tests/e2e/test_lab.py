@@ -171,7 +171,7 @@ def test_hosts_differ_in_identity_and_reach_each_other(directory: Path) -> None:
     assert reaches(directory, "hv1", "hv2")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root has a wire to the hosts")
+@pytest.mark.root  # nobody else has a wire to the hosts
 def test_caller_reaches_a_host_by_address(directory: Path) -> None:
     serve = "import socket; s = socket.create_server(('', 9998)); print('up', flush=True); s.accept()"
     with subprocess.Popen(
@@ -182,7 +182,7 @@ def test_caller_reaches_a_host_by_address(directory: Path) -> None:
         socket.create_connection((lab.status(directory)[0].address, 9998), 2).close()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root has a wire to the hosts")
+@pytest.mark.root  # nobody else has a wire to the hosts
 @pytest.mark.parametrize("way", ["tls_uri", "ssh_uri"])
 def test_caller_reaches_a_host_over_the_network(directory: Path, way: str) -> None:
     uri = getattr(lab.boot(directory, "hv2"), way)
@@ -323,9 +323,7 @@ def test_crash_loses_the_running_and_boot_finds_the_defined(directory: Path) -> 
     assert reaches(directory, "hv2", "hv1")
 
 
-@pytest.mark.parametrize(
-    "whole", [False, pytest.param(True, marks=pytest.mark.skipif(os.getuid() != 0, reason="root"))]
-)
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.root)])
 def test_frozen_host_answers_nothing_until_thawed(directory: Path, whole: bool) -> None:
     lab.freeze(directory, "hv1", whole=whole)
     try:
@@ -339,7 +337,7 @@ def test_frozen_host_answers_nothing_until_thawed(directory: Path, whole: bool) 
     assert subprocess.run(argv, timeout=10, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="root")
+@pytest.mark.root
 def test_crash_ends_a_frozen_host(directory: Path) -> None:
     lab.freeze(directory, "hv2", whole=True)
     lab.crash(directory, "hv2")

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.takes(40),
     pytest.mark.xdist_group("bmc"),
-    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+    pytest.mark.root,
 ]
 SESSIONS = "/redfish/v1/SessionService/Sessions"
 CD_ONCE = {"BootSourceOverrideTarget": "Cd", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "UEFI"}

@@ -16,7 +16,7 @@ from tests.e2e.kit import until
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.xdist_group("bmc"),
-    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+    pytest.mark.root,
 ]
 ONCE = {"BootSourceOverrideEnabled": "Once"}
 CD = {"BootSourceOverrideTarget": "Cd"}

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.takes(245),
     pytest.mark.xdist_group("bmc"),
-    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+    pytest.mark.root,
 ]
 SECRET = "hunter2-of-the-user-data"
 WITHDRAWN = "a-password-that-was-given-up"

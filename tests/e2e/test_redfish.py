@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.takes(80),
     pytest.mark.xdist_group("bmc"),
-    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+    pytest.mark.root,
 ]
 Call = Callable[..., tuple[int, str, str]]
 

@@ -16,7 +16,7 @@ from tests.e2e.bmc_parts import Bmc, our_address, served
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.xdist_group("bmc"),
-    pytest.mark.skipif(lab.capability().mode != "root", reason="nodes need root"),
+    pytest.mark.root,
 ]
 
 

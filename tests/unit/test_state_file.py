@@ -85,7 +85,7 @@ def test_read_only_store_reads_while_another_writes(tmp_path: Path) -> None:
     writer.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.root
 def test_read_only_open_by_a_user_who_can_write_nothing_reads(tmp_path: Path) -> None:
     path = filled(tmp_path / "state.db", 3)
     for folder in (tmp_path, *tmp_path.parents):
@@ -102,7 +102,7 @@ def test_read_only_open_by_a_user_who_can_write_nothing_reads(tmp_path: Path) ->
     assert [one.name for one in tmp_path.iterdir()] == ["state.db"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.root
 def test_file_that_the_user_may_not_open_is_refused_in_words(tmp_path: Path) -> None:
     path = filled(tmp_path / "state.db", 1)
     for folder in (tmp_path, *tmp_path.parents):

@@ -11,6 +11,7 @@ import pytest
 
 from stacksmith import lab
 from tests.e2e.kit import Site
+from tests.e2e.light_parts import LightBmc, light_farm
 
 _numbers = count(1)
 
@@ -25,6 +26,19 @@ def lab_dir() -> Iterator[Path]:
     finally:
         lab.down(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def bmcs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
+    """As many light BMCs as the module's ``BMCS`` says."""
+    with light_farm(tmp_path_factory.mktemp("light") / "farm", request.module.BMCS) as farm:
+        yield iter(farm)
+
+
+@pytest.fixture
+def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
+    """One that no other test has."""
+    return next(bmcs)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Report
 from stacksmith.planner.aim import Aim
-from stacksmith.planner.plan import Plan
+from stacksmith.planner.plan import Operation, Plan
 from tests.e2e.kit import Site, through_proxies
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,20 @@ def empty(site: Site, host: str) -> Report:
     """Plans and makes the moves that empty a host."""
     made = plan_to_empty(site, host)
     return session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+
+
+def fail_at_the_other_host(site: Site, made: Plan) -> str:
+    """Makes the moves of a plan while a stranger's guest of the same name makes the destination refuse, which it
+    names."""
+    step = next(s for s in made.steps if s.operation is Operation.MIGRATE and s.address == WEB)
+    xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
+    file = site.folder / "stranger.xml"
+    file.write_text(xml)
+    site.virsh(step.host, "define", str(file))
+    report = session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
+    assert [(r.operation, r.kind) for r in report.failed] == [("migrate", "refused")], report.failed
+    site.virsh(step.host, "undefine", f"{site.name}-web")
+    return step.host
 
 
 def uptimes(site: Site) -> list[int]:

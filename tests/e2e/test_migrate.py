@@ -6,11 +6,20 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from stacksmith.engine import session
-from stacksmith.model.change import Impact
 from stacksmith.model.report import Report
 from stacksmith.planner.plan import Operation
 from tests.e2e.kit import Site, until
-from tests.e2e.moving import WEB, empty, kill_emptying, own_files, plan_to_empty, start_emptying, uptimes, where
+from tests.e2e.moving import (
+    WEB,
+    empty,
+    fail_at_the_other_host,
+    kill_emptying,
+    own_files,
+    plan_to_empty,
+    start_emptying,
+    uptimes,
+    where,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(100), pytest.mark.xdist_group("lab")]
 
@@ -94,21 +103,12 @@ def content(site: Site, host: str, volume: str) -> bytes:
 
 def test_migration_that_fails_leaves_the_server_running_where_it_was(running: Site) -> None:
     site, source = running, where(running)
-    made = plan_to_empty(site, source)
-    step = next(s for s in made.steps if s.operation is Operation.MIGRATE)
-    # A stranger's guest of the same name makes the destination refuse.
-    xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
-    file = site.folder / "stranger.xml"
-    file.write_text(xml)
-    site.virsh(step.host, "define", str(file))
-    report = session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
-    assert [(r.operation, r.kind) for r in report.failed] == [("migrate", "refused")], report.failed
-    site.virsh(step.host, "undefine", f"{site.name}-web")
+    there = fail_at_the_other_host(site, plan_to_empty(site, source))
     last = uptimes(site)[-1]
     assert where(site) == source
     until(lambda: uptimes(site)[-1] > last + 1, 60, "the guest goes on")
     assert empty(site, source).exit_status == 0
-    assert where(site) == step.host
+    assert where(site) == there
     is_in_sync(site)
 
 

@@ -10,7 +10,16 @@ import yaml
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from tests.e2e.kit import Site, until
-from tests.e2e.moving import HOSTS, WEB, empty, kill_emptying, own_files, plan_to_empty, uptimes, where
+from tests.e2e.moving import (
+    HOSTS,
+    empty,
+    fail_at_the_other_host,
+    kill_emptying,
+    own_files,
+    plan_to_empty,
+    uptimes,
+    where,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(200), pytest.mark.xdist_group("lab")]
 
@@ -152,15 +161,7 @@ def test_killed_anywhere_volumes_are_whole_on_one_host(
 
 def test_migration_that_fails_leaves_the_volumes_where_they_were(running: Site) -> None:
     site, source = running, where(running)
-    made = plan_to_empty(site, source)
-    step = next(s for s in made.steps if s.address == WEB)
-    xml = f"<domain type='qemu'><name>{site.name}-web</name><memory>16384</memory><os><type>hvm</type></os></domain>"
-    file = site.folder / "stranger.xml"
-    file.write_text(xml)
-    site.virsh(step.host, "define", str(file))
-    report = session.apply(site.options(), made, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE))
-    assert [(r.operation, r.kind) for r in report.failed] == [("migrate", "refused")], report.failed
-    site.virsh(step.host, "undefine", f"{site.name}-web")
+    fail_at_the_other_host(site, plan_to_empty(site, source))
     assert where(site) == source
     is_whole(site, undone=True)
 

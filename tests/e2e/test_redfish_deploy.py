@@ -3,7 +3,6 @@ is never said."""
 
 import re
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,20 +15,10 @@ from stacksmith.providers.deployment import Cleaning
 from stacksmith.providers.redfish.deploy import Deployer
 from tests.e2e.deploying import lab_cache
 from tests.e2e.kit import until
-from tests.e2e.light_parts import LightBmc, light_farm, soon
+from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-
-
-@pytest.fixture(scope="module")
-def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
-    with light_farm(tmp_path_factory.mktemp("light") / "farm", 5) as farm:
-        yield iter(farm)
-
-
-@pytest.fixture
-def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
-    return next(bmcs)
+BMCS = 5
 
 
 class Run:

@@ -14,21 +14,11 @@ import pytest
 from stacksmith.providers.bmc import NotNow
 from stacksmith.providers.redfish.signin import SESSIONS
 from tests.e2e.kit import until
-from tests.e2e.light_parts import LightBmc, light_farm, soon
+from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+BMCS = 15
 OPENED = f"POST {SESSIONS}"
-
-
-@pytest.fixture(scope="module")
-def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
-    with light_farm(tmp_path_factory.mktemp("light") / "farm", 15) as farm:
-        yield iter(farm)
-
-
-@pytest.fixture
-def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
-    return next(bmcs)
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from stacksmith.providers.bmc import Access, Occupant
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
 from tests.e2e.bmc_parts import served
-from tests.e2e.light_parts import LightBmc, light_farm, patiently, soon
+from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+BMCS = 20
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -34,17 +35,6 @@ BASE = Machine(
     indicator_led="off",
     asset_tag="",
 )
-
-
-@pytest.fixture(scope="module")
-def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
-    with light_farm(tmp_path_factory.mktemp("light") / "farm", 20) as farm:
-        yield iter(farm)
-
-
-@pytest.fixture
-def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
-    return next(bmcs)
 
 
 def occupant(wanted: Machine) -> Occupant:

@@ -1,7 +1,6 @@
 """Settings through the real provider, over HTTPS, on BMCs that do what real ones do."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,23 +8,12 @@ import pytest
 from stacksmith.model.node_found import Aspects
 from stacksmith.providers.base import ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, NextBoot, NotNow
-from tests.e2e.light_parts import LightBmc, light_farm, patiently, soon
+from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+BMCS = 120
 PENDING = Aspects(pending=True)
 TURBO = {"ProcTurboMode": "Disabled"}
-
-
-@pytest.fixture(scope="module")
-def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
-    with light_farm(tmp_path_factory.mktemp("light") / "farm", 120) as farm:
-        yield iter(farm)
-
-
-@pytest.fixture
-def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
-    """A BMC that nobody has asked for anything yet."""
-    return next(bmcs)
 
 
 def boot(bmc: LightBmc) -> None:

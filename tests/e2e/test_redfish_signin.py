@@ -1,7 +1,7 @@
 """Who asks a BMC: basic authentication and sessions, through the real provider and over HTTPS."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,21 +12,11 @@ from stacksmith.model.node_found import Aspects
 from stacksmith.providers.base import Refused
 from stacksmith.providers.bmc import NotNow, Unreachable
 from stacksmith.providers.redfish.signin import SESSIONS
-from tests.e2e.light_parts import LightBmc, light_farm, soon
+from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+BMCS = 30
 OPENED = f"POST {SESSIONS}"
-
-
-@pytest.fixture(scope="module")
-def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
-    with light_farm(tmp_path_factory.mktemp("light") / "farm", 30) as farm:
-        yield iter(farm)
-
-
-@pytest.fixture
-def bmc(bmcs: Iterator[LightBmc]) -> LightBmc:
-    return next(bmcs)
 
 
 def sessions(bmc: LightBmc) -> list[Any]:

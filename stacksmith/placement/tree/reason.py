@@ -258,13 +258,10 @@ class ClaimedTwice(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class ReshapedTwice(Reason):
+class ReshapedTwice(OfProvider):
     """One reshape has two inventories for one provider."""
 
-    provider: str
-
-    def __str__(self) -> str:
-        return f"{self.provider} is reshaped twice in one transaction"
+    words = "{provider} is reshaped twice in one transaction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from stacksmith.model.naming import complete_name
 from stacksmith.providers.base import Deadline, Scope
 from stacksmith.providers.libvirt import found, inventory, reading, storage
 from stacksmith.providers.libvirt.connection import Link
-from stacksmith.providers.libvirt.found import DomainText, NetworkText, ReadDomain
+from stacksmith.providers.libvirt.found import NetworkText, ReadDomain
 from stacksmith.providers.libvirt.hardware import read_hardware
 from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.hypervisor import hypervisor, read_names
@@ -31,7 +31,6 @@ _KIB_PER_MIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class _DomainList:
-    count: int
     stats: Mapping[str, Mapping[str, Any]]
     autostart: frozenset[str]
     transient: frozenset[str]
@@ -71,7 +70,7 @@ def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot
     """The host as it is. Raises: Transient, TimedOut."""
     with ThreadPoolExecutor(host.connections.warm_count) as threads:
         # The longest first; where there are few domains, their connection reads of the rest, too.
-        reading_domains = threads.submit(_domain_texts, host, deadline)
+        reading_domains = threads.submit(_read_domains, host, deadline)
         reading_storage = threads.submit(host.call, partial(_read_storage, host, scope), deadline)
         reading_sizes = threads.submit(host.call, _read_sizes, deadline)
         reading_names = threads.submit(host.call, read_names, deadline)
@@ -81,19 +80,24 @@ def observe(host: LibvirtHost, scope: Scope, deadline: Deadline) -> HostSnapshot
     capabilities, hardware = reading_hardware.result()
     node = _Node(cpus, memory, hardware, hypervisor(capabilities, reading_names.result()))
     images: dict[str, VolumeFacts | None] = dict(stored.images)
-    domains = [found.parse_domain(text) for text in reading_domains.result()]
+    domains = reading_domains.result()
     shelf = _with_sizes(stored.shelf, domains)
     facts = images | _volume_facts(host, shelf, deadline)
     return _snapshot(host, scope, domains, networks, (node, stored, inventory.Inventory(shelf, facts)))
 
 
-def _domain_texts(host: LibvirtHost, deadline: Deadline) -> list[DomainText]:
-    listed = host.call(_list_domains, deadline)
-    if not listed.count:
+def _read_domains(host: LibvirtHost, deadline: Deadline) -> list[ReadDomain]:
+    listed = host.call(partial(_list_domains, host), deadline)
+    if not listed.stats:
         return []
-    shards = _shards(host, listed.count)
+    shards = _domain_shards(host, len(listed.stats))
     works = [partial(_read_shard, listed, shard, shards) for shard in range(shards)]
-    return [text for part in host.spread(works, deadline) for text in part]
+    return [domain for part in host.spread(works, deadline) for domain in part]
+
+
+def _domain_shards(host: LibvirtHost, domains: int) -> int:
+    """On how many connections to read so many domains: what else is read keeps one."""
+    return min(max(1, host.connections.size - 1), _shards(host, domains))
 
 
 def _shards(host: LibvirtHost, objects: int) -> int:
@@ -113,22 +117,28 @@ def _volume_facts(host: LibvirtHost, shelf: Shelf, deadline: Deadline) -> dict[s
     return facts
 
 
-def _list_domains(link: Link) -> _DomainList:
+def _list_domains(host: LibvirtHost, link: Link) -> _DomainList:
     connect = link.connect
     stats = {domain.UUIDString(): values for domain, values in storage.all_stats(link)}
     if not stats:
-        return _DomainList(0, {}, frozenset(), frozenset())
+        return _DomainList({}, frozenset(), frozenset())
+    shards = _domain_shards(host, len(stats))
+    if shards > 1:
+        host.connections.warm(shards + 1)  # they open while this one goes on
     autostart = connect.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
     transient = connect.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
     return _DomainList(
-        len(stats), stats, frozenset(d.UUIDString() for d in autostart), frozenset(d.UUIDString() for d in transient)
+        stats, frozenset(d.UUIDString() for d in autostart), frozenset(d.UUIDString() for d in transient)
     )
 
 
-def _read_shard(listed: _DomainList, shard: int, shards: int, link: Link) -> list[DomainText]:
-    """Every ``shards``-th domain: handles belong to a connection, so each one lists for itself."""
+def _read_shard(listed: _DomainList, shard: int, shards: int, link: Link) -> list[ReadDomain]:
+    """Every ``shards``-th domain: handles belong to a connection, so each one lists for itself.
+
+    Each is parsed while the other connections wait for their answers.
+    """
     places = {uuid: place for place, uuid in enumerate(sorted(listed.stats))}
-    texts = []
+    domains = []
     for domain in link.connect.listAllDomains(0):
         uuid = domain.UUIDString()
         if places.get(uuid, 0) % shards != shard:  # one that came since the list was made is the first's
@@ -141,8 +151,8 @@ def _read_shard(listed: _DomainList, shard: int, shards: int, link: Link) -> lis
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
             continue  # it went while the host was read
-        texts.append(text)
-    return texts
+        domains.append(found.parse_domain(text))
+    return domains
 
 
 def _read_networks(link: Link) -> _Networks:

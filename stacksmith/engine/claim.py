@@ -149,4 +149,4 @@ def _holders(stack: str, reasons: Iterable[Reason], consumers: Iterable[Consumer
             if (name := provider_name(uuid)) in short:
                 held[name, consumer.owner].update(amounts)
     for (name, owner), total in sorted(held.items()):
-        yield f"{name}: stack {owner} holds {', '.join(f'{each} {n}' for each, n in sorted(total.items()))}"
+        yield f"{name}: stack {owner} holds {', '.join(f'{each} {n:,}' for each, n in sorted(total.items()))}"

@@ -155,7 +155,7 @@ class _Search:
 def _words(constraint: Constraint, unit: Unit, beside: Beside) -> str:
     if constraint.rule == AMOUNT:
         amount = dict(unit.amounts)[constraint.subject]
-        return f"has {constraint.subject} {amount}{'' if beside is Beside.NOTHING else ' free'}"
+        return f"has {constraint.subject} {amount:,}{'' if beside is Beside.NOTHING else ' free'}"
     words = _WORDS[Rule(constraint.rule)].format(constraint.subject)
     return f"{words} ({constraint.about})" if constraint.about else words
 

@@ -56,7 +56,7 @@ def company(unit: Unit) -> str:
         return ""
     names = [str(request.address) for request in unit.requests]
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    amounts = ", ".join(f"{name} {amount}" for name, amount in unit.amounts)
+    amounts = ", ".join(f"{name} {amount:,}" for name, amount in unit.amounts)
     return f" (together on one host: {listed}: {amounts})"
 
 

@@ -93,12 +93,12 @@ def _units(request: Request, host: HostState) -> Iterator[Refusal]:
         if not amount or inventory is None or inventory.accepts(amount):
             continue
         if amount < inventory.min_unit:
-            fault = f"below min_unit {inventory.min_unit}"
+            fault = f"below min_unit {inventory.min_unit:,}"
         elif amount > inventory.max_unit:
-            fault = f"over max_unit {inventory.max_unit}"
+            fault = f"over max_unit {inventory.max_unit:,}"
         else:
-            fault = f"not a multiple of step_size {inventory.step_size}"
-        yield Refusal(Rule.UNIT, name, f"{name} {amount} {fault}")
+            fault = f"not a multiple of step_size {inventory.step_size:,}"
+        yield Refusal(Rule.UNIT, name, f"{name} {amount:,} {fault}")
 
 
 def _crowded(unit: Unit, site: Site) -> Iterator[Refusal]:
@@ -155,6 +155,6 @@ def _short(unit: Unit, site: Site) -> Iterator[Refusal]:
             short = used + amount - capacity
             lack = number(short) if short >= 0.001 else "less than 0.001"
             have, claimed = capacity_sum(site.host.inventories[name]), claims_of(site.host.claimed.get(name, {}))
-            reason = f"{name} {lack} short (used {used} of {have}{claimed})"
+            reason = f"{name} {lack} short (used {used:,} of {have}{claimed})"
             help = f"raise max_instances_per_host for {site.host.name}" if name == INSTANCES else ""
             yield Refusal(Rule.SHORT, name, reason, short, help)

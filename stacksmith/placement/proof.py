@@ -61,5 +61,5 @@ class Shortage:
             free = [self._sites[i].free(name) for i in where]
             if not any(map(isinf, free)) and amount > (room := sum(map(floor, free))):
                 have = f"{len(where)} hosts have" if len(where) > 1 else "host has"
-                return f"{count} requests need {name} {amount}, their {have} {room} free"
+                return f"{count:,} requests need {name} {amount:,}, their {have} {room:,} free"
         return ""

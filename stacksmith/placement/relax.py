@@ -122,11 +122,11 @@ def _less(unit: Unit, site: Site, refusal: Refusal) -> str:
     best = _accepted(site.host.inventories[name], asked - lack)
     less = asked - best if best is not None and len(unit.requests) == 1 else lack if best is not None else None
     if _is_too_big(refusal, site):
-        ask = f"ask for {name} {less} less, or " if less is not None else ""
+        ask = f"ask for {name} {less:,} less, or " if less is not None else ""
         return f"even empty {host} has too little {name}: {ask}add a larger host"
     if less is None:
-        return f"free {name} {lack} on {host}"
-    return f"free {name} {lack} on {host}, or ask for {'that much' if less == lack else f'{name} {less}'} less"
+        return f"free {name} {lack:,} on {host}"
+    return f"free {name} {lack:,} on {host}, or ask for {'that much' if less == lack else f'{name} {less:,}'} less"
 
 
 def _accepted(inventory: Inventory, most: int) -> int | None:
@@ -149,4 +149,4 @@ def _other_amount(unit: Unit, site: Site, name: str) -> str:
         best = least + -least % inventory.step_size
         if best > room or best > inventory.max_unit:
             return f"ask {host} for no {name}: no amount that it takes is free"
-    return f"ask {host} for {name} {best} instead of {asked}"
+    return f"ask {host} for {name} {best:,} instead of {asked:,}"

@@ -9,7 +9,7 @@ from stacksmith.address import Address
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One host's answer to one server. ``reason`` has the numbers: ``MEMORY_MB 3072 short (used 61440 of 64512)``.
+    """One host's answer to one server. ``reason`` has the numbers: ``MEMORY_MB 3,072 short (used 61,440 of 64,512)``.
 
     ``score`` orders the hosts that fit, higher is better; None for those that do not.
     """

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from stacksmith.model.realised import Volume, from_data
 from stacksmith.placement.host import HostState
-from stacksmith.placement.wording import claims_of
+from stacksmith.placement.wording import claims_of, number
 from stacksmith.planner.inventory import type_trait
 from stacksmith.planner.ledger import spec_amounts
 from stacksmith.planner.plan import Operation, Step
@@ -60,5 +60,6 @@ def _short(host: HostState, provider: str, name: str, more: int) -> str:
     over = used + more - inventory.capacity
     owners = host.claimed if provider == host.name else host.parts_claimed.get(provider, {})
     claimed = claims_of(owners.get(name, {}))
-    told = f"{name} {over:g} short (used {used} of {inventory.capacity:g}{claimed}, {more} more wanted)"
+    have = number(inventory.capacity)
+    told = f"{name} {number(over)} short (used {used:,} of {have}{claimed}, {more:,} more wanted)"
     return told if over > 0 else ""

@@ -89,10 +89,10 @@ def _cells(resource_class: str, inventory: Inventory, used: int) -> Sequence[str
     is_known = inventory.total != UNLIMITED
     return (
         resource_class,
-        str(inventory.total) if is_known else "?",
-        str(inventory.reserved),
+        f"{inventory.total:,}" if is_known else "?",
+        f"{inventory.reserved:,}",
         f"{inventory.allocation_ratio:g}",
-        str(used),
+        f"{used:,}",
         number(inventory.capacity - used) if is_known else "?",
     )
 

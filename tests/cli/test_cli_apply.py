@@ -253,7 +253,7 @@ def test_a_server_that_stays_has_a_verdict_of_every_host_too(applied: Cli, live:
     lines = applied("placement", "explain", "server.web[0]").out.splitlines()
     assert lines[0] == f"server.web[0] stays on {home}, where it is"
     assert [line.split()[:2] for line in lines[2:]] == [[home, "stays"], [other, "no"]]
-    assert lines[3].endswith("MEMORY_MB 424 short (used 512 of 600 = 1112 - 512 reserved)")
+    assert lines[3].endswith("MEMORY_MB 424 short (used 512 of 600 = 1,112 - 512 reserved)")
     assert applied("placement", "explain").out.count("stays on") == 2
 
 
@@ -272,7 +272,7 @@ def test_placement_gives_a_verdict_for_every_host(cli: Cli) -> None:
 def test_placement_of_a_server_without_a_host_is_told_to_programs(cli: Cli) -> None:
     told = json.loads(cli("placement", "explain", "server.web[0]", "--var", "ram=99999999", "--format", "json").out)[0]
     asked = {"rule": "amount", "subject": "MEMORY_MB", "about": ""}
-    words = {"words": "has MEMORY_MB 99999999", "met_by": []}
+    words = {"words": "has MEMORY_MB 99,999,999", "met_by": []}
     assert told["conflict"] == {
         "beside": "nothing",
         "usable_hosts": 2,

@@ -105,12 +105,12 @@ def test_saved_plan_whose_room_was_taken_is_status_5_with_the_numbers_and_change
     result = cli("apply", "blog.plan")
     assert result.status == 5
     assert "error[claim-lost]: cannot claim room for server.web[0], server.web[1]" in result.err
-    assert "hv1: MEMORY_MB 512 short (used 1024 of 1536, 1024 asked)" in result.err
-    assert "hv1: stack shop holds DISK_GB 3, MEMORY_MB 1024, VCPU 2" in result.err
+    assert "hv1: MEMORY_MB 512 short (used 1,024 of 1,536, 1,024 asked)" in result.err
+    assert "hv1: stack shop holds DISK_GB 3, MEMORY_MB 1,024, VCPU 2" in result.err
     assert "hint: plan again" in result.err
     assert (len(live.writes), held(narrow)) == (writes, claimed)
     again = cli("plan", "blog")
-    assert again.status == 1 and "MEMORY_MB 512 short (used 1536 of 1536)" in again.err
+    assert again.status == 1 and "MEMORY_MB 512 short (used 1,536 of 1,536)" in again.err
 
 
 def test_claims_of_another_stack_count_before_its_servers_run_and_the_verdict_says_so(
@@ -122,7 +122,7 @@ def test_claims_of_another_stack_count_before_its_servers_run_and_the_verdict_sa
     assert not any(item.kind == "server" for item in live.objects("hv1"))
     result = cli("plan", "blog")
     assert result.status == 1
-    told = "MEMORY_MB 512 short (used 1536 of 1536, of it 1024 claimed by stack shop, not running yet)"
+    told = "MEMORY_MB 512 short (used 1,536 of 1,536, of it 1,024 claimed by stack shop, not running yet)"
     assert told in result.err
     listed = cli("state", "claims", "--stack", "blog")
     assert "shop   server.web[0]  hv1       DISK_GB 1, MEMORY_MB 512, VCPU 1" in listed.out
@@ -154,7 +154,7 @@ def test_resize_claims_the_larger_and_ends_with_what_is_there(cli: Cli, narrow: 
     assert cli("plan", "shop", "--out", "grow.plan", "--var", "count=1", "--var", "ram=1536").status == 0
     assert cli("apply", "blog", "--yes", "--var", "count=1").status == 0
     lost = cli("apply", "grow.plan", "--allow", "restart", "--var", "count=1", "--var", "ram=1536")
-    assert lost.status == 5 and "hv1: MEMORY_MB 512 short (used 512 of 1536, 1536 asked)" in lost.err
+    assert lost.status == 5 and "hv1: MEMORY_MB 512 short (used 512 of 1,536, 1,536 asked)" in lost.err
     assert held(narrow)["shop server.web[0]"]["hv1"]["MEMORY_MB"] == 512
     assert cli(*grow, "ram=1024").status == 0
     assert held(narrow)["shop server.web[0]"]["hv1"]["MEMORY_MB"] == 1024

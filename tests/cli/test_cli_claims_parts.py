@@ -153,13 +153,13 @@ def test_same_whole_cpus_are_not_given_to_two_stacks_while_others_are_free(rival
 def test_last_memory_of_a_cell_is_claimed(rivals: Rivals) -> None:
     rivals.write("cell", "shop", "blog")
     told = rivals.race("shop", "blog")
-    assert "hv1_numa1: NUMA_MEMORY_MB 1024 short (used 2560 of 4096, 2560 asked)" in told
+    assert "hv1_numa1: NUMA_MEMORY_MB 1,024 short (used 2,560 of 4,096, 2,560 asked)" in told
 
 
 def test_last_large_pages_are_claimed_and_no_other_memory(rivals: Rivals) -> None:
     rivals.write("huge", "shop", "blog")
     told = rivals.race("shop", "blog")
-    assert "hv1_numa1: CUSTOM_HUGEPAGES_2M 512 short (used 768 of 1024, 768 asked)" in told
+    assert "hv1_numa1: CUSTOM_HUGEPAGES_2M 512 short (used 768 of 1,024, 768 asked)" in told
     assert rivals.held()["shop server.web"]["hv1_numa1"]["CUSTOM_HUGEPAGES_2M"] == 768
     assert rivals.held()["shop server.web"].get("hv1", {}).keys() <= {"VCPU"}
 

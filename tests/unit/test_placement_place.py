@@ -215,4 +215,4 @@ def test_stays_tells_how_the_other_host_would_answer_with_the_group_as_it_is(
 def test_stays_is_short_in_the_words_of_a_plan() -> None:
     big = HostState("hv2", {"MEMORY_MB": Inventory(65024, 512), "VCPU": Inventory(8)}, {"MEMORY_MB": 61440})
     kept = stays([server("a", memory=6144)], [host("hv1"), big], {}, {Address("server", "a", 0): "hv1"})
-    assert kept[0].verdicts[1].reason == "MEMORY_MB 3072 short (used 61440 of 64512 = 65024 - 512 reserved)"
+    assert kept[0].verdicts[1].reason == "MEMORY_MB 3,072 short (used 61,440 of 64,512 = 65,024 - 512 reserved)"

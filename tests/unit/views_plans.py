@@ -55,9 +55,9 @@ PLACED = Placement(
     WEB0,
     "hv1",
     (
-        Verdict("hv1", True, "MEMORY_MB 8192 free", 0.75),
-        Verdict("hv2", True, "MEMORY_MB 4096 free", 0.5),
-        Verdict("hv3", False, "MEMORY_MB 256 short (used 3840 of 4096)"),
+        Verdict("hv1", True, "MEMORY_MB 8,192 free", 0.75),
+        Verdict("hv2", True, "MEMORY_MB 4,096 free", 0.5),
+        Verdict("hv3", False, "MEMORY_MB 256 short (used 3,840 of 4,096)"),
     ),
 )
 

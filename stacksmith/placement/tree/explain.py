@@ -37,9 +37,9 @@ def _verdict(forest: Forest, request: CandidateRequest, root: str) -> Verdict:
 
 
 def told(forest: Forest, candidate: Candidate) -> str:
-    """``VCPU 2, MEMORY_MB 512 on hv1; DISK_GB 10 on pool``."""
+    """``VCPU 2, MEMORY_MB 2,048 on hv1; DISK_GB 10 on pool``."""
     return "; ".join(
-        f"{', '.join(f'{name} {amount}' for name, amount in amounts.items())} on {forest.providers[uuid].name}"
+        f"{', '.join(f'{name} {amount:,}' for name, amount in amounts.items())} on {forest.providers[uuid].name}"
         for uuid, amounts in candidate.allocations.items()
     )
 

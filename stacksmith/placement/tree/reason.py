@@ -121,7 +121,7 @@ class BadAmount(OfAmount):
 class BelowMinUnit(OfAmount):
     """Less than one allocation must be."""
 
-    words = "{provider}: {resource_class} {amount} below min_unit {min_unit}"
+    words = "{provider}: {resource_class} {amount:,} below min_unit {min_unit:,}"
     min_unit: int
 
 
@@ -129,7 +129,7 @@ class BelowMinUnit(OfAmount):
 class AboveMaxUnit(OfAmount):
     """More than one allocation may be."""
 
-    words = "{provider}: {resource_class} {amount} over max_unit {max_unit}"
+    words = "{provider}: {resource_class} {amount:,} over max_unit {max_unit:,}"
     max_unit: int
 
 
@@ -137,7 +137,7 @@ class AboveMaxUnit(OfAmount):
 class OffStep(OfAmount):
     """No multiple of the step."""
 
-    words = "{provider}: {resource_class} {amount} not a multiple of step_size {step_size}"
+    words = "{provider}: {resource_class} {amount:,} not a multiple of step_size {step_size:,}"
     step_size: int
 
 
@@ -156,7 +156,8 @@ class OverCapacity(OfAmount):
     def __str__(self) -> str:
         lack = number(self.short) if self.short >= 0.001 else "less than 0.001"
         have = capacity_sum(self.inventory)
-        return f"{self.provider}: {self.resource_class} {lack} short (used {self.used} of {have}, {self.amount} asked)"
+        sums = f"used {self.used:,} of {have}, {self.amount:,} asked"
+        return f"{self.provider}: {self.resource_class} {lack} short ({sums})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +286,7 @@ class BadInventory(OfClass):
 class InventoryInUse(OfClass):
     """An inventory that would go has allocations."""
 
-    words = "{provider}: {resource_class} is in use ({used} allocated)"
+    words = "{provider}: {resource_class} is in use ({used:,} allocated)"
     used: int
 
 

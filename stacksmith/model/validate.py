@@ -181,8 +181,9 @@ def _words(model: type[Spec], path: DataPath, group: Sequence[ErrorDetails]) -> 
     if kind in _RANGE:
         allowed = _RANGE[kind].format(**first.get("ctx", {}))
         return "out-of-range", f"expected {allowed}, found {found(first['input'])}", None, False
-    if all(detail["type"] in _EXPECTED or detail["type"] == "literal_error" for detail in group):
-        return _wrong_type(group)
+    if _is_shape(group):
+        code, cause, hint, about_key = _wrong_type(group)
+        return code, cause, _mapping_hint(model, path, group) or hint, about_key
     if kind == "string_pattern_mismatch":
         pattern = first["ctx"]["pattern"]
         return "wrong-value", f"{found(first['input'])} does not match {pattern}", None, False
@@ -216,6 +217,16 @@ def _type_hint(value: Any, kind: str) -> str | None:
     return None
 
 
+def _mapping_hint(model: type[Spec], path: DataPath, group: Sequence[ErrorDetails]) -> str | None:
+    """How a mapping, or a list of them, is written that was given as the value of its only required key."""
+    value, kinds = group[0]["input"], {detail["type"] for detail in group}
+    required = [key for kind in kinds_at(model, path) for key, info in kind.model_fields.items() if info.is_required()]
+    if not isinstance(value, str) or len(required) != 1:
+        return None
+    mapping = f"{{{required[0]}: {shorten(value)}}}"
+    return f"write [{mapping}]" if "list_type" in kinds else f"write {mapping}"
+
+
 def _unknown_key(key: str, choices: Sequence[str]) -> tuple[str, str, str | None, bool]:
     if key in LATER:
         return "unknown-key", f"{key!r} is not supported yet", "take it out for now", True
@@ -245,11 +256,16 @@ def _dotted(path: DataPath) -> str:
 
 def keys_at(model: type[BaseModel], path: DataPath) -> list[str]:
     """The keys allowed at a path of a spec."""
+    return sorted({name for kind in kinds_at(model, path) for name in kind.model_fields})
+
+
+def kinds_at(model: type[BaseModel], path: DataPath) -> Sequence[type[BaseModel]]:
+    """What a mapping at a path of a spec may be."""
     kinds: Sequence[type[BaseModel]] = [model]
     for part in path:
         if isinstance(part, str):
             kinds = [kind for owner in kinds for kind in _inside(owner, part)]
-    return sorted({name for kind in kinds for name in kind.model_fields})
+    return kinds
 
 
 @cache

@@ -1,7 +1,7 @@
 """Puts a batch of requests on hosts and says why."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
@@ -13,6 +13,7 @@ from stacksmith.placement.explain import Complaint, Complaints, company, verdict
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
+from stacksmith.placement.tree.provider import is_count
 from stacksmith.placement.unit import Unit, bundle
 from stacksmith.placement.verdict import Clash, Optimum, Placement
 
@@ -39,8 +40,8 @@ def place(
     back as kept. Their requests may be given too: verdicts then name them as members of their groups.
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
-    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy, and for an address or a
-    host that is there twice; ImportError for the strategy ``optimal`` without its solver.
+    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy, an address or a host
+    that is there twice, and an amount that is no integer of 0 or more; ImportError for the strategy ``optimal`` without its solver.
     """
     chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
     return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements
@@ -59,6 +60,7 @@ def allocate(
     kept = kept or {}
     _refuse_twice("host", [host.name for host in hosts])
     _refuse_twice("request", [request.address for request in requests])
+    _refuse_amounts(requests)
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
     outcome = arrange(units, hosts, goal)
     sites = open_sites(hosts)
@@ -74,6 +76,14 @@ def _refuse_twice(what: str, names: Sequence[str] | Sequence[Address]) -> None:
     if len(set(names)) < len(names):
         name = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"cannot place: {what} {name} is there twice")
+
+
+def _refuse_amounts(requests: Iterable[Request]) -> None:
+    """Raises: ValueError when a request asks for what cannot be counted: it would give room to others."""
+    for request in requests:
+        for name, amount in request.amounts.items():
+            if not is_count(amount, 0):
+                raise ValueError(f"cannot place {request.address}: {name} {amount!r} is not an integer of 0 or more")
 
 
 def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping[Address, str]) -> None:

@@ -131,3 +131,9 @@ def test_all_served_is_so_when_some_choice_is(seed: int) -> None:
     choices = islice(product(*options), 2000)
     expected = any(all(choice.count(name) <= times[name] for name in names) for choice in choices)
     assert all_served(options, times) == expected
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_limit_that_is_no_number_of_candidates_is_refused(limit: int) -> None:
+    with pytest.raises(Refused, match=f"limit {limit} is not an integer of 1 or more"):
+        candidates(siblings(1), load_request(groups(1)), limit)

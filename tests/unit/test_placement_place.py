@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,13 @@ def test_place_address_or_host_that_is_there_twice_raises_value_error() -> None:
         place([server("web"), server("web")], [host("hv1")], {})
     with pytest.raises(ValueError, match="host hv1 is there twice"):
         place([server("web")], [host("hv1"), host("hv1")], {})
+
+
+@pytest.mark.parametrize("amount", [-1, 1.5, True])
+def test_place_amount_that_cannot_be_counted_raises_value_error(amount: Any) -> None:
+    request = replace(server("web"), amounts={"VCPU": amount})
+    with pytest.raises(ValueError, match=rf"server\.web\[0\]: VCPU {amount} is not an integer of 0 or more"):
+        place([request], [host("hv1")], {})
 
 
 def test_place_unknown_strategy_raises_value_error() -> None:

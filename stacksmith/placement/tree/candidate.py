@@ -8,7 +8,8 @@ from stacksmith.placement.tree.fit import Slot, root_refusals, slots
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.ledger import Ledger
 from stacksmith.placement.tree.name import SHARES
-from stacksmith.placement.tree.provider import World
+from stacksmith.placement.tree.provider import World, is_count
+from stacksmith.placement.tree.reason import BadRequest, Refused
 from stacksmith.placement.tree.request import CandidateRequest
 from stacksmith.placement.tree.search import Search
 
@@ -32,7 +33,10 @@ def candidates(world: World | Ledger, request: CandidateRequest, limit: int | No
     Nothing is searched before it is asked for, so the first few of very many cost little. At most ``limit``, and no
     more than the request's own limit. A world is indexed anew at every call: for many requests, ask a ledger. It may be
     written to while candidates are taken; one that is out of date by then, its claim finds out.
+    Raises: Refused for a limit that is no integer of 1 or more.
     """
+    if limit is not None and not is_count(limit, 1):
+        raise Refused([BadRequest(None, f"limit {limit!r} is not an integer of 1 or more")])
     forest = world.forest if isinstance(world, Ledger) else Forest.of(world)
     limits = [number for number in (limit, request.limit) if number is not None]
     return islice(_find(forest, request), min(limits, default=None))

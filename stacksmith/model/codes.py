@@ -81,6 +81,7 @@ CODES: Final[dict[str, str]] = {
     "missing-extra": "What the stack asks for needs a package that is not installed; the hint has the pip command.",
     "not-possible": "The provider of the chosen host cannot make what is asked.",
     "circular-steps": "Steps wait for each other: servers exchange their volumes, or full hosts, in one apply.",
+    "subnet-in-use": "A host routes a network's subnet, or a part of it, to a network that is not of this stack.",
     "plan-file": "A saved plan is damaged, or of another version.",
     "stale-plan": "A saved plan was applied before, its stack was changed since, or its files or variables are others.",
     "claim-lost": "The room that a plan needs on a host was taken since; the numbers say by whom.",

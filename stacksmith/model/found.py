@@ -80,6 +80,7 @@ class Unmanaged:
     usage: Resources = Resources()
     detail: str = ""
     holds: Holding = NOTHING_HELD
+    subnets: tuple[str, ...] = ()  # that the host routes to it, of a network that runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,11 @@ class Network:
     active: bool = True
     autostart: bool = True
 
+    @property
+    def routed(self) -> tuple[str, ...]:
+        """The subnets that the host has an address in by it: none while it does not run."""
+        return tuple(subnet.cidr for subnet in self.subnets) if self.active else ()
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:

@@ -27,6 +27,7 @@ from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, kept_zone, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
+from stacksmith.planner.subnet import check_subnets
 from stacksmith.planner.view import View, check_names, view_of
 from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderRules
@@ -107,6 +108,7 @@ def make_plan(
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     steps = ordered(selected(connected, options.targets, options.excludes))
+    check_subnets(steps, snapshot, view.found, wanted)
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
     return Plan(

@@ -159,7 +159,8 @@ def network(text: NetworkText, host: str) -> Found | Unmanaged:
     assert root is not None
     effect = network_xml.read(root, live is not None, text.autostart, saved)
     if effect.mark is None:
-        return Unmanaged("network", host, effect.name, effect.uuid, detail=effect.spec.mode)
+        routed = effect.spec.routed
+        return Unmanaged("network", host, effect.name, effect.uuid, detail=effect.spec.mode, subnets=routed)
     other = (
         network_xml.read(saved, live is not None, text.autostart) if live is not None and saved is not None else None
     )

@@ -14,6 +14,7 @@ import libvirt
 from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Resources, Unmanaged
 from stacksmith.model.hardware import Hardware, Pool
 from stacksmith.model.naming import complete_name
+from stacksmith.model.realised import Network
 from stacksmith.providers.base import Deadline, Scope
 from stacksmith.providers.libvirt import found, inventory, reading, storage
 from stacksmith.providers.libvirt.connection import Link
@@ -263,4 +264,5 @@ def _is_ours(network: Found, scope: Scope) -> bool:
 def _other(network: Found) -> Unmanaged:
     mark = network.mark
     owner = f"{mark.fleet}/{mark.stack}" if mark is not None else None
-    return Unmanaged("network", network.host, network.name, network.uuid, owner)
+    routed = network.spec.routed if isinstance(network.spec, Network) else ()
+    return Unmanaged("network", network.host, network.name, network.uuid, owner, subnets=routed)

@@ -68,7 +68,8 @@ def found_image(files: Sequence[tuple[ImageFile, Object]], address: Address, uui
 def unmanaged(item: Object, host: str) -> Unmanaged:
     """The object as one that is not this stack's."""
     owner = f"{item.mark.fleet}/{item.mark.stack}" if item.mark else None
-    return Unmanaged(item.kind, host, item.name, item.uuid, owner, usage(item), holds=holds(item))
+    routed = item.spec.routed if isinstance(item.spec, Network) else ()
+    return Unmanaged(item.kind, host, item.name, item.uuid, owner, usage(item), holds=holds(item), subnets=routed)
 
 
 def usage(item: Object) -> Resources:

@@ -1,0 +1,69 @@
+"""Subnets that a plan would bring to a host where a network that is not the stack's has their addresses already."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from stacksmith.address import Address
+from stacksmith.diagnostics import Diagnostic, Faults, error
+from stacksmith.model.document import DataPath
+from stacksmith.model.found import Found, Snapshot, Unmanaged
+from stacksmith.model.kinds.network import NetworkSpec
+from stacksmith.model.realised import Network
+from stacksmith.planner.build import Wanted
+from stacksmith.planner.plan import Operation, Step
+
+_HINT = "give it another subnet, or keep its servers off the host with host: or availability_zone:"
+
+
+def check_subnets(
+    steps: Iterable[Step], snapshot: Snapshot, found: Mapping[Address, Found], wanted: Mapping[Address, Wanted]
+) -> None:
+    """Passes when no step routes a subnet on a host that routes some of it to another network.
+
+    libvirt starts no network with the very subnet of a route of its host; one with a part of it would start, and take
+    those addresses from the other's guests. One that is not running routes nothing. Raises: Faults.
+    """
+    others: dict[str, Sequence[Unmanaged]] = {
+        host.host: [each for each in host.unmanaged if each.subnets] for host in snapshot.hosts
+    }
+    faults = [
+        _taken(step, cidr, (other, there), wanted[step.address])
+        for step in steps
+        if step.operation in (Operation.CREATE, Operation.UPDATE) and step.address.kind == "network"
+        for other in others.get(step.host, ())
+        for cidr in _gained(step, found.get(step.address))
+        if (there := _overlapped(cidr, other)) is not None
+    ]
+    if faults:
+        raise Faults(faults)
+
+
+def _gained(step: Step, found: Found | None) -> Iterator[str]:
+    """The subnets that the host routes once the step is done, and did not before."""
+    assert isinstance(step.wanted, Network)
+    before = found.spec.routed if found is not None and isinstance(found.spec, Network) else ()
+    return (cidr for cidr in step.wanted.routed if cidr not in before)
+
+
+def _overlapped(cidr: str, other: Unmanaged) -> str | None:
+    """The subnet of the other network that has some of the addresses."""
+    return next((each for each in other.subnets if _overlap(ip_network(cidr), ip_network(each))), None)
+
+
+def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _taken(step: Step, cidr: str, taken: tuple[Unmanaged, str], wanted: Wanted) -> Diagnostic:
+    other, there = taken
+    owner = f"of {other.owner}" if other.owner else "which is no stack's"
+    cause = "is in use by" if there == cidr else f"overlaps {there} of"
+    message = f"cannot make {step.address}: {cidr} {cause} the network {other.name} on {step.host}, {owner}"
+    place = wanted.block.where(_path(wanted.block.spec, cidr)) if wanted.block else None
+    return error("subnet-in-use", message, place, _HINT, step.address)
+
+
+def _path(spec: object, cidr: str) -> DataPath:
+    """Where the block says the subnet, in whatever spelling."""
+    assert isinstance(spec, NetworkSpec)
+    return "subnets", [str(ip_network(each.cidr)) for each in spec.subnets].index(cidr), "cidr"

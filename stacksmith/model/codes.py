@@ -50,6 +50,7 @@ CODES: Final[dict[str, str]] = {
     "volume-in-use": "A volume is attached twice.",
     "bad-address": "An address, subnet or range is malformed, outside its subnet, reserved, or overlaps another.",
     "address-in-use": "Two interfaces ask for one address or one MAC.",
+    "too-few-addresses": "Servers take more addresses than their network leases; a warning where hosts may share them.",
     "bad-network": "A network's keys contradict each other or its mode.",
     "bad-text": "A text has control characters, which no host takes.",
     "sensitive": "The value of a sensitive variable stands where plans, the state or hosts would show it.",

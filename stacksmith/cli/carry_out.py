@@ -88,6 +88,20 @@ def carry_out(
     return report.exit_status or unread(plan)
 
 
+def conclude(call: Call, options: "Options", planned: "session.Planned", manner: Manner) -> Status:
+    """Ends a run that has nothing to do, and returns the exit status; its events are that it began and ended."""
+    from stacksmith.engine import session
+
+    session.correct_store(options, planned)
+    if manner.json_into is not None:
+        with _written(manner.json_into) as sink:
+            for event in session.empty_run(manner.command):
+                sink(event)
+    if manner.command == "apply":
+        show_outputs(call, planned.plan.outputs)
+    return unread(planned.plan)
+
+
 def unread(plan: "Plan") -> Status:
     """An error when resources on hosts that could not be read were left as they are, whatever that is."""
     return Status.ERROR if plan.unknown else Status.OK

@@ -24,7 +24,7 @@ from stacksmith.engine.quote import quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
-from stacksmith.events import Event
+from stacksmith.events import Event, RunEnded, RunStarted
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Snapshot
 from stacksmith.model.load import evaluate_outputs
@@ -206,6 +206,16 @@ def rebuild(options: Options) -> Rebuilt:
         return Rebuilt(store.records(stack.name), tuple(sorted(unread.items())))
 
 
+def empty_run(command: str) -> tuple[Event, ...]:
+    """The events of a run that has nothing to do."""
+    name = _new_run()
+    return RunStarted(name, command, 0), RunEnded(name, 0, 0, 0, 0.0)
+
+
+def _new_run() -> str:
+    return uuid.uuid4().hex[:12]
+
+
 def correct_store(options: Options, planned: Planned) -> None:
     """Makes the stack's claims and records as things are on the hosts, for a plan without steps.
 
@@ -246,7 +256,7 @@ def release(options: Options, owner: str, address: str | None = None) -> int:
 @contextmanager
 def alone(store: Store, stack: str, command: str) -> Iterator[None]:
     """Holds a stack's lease, so that no run is at work meanwhile. Raises: Locked when one is."""
-    holder = this_process(uuid.uuid4().hex[:12], command)
+    holder = this_process(_new_run(), command)
     with held(store, stack, holder, lambda event: None, lambda cause: None):
         yield
 
@@ -298,7 +308,7 @@ def _run(
     what: ApplyOptions,
 ) -> Report:
     stop = Stop()
-    holder = this_process(uuid.uuid4().hex[:12], what.command)
+    holder = this_process(_new_run(), what.command)
     options = RunOptions(run=holder.run, command=what.command, allowed=what.allowed, parallel=what.parallel, stop=stop)
     patience = Patience(what.lock_timeout_seconds, sleep=stop.sleep)
     with interruptible(stop), held(store, planned.stack, holder, sink, stop.request, patience):

@@ -45,6 +45,28 @@ def test_second_apply_has_nothing_to_do(applied: Cli, live: World) -> None:
     assert len(live.writes) == calls
 
 
+def test_run_that_has_nothing_to_do_makes_the_events_anew(applied: Cli, project: Path) -> None:
+    told = project / "events.jsonl"
+
+    def events() -> list[dict[str, object]]:
+        made = [json.loads(line) for line in told.read_text().splitlines()]
+        assert [event.pop("sequence") for event in made] == list(range(len(made)))
+        assert all(event.pop("time") for event in made) and len({event.pop("run") for event in made}) == 1
+        return made
+
+    ended = {"type": "run_ended", "done": 0, "failed": 0, "skipped": 0, "seconds": 0.0, "interrupted": False}
+    told.write_text('{"of": "an earlier run"}\n')
+    assert applied("apply", "--yes", "--json-into", "events.jsonl").status == 0
+    assert events() == [{"type": "run_started", "command": "apply", "steps": 0}, ended]
+    assert applied("destroy", "--yes").status == 0
+    assert applied("destroy", "--yes", "--json-into", "events.jsonl").status == 0
+    assert events() == [{"type": "run_started", "command": "destroy", "steps": 0}, ended]
+    assert applied("plan", "--destroy", "--out", "plan.bin").status == 0
+    told.write_text("")
+    assert applied("apply", "plan.bin", "--json-into", "events.jsonl").status == 0
+    assert [event["type"] for event in events()] == ["run_started", "run_ended"]
+
+
 def test_impact_that_was_not_allowed_is_status_7_and_changes_nothing(applied: Cli, live: World) -> None:
     before = live.objects("hv1"), live.objects("hv2")
     result = applied("apply", "--yes", "--var", "count=1")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stacksmith.cli.call import Call
-from stacksmith.cli.carry_out import Manner, carry_out, confirmed, refused, show_outputs, unread
+from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused
 from stacksmith.cli.option import (
     Allow,
     Exclude,
@@ -75,9 +75,7 @@ def _planned(call: Call, options: "Options", manner: Manner, yes: bool) -> int:
         if refused(call, planned.plan, manner):
             return Status.REFUSED
         if not planned.plan.steps:
-            session.correct_store(options, planned)
-            show_outputs(call, planned.plan.outputs)
-            return unread(planned.plan)
+            return conclude(call, options, planned, manner)
         if not yes and not confirmed(call, _QUESTION, "apply"):
             return Status.ERROR
         return carry_out(call, options, planned.plan, manner, planned)

@@ -1,7 +1,7 @@
 """``stacksmith destroy``."""
 
 from stacksmith.cli.call import Call
-from stacksmith.cli.carry_out import Manner, carry_out, confirmed, refused, unread
+from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused
 from stacksmith.cli.option import Exclude, JsonInto, LockTimeout, Parallel, StackArgument, Target, Yes
 from stacksmith.cli.status import Status
 
@@ -39,8 +39,7 @@ def command(
         if refused(call, planned.plan, manner):
             return Status.REFUSED
         if not planned.plan.steps:
-            session.correct_store(options, planned)
-            return unread(planned.plan)
+            return conclude(call, options, planned, manner)
         if not yes and not confirmed(call, _QUESTION, "destroy"):
             return Status.ERROR
         return carry_out(call, options, planned.plan, manner, planned)

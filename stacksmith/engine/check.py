@@ -21,12 +21,14 @@ SHOWN = 5
 WIDTH = 60
 
 
-def check_journal(plan: Plan, store: Store) -> None:
-    """Passes when nothing was done to the stack since the plan but a part of the plan itself, by a run that was killed
-    or failed. The caller holds the stack's lease. Raises: Faults (``stale-plan``)."""
+def check_journal(plan: Plan, store: Store, is_saved: bool) -> None:
+    """Passes when nothing was done to the stack since the plan. Of a saved plan it may be a part of the plan itself, by
+    a run that was killed or failed; of one that waited in this process, for an answer or for the lease, it is
+    another's. The caller holds the stack's lease. Raises: Faults (``stale-plan``)."""
     if plan.journal is None:
         return
-    since, own = store.journal(plan.stack, after=plan.journal), {step.id for step in plan.steps}
+    since = store.journal(plan.stack, after=plan.journal)
+    own = {step.id for step in plan.steps} if is_saved else set()
     others = [entry for entry in since if entry.step not in own]
     if others:
         raise _overtaken(f"{others[-1].step} was begun since by run {others[-1].run}")
@@ -36,7 +38,7 @@ def check_journal(plan: Plan, store: Store) -> None:
 
 
 def _overtaken(cause: str) -> Faults:
-    hint = "a saved plan is for the state that it was made from: plan again"
+    hint = "a plan is for the state that it was made from: plan again"
     return Faults([error("stale-plan", f"cannot apply the plan: it is stale: {cause}", hint=hint)])
 
 

@@ -66,13 +66,15 @@ class Rebuilt:
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
-    """What an apply may do. ``allowed`` is the worst impact a step may have."""
+    """What an apply may do. ``allowed`` is the worst impact a step may have. ``is_saved`` is set by ``apply``: the plan
+    was made by another process, and may be done in part."""
 
     command: str = "apply"
     allowed: Impact = Impact.LIVE
     overwrite_drift: bool = False
     lock_timeout_seconds: float = 0.0
     parallel: int = 64
+    is_saved: bool = True
 
 
 def plan(options: Options) -> Planned:
@@ -98,7 +100,7 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
         snapshot = with_owners(read.snapshot, stack.name, consumers)
         with quoting(stack):
             made = _planned(stack, snapshot, records, options, consumers)
-            made = replace(made, journal=newest if read_only else None)
+            made = replace(made, journal=newest)
             if faults := node_faults(stack, made, read.sessions):
                 raise Faults(faults)
         yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
@@ -148,7 +150,14 @@ def apply(
         _opener(stack, options, records, read_only=False) as opener,
         open_places(opener, planned, already) as sessions,
     ):
-        return _run(planned, sessions, store, contents_of(stack, options.environment), sink, what)
+        return _run(
+            planned,
+            sessions,
+            store,
+            contents_of(stack, options.environment),
+            sink,
+            replace(what, is_saved=made is None),
+        )
 
 
 def outputs(options: Options) -> Mapping[str, JSON]:
@@ -312,7 +321,7 @@ def _run(
     options = RunOptions(run=holder.run, command=what.command, allowed=what.allowed, parallel=what.parallel, stop=stop)
     patience = Patience(what.lock_timeout_seconds, sleep=stop.sleep)
     with interruptible(stop), held(store, planned.stack, holder, sink, stop.request, patience):
-        check_journal(planned, store)
+        check_journal(planned, store, what.is_saved)
         before = claim_rooms(planned, store)
         report = run(planned, sessions, store, contents, sink, options)
         settle(planned, report, before, store)

@@ -91,7 +91,7 @@ class Plan:
     and no step touches them. ``refusals`` are (step id, cause): deletes of protected objects, shrunk volumes,
     conflicts: the plan can be shown but not applied. ``provider`` is the one that was asked for instead of the hosts'
     own. ``outputs`` are as they will be. ``outcome`` is there in the plan of a rebalance. ``journal`` is the number of
-    the newest journal entry that it was made after, None when it is applied by the process that makes it.
+    the newest journal entry that it was made after, None when it was made without a store.
     """
 
     fleet: str

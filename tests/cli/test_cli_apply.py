@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -125,14 +126,45 @@ def test_destroy_asks_in_its_own_words_and_keeps_volumes(applied: Cli, live: Wor
     assert applied("destroy", "--yes").status == 0
 
 
-def on_a_terminal(answer: str, *arguments: str) -> tuple[int, str]:
-    """The exit status of the program on a terminal of its own, and all that it showed there."""
+@pytest.mark.parametrize("others", [("--yes",), ("--yes", "--target", "network.lan")])
+def test_plan_that_waited_for_its_answer_while_another_run_applied_is_stale(
+    others: tuple[str, ...], cli: Cli, live: World
+) -> None:
+    counts = []
+
+    def meanwhile() -> None:
+        assert cli("apply", *others).status == 0
+        counts.append(len(live.writes))
+
+    status, shown = on_a_terminal("yes", "apply", meanwhile=meanwhile)
+    assert status == 5 and "stale-plan" in shown and "cannot apply the plan: it is stale: create " in shown
+    assert " was begun since by run " in shown and "added" not in shown
+    assert [len(live.writes)] == counts
+    again, shown = on_a_terminal("yes", "apply")
+    assert again == 0 and ("No changes." in shown) == (others == ("--yes",))
+
+
+def test_destroy_that_waited_for_its_answer_while_another_run_applied_removes_nothing(
+    applied: Cli, live: World
+) -> None:
+    before = len(live.objects("hv1")) + len(live.objects("hv2"))
+
+    def meanwhile() -> None:
+        assert applied("apply", "--yes", "--var", "count=3").status == 0
+
+    status, shown = on_a_terminal("yes", "destroy", meanwhile=meanwhile)
+    assert status == 5 and "stale-plan" in shown
+    assert len(live.objects("hv1")) + len(live.objects("hv2")) > before
+
+
+def on_a_terminal(answer: str, *arguments: str, meanwhile: Callable[[], None] = lambda: None) -> tuple[int, str]:
+    """The exit status of the program on a terminal of its own, and all that it showed there. ``meanwhile`` happens
+    while it waits for its answer."""
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen([PROGRAM, *arguments], stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
-        os.write(ours, f"{answer}\n".encode())
-        shown = b""
+        shown, asked = b"", False
         while True:
             try:
                 part = os.read(ours, 65536)
@@ -141,6 +173,10 @@ def on_a_terminal(answer: str, *arguments: str) -> tuple[int, str]:
             if not part:
                 break
             shown += part
+            if not asked and b"Enter a value: " in shown:
+                asked = True
+                meanwhile()
+                os.write(ours, f"{answer}\n".encode())
         return process.wait(60), shown.decode(errors="replace")
     finally:
         os.close(ours)

@@ -20,8 +20,10 @@ def check_subnets(
 ) -> None:
     """Passes when no step routes a subnet on a host that routes some of it to another network.
 
-    libvirt starts no network with the very subnet of a route of its host; one with a part of it would start, and take
-    those addresses from the other's guests. One that is not running routes nothing. Raises: Faults.
+    libvirt starts no network with the very IPv4 subnet of a route of its host; one with a part of it, or with IPv6,
+    would start, and take those addresses from the other's guests. One that is not running routes nothing.
+
+    Raises: Faults, one for each subnet and the network in its way.
     """
     others: dict[str, Sequence[Unmanaged]] = {
         host.host: [each for each in host.unmanaged if each.subnets] for host in snapshot.hosts

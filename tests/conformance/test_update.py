@@ -142,6 +142,7 @@ SERVER = [
     Case("maximum of memory while off", "server", _field("max_ram_mib", 256), LIVE, _field("power_state", "stopped")),
     Case("vcpus while off", "server", _field("vcpus", 3), LIVE, before=_field("power_state", "stopped")),
 ]
+SIX = DnsHost("fd00:77:41::200", ("api", "www"))
 OTHER = [
     Case("volume grown", "volume", _field("size_bytes", GIB), LIVE),
     Case(
@@ -155,6 +156,21 @@ OTHER = [
     Case("names changed", "network", _field("dns", (DnsHost("10.77.41.200", ("api", "new")),)), LIVE),
     Case("names added", "network", _plus("dns", DnsHost("10.77.41.201", ("more",))), LIVE),
     Case("names removed", "network", _field("dns", ()), LIVE),
+    Case("names given an IPv6 address too", "network", _plus("dns", SIX), LIVE),
+    Case(
+        "one of the addresses of names removed",
+        "network",
+        _field("dns", (DnsHost("10.77.41.200", ("api", "www")),)),
+        LIVE,
+        before=_plus("dns", SIX),
+    ),
+    Case(
+        "names of two addresses changed",
+        "network",
+        _field("dns", (DnsHost("10.77.41.200", ("www",)), DnsHost(SIX.ip, ("www", "web")))),
+        LIVE,
+        before=_plus("dns", SIX),
+    ),
     Case("range moved", "network", _subnet(ranges=(("10.77.41.60", "10.77.41.90"),)), LIVE),
     Case("autostart of a network", "network", _field("autostart", False), LIVE),
     Case("domain", "network", _field("domain", "other.test"), RESTART),

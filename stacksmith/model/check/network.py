@@ -61,9 +61,10 @@ def _network(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> Known
 
 
 def _check_dns(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> None:
-    """libvirt has one entry for an address, and adds none to a network with a name that it has already."""
+    """libvirt has one entry for an address. A name may stand for an IPv4 and an IPv6 address; twice for one version it
+    is a slip: dnsmasq would give both addresses."""
     addresses: dict[Ip, int] = {}
-    names: dict[str, DataPath] = {}
+    names: dict[tuple[str, int], DataPath] = {}
     for number, entry in enumerate(spec.dns):
         path: DataPath = ("dns", number, "ip")
         address = _ip(entry.ip)
@@ -76,9 +77,10 @@ def _check_dns(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> Non
         for place, name in enumerate(entry.names):
             path = ("dns", number, "names", place)
             _check_dns_name(resource, name, path, reporter)
-            if names.setdefault(name.lower(), path) != path:
-                notes = (("it is given here", resource.where(names[name.lower()])),)
-                cause, hint = f"{found(name)} is given already", "libvirt takes a name once for a network: use another"
+            known = (name.lower(), address.version if address else 0)
+            if names.setdefault(known, path) != path:
+                notes = (("it is given here", resource.where(names[known])),)
+                cause, hint = f"{found(name)} is given already", "a name has one IPv4 and one IPv6 address: use another"
                 reporter.fault("duplicate-name", resource, path, cause, hint, notes)
     if spec.dns and not spec.subnets and spec.mode != "bridge":
         cause, hint = "a network without a subnet has no DNS", "add subnets: [{cidr: 10.20.0.0/24}], or take dns out"

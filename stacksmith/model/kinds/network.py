@@ -24,7 +24,7 @@ class SubnetSpec(Spec):
 
 
 class DnsSpec(Spec):
-    """A name the network's DNS answers."""
+    """Names that the network's DNS answers with an address; with an IPv4 and an IPv6 one when two entries have them."""
 
     ip: str
     names: list[str] = Field(min_length=1)

@@ -105,10 +105,16 @@ def _commands(root: etree._Element, spec: Network, paths: Sequence[Path]) -> Ite
     touched = {(p.field, p.key) for p in paths}
     removed, added = [], []
     for section, subnet, old, new in _differences(root, spec, touched):
-        removed += [_Command(_DELETE, section, subnet, domain_xml.text(e)) for e in old]
+        removed += [_Command(_DELETE, section, subnet, domain_xml.text(_told(section, e))) for e in old]
         added += [_Command(_ADD, section, subnet, domain_xml.text(e)) for e in new]
     yield from removed
     yield from added
+
+
+def _told(section: int, element: etree._Element) -> etree._Element:
+    """What tells libvirt which element to delete: of a DNS entry its address alone, for other entries may have its
+    names (virNetworkUpdate refuses what matches several)."""
+    return etree.Element("host", ip=element.get("ip", "")) if section == _DNS else element
 
 
 def _differences(

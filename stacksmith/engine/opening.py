@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stacksmith.engine.contents import session_folder
 from stacksmith.engine.observe import Place, Sessions, observe
+from stacksmith.engine.quote import quoting
 from stacksmith.engine.scope import scope_of
 from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.model.bare_metal import class_of
@@ -23,6 +24,7 @@ from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.machine import NOTE, machine
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.sharing import seen_once
+from stacksmith.planner.view import check_machines
 from stacksmith.providers.base import Deadline, Refused, Session
 from stacksmith.providers.bmc import Access, Deployer, Occupant
 from stacksmith.providers.registry import open_node, provider
@@ -94,7 +96,10 @@ def access_of(record: Record, wanted: Machine | None, access: Access) -> Access:
 @contextmanager
 def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = True) -> Iterator[Sessions]:
     """The fleet's hosts and the stack's nodes, open and read. One that is marked failed is not connected to: what it
-    had is unknown. ``notes`` are the store's of its nodes."""
+    had is unknown. ``notes`` are the store's of its nodes.
+
+    Raises: Faults when two hosts are one machine.
+    """
     stack = opener.stack
     nodes = dict(stack.fleet.nodes) if opener.every_node else nodes_of(stack, opener.records)
     places: dict[str, Place] = {**stack.fleet.hosts, **nodes}
@@ -105,6 +110,8 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
     with _settled(partial(observe, alive, _open(opener, read_only), scope_of(stack, opener.records))) as sessions:
         read = [*sessions.snapshot.hosts, *(HostSnapshot(name, why) for name, why in left.items())]
         read.sort(key=lambda snap: snap.host)
+        with quoting(stack):
+            check_machines(sessions.snapshot, stack.host_places)
         noted = {note.name: note for note in notes}
         snapshot = Snapshot(
             tuple(snap for snap in read if snap.host not in nodes),

@@ -100,6 +100,7 @@ class Assembly:
             unrolled=self.unrolled,
             secrets=self.evaluator.findings.secrets,
             state_place=fleet.block()(("state",)) if fleet.fleet.state else None,
+            host_places={name: fleet.block("hosts", name)(("libvirt",)) for name in fleet.fleet.hosts},
         )
         return check_stack(stack, self.declared, self.unread, fleet, self.evaluator.findings)
 

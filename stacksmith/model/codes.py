@@ -76,6 +76,7 @@ CODES: Final[dict[str, str]] = {
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",
+    "same-machine": "The URIs of two hosts of the fleet lead to one machine, whose room would be counted twice.",
     "renamed-host": "A host of the fleet has another name than when the stack was applied there.",
     "host-unread": "What was asked for may be on a host that cannot be read.",
     "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",

@@ -88,7 +88,7 @@ class Hypervisor:
     """What runs a host's guests. ``version`` is libvirt's number: major * 1,000,000 + minor * 1,000 + release.
 
     ``cpu`` is nova's cpu_info: arch, model, vendor, topology, features. ``supported`` are (architecture, domain type,
-    vm mode) of the guests it can run, as (x86_64, kvm, hvm).
+    vm mode) of the guests it can run, as (x86_64, kvm, hvm). ``machine`` is the UUID of the machine that it is on.
     """
 
     type: str
@@ -96,6 +96,7 @@ class Hypervisor:
     hostname: str = ""
     cpu: Mapping[str, JSON] = field(default_factory=dict)
     supported: tuple[tuple[str, str, str], ...] = ()
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class Stack:
     unrolled: Mapping[str, JSON] = field(default_factory=dict)  # servers with count or for_each by name: [] or {}
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # values of sensitive variables
     state_place: Span | None = None  # of the fleet's state
+    host_places: Mapping[str, Span] = field(default_factory=dict)  # of their URIs, by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """What is there and what is recorded, by address."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stacksmith.address import Address
-from stacksmith.diagnostics import Diagnostic, Faults, error
-from stacksmith.model.found import ABANDONED, MOVING, Found, Snapshot
+from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
+from stacksmith.model.found import ABANDONED, MOVING, Found, Hypervisor, Snapshot
 from stacksmith.model.realised import Policy
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
+from stacksmith.source import Span
 
 
 @dataclass(slots=True)
@@ -64,6 +65,37 @@ def view_of(snapshot: Snapshot, records: Sequence[Record]) -> View:
                     continue
             view.found[found.address] = found
     return view
+
+
+def check_machines(snapshot: Snapshot, places: Mapping[str, Span]) -> None:
+    """Passes when no two hosts are one machine: its room, and all that is on it, would be there twice.
+
+    One machine is one UUID and one host name: firmware that gives many machines one UUID is not rare, and libvirt has
+    ``host_uuid`` for it. ``places`` are those of the hosts' URIs. Raises: Faults, one for each host too many.
+    """
+    first: dict[tuple[str, str], str] = {}
+    faults = []
+    for host in snapshot.hosts:
+        if host.hypervisor is not None and host.hypervisor.machine:
+            same = first.setdefault((host.hypervisor.machine, host.hypervisor.hostname), host.host)
+            if same != host.host:
+                faults.append(_same_machine(host.hypervisor, (host.host, same), places))
+    if faults:
+        raise Faults(faults)
+
+
+def _same_machine(hypervisor: Hypervisor, names: tuple[str, str], places: Mapping[str, Span]) -> Diagnostic:
+    name, same = names
+    machine = f"{hypervisor.hostname}, UUID {hypervisor.machine}"
+    one = "take one of the two names out of the fleet file"
+    return Diagnostic(
+        Severity.ERROR,
+        "same-machine",
+        f"cannot use host {name}: its URI leads to the same machine as that of {same}: {machine}",
+        places.get(name),
+        hint=f"{one}; if they are two machines, give one a host_uuid of its own in its libvirtd.conf",
+        notes=((f"host {same}", places.get(same)),),
+    )
 
 
 def check_names(snapshot: Snapshot) -> None:

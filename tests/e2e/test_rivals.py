@@ -200,6 +200,26 @@ servers:
     assert "server.b" in [str(r.address) for r in report.results if r.outcome == "done"]
 
 
+def test_subnet_of_a_network_made_by_hand_is_refused_by_the_plan(make_site: Callable[[], Site]) -> None:
+    site = make_site()
+    site.write("""
+networks: {lan: {mode: isolated, subnets: [{cidr: 10.34.0.128/25}]}}
+servers: {a: {flavor: acpi, image: lab-acpi, host: hv1, networks: [{network: lan}]}}
+""")
+    path = site.lab / "by-hand.xml"
+    path.write_text("<network><name>by-hand</name><ip address='10.34.0.1' prefix='24'/></network>")
+    site.virsh("hv1", "net-create", str(path))
+    try:
+        with pytest.raises(Faults) as caught:
+            site.plan()
+    finally:
+        site.virsh("hv1", "net-destroy", "by-hand")
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "subnet-in-use" and fault.span is not None
+    assert "10.34.0.128/25 overlaps 10.34.0.0/24 of the network by-hand on hv1" in fault.message
+    assert site.plan().steps
+
+
 def _addresses(site: Site, host: str) -> list[str]:
     argv = lab.command_in(site.lab, host, ["ip", "-4", "-br", "addr"])
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from stacksmith import lab
+from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.providers.libvirt import mark_xml
@@ -87,6 +89,22 @@ def test_unmarked_objects_are_reported_and_never_touched(make_site: Callable[[],
     finally:
         for name in ("by-hand", f"{site.name}-a"):
             site.virsh("hv3", "undefine", name)
+
+
+def test_two_uris_of_one_machine_are_refused_by_whatever_reads_hosts(
+    make_site: Callable[[], Site], tmp_path: Path
+) -> None:
+    site = make_site()
+    site.write("servers: {}")
+    fleet = site.fleet.read_text()
+    first, second = re.findall(r"socket=([^\"]+)", fleet)[:2]
+    (tmp_path / "sock").symlink_to(first)
+    site.fleet.write_text(fleet.replace(second, str(tmp_path / "sock")))
+    for reads in (session.plan, session.survey, session.rebuild):
+        with pytest.raises(Faults, match="cannot use host hv2: its URI leads to the same machine as that of hv1"):
+            reads(site.options())
+    site.fleet.write_text(fleet)
+    assert not site.plan().steps
 
 
 def test_domain_that_lost_its_mark_is_not_taken_over(make_site: Callable[[], Site]) -> None:

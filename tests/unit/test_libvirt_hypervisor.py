@@ -6,6 +6,7 @@ from stacksmith.providers.libvirt.hypervisor import hypervisor
 CAPABILITIES = """
 <capabilities>
   <host>
+    <uuid>0f92326e-c51a-5107-afef-83af841cd529</uuid>
     <cpu>
       <arch>x86_64</arch><model>EPYC-Rome</model><vendor>AMD</vendor>
       <topology sockets='1' dies='1' cores='4' threads='2'/>
@@ -37,6 +38,7 @@ def test_hypervisor_of_capabilities_has_cpu_and_every_guest() -> None:
             "features": ["ht", "vme"],
         },
         (("i686", "kvm", "hvm"), ("i686", "qemu", "hvm"), ("x86_64", "kvm", "hvm"), ("x86_64", "qemu", "hvm")),
+        "0f92326e-c51a-5107-afef-83af841cd529",
     )
 
 

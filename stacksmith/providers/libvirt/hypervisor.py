@@ -25,7 +25,8 @@ def hypervisor(capabilities: str, names: tuple[str, int, str]) -> Hypervisor:
         for arch in guest.iterfind("arch")
         for domain in arch.iterfind("domain")
     }
-    return Hypervisor(*names, _cpu(root), tuple(sorted(supported)))
+    machine = root.findtext("host/uuid", "")
+    return Hypervisor(*names, _cpu(root), tuple(sorted(supported)), machine)
 
 
 def _cpu(root: etree._Element) -> dict[str, JSON]:

@@ -15,7 +15,7 @@ HEAD = """stack: bench
 fleet: ../fleet.yaml
 flavors: {small: {vcpus: 1, ram: 512, disk: 4}}
 images: {tiny: {source: tiny.raw, format: raw}}
-networks: {lan: {subnets: [{cidr: 10.0.0.0/8}]}}
+networks: {lan: {subnets: [{cidr: 10.0.0.0/16}]}}
 servers:
 """
 BODY = """    flavor: small

@@ -15,6 +15,8 @@ from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.validate import found
 
 MAX_DNS_NAME: Final = 253
+LARGEST_RANGE: Final = 65535  # of libvirt, for one range of DHCP
+LEAST_MTU: Final = 1280  # RFC 8200; the kernel gives an interface with less no IPv6 address
 LARGEST: Final = {4: 8, 6: 32}  # prefix lengths by version: a larger one takes in what belongs to others
 _DNS_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*")
 
@@ -54,10 +56,33 @@ def _network(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> Known
             known.sound = False
         else:
             known.subnets.append(net)
+    if known.sound and spec.mode != "bridge":
+        _check_limits(resource, spec, known, reporter)
     _check_dns(resource, spec, reporter)
     if spec.dns_domain is not None:
         _check_dns_name(resource, spec.dns_domain, ("dns_domain",), reporter)
     return known
+
+
+def _check_limits(resource: Resource, spec: NetworkSpec, known: Known, reporter: Reporter) -> None:
+    """What libvirt and the kernel refuse when the network is defined or started."""
+    served: dict[int, int] = {}
+    for number, (subnet, (net, _)) in enumerate(zip(spec.subnets, known.subnets, strict=True)):
+        place: DataPath = ("subnets", number, "cidr")
+        if net.version == 6 and spec.mtu is not None and spec.mtu < LEAST_MTU:
+            cause = f"IPv6, as of {net}, needs an MTU of {LEAST_MTU} at least, found {spec.mtu}"
+            reporter.fault("bad-network", resource, ("mtu",), cause)
+        if not subnet.enable_dhcp or not (subnet.allocation_pools or (net.version == 4 and net.num_addresses > 4)):
+            continue
+        if served.setdefault(net.version, number) != number:
+            notes = (("it is served", resource.where(("subnets", served[net.version], "cidr"))),)
+            cause = f"DHCP serves one IPv{net.version} subnet of a network, and another one comes before {net}"
+            hint = "set enable_dhcp: false for one of them, or make it a network of its own"
+            reporter.fault("bad-network", resource, place, cause, hint, notes)
+        if not subnet.allocation_pools and net.num_addresses - 3 > LARGEST_RANGE:
+            cause = f"a range of DHCP has {LARGEST_RANGE} addresses at most, and {net} has {net.num_addresses}"
+            hint = f"say which: allocation_pools: [{{start: {net[2]}, end: {net[2] + LARGEST_RANGE - 1}}}]"
+            reporter.fault("bad-network", resource, place, cause, hint)
 
 
 def _check_dns(resource: Resource, spec: NetworkSpec, reporter: Reporter) -> None:
@@ -171,6 +196,9 @@ def _is_range(resource: Resource, pool: RangeSpec, net: Net, path: DataPath, rep
         cause = f"{pool.end} is before the start {pool.start}"
         reporter.fault("bad-address", resource, (*path, "end"), cause)
         return False
+    if sound and (size := int(ip_address(pool.end)) - int(ip_address(pool.start)) + 1) > LARGEST_RANGE:
+        cause = f"a range of DHCP has {LARGEST_RANGE} addresses at most, this one has {size}"
+        reporter.fault("bad-network", resource, path, cause, "make it smaller, or write several ranges")
     return sound
 
 

@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,19 @@ class Bmc:
     def message(self, answer: requests.Response) -> str:
         """The id of the message of an error."""
         return str(answer.json()["error"]["@Message.ExtendedInfo"][0]["MessageId"])
+
+    @property
+    def handed_out(self) -> Path:
+        """The file with the token of every session that this BMC has opened."""
+        return self.node.password.with_name("bmc") / f"{self.node.name}.tokens"
+
+    def tokens(self) -> list[bytes]:
+        """Those of every session so far."""
+        return self.handed_out.read_bytes().splitlines() if self.handed_out.exists() else []
+
+    def signature(self) -> bytes:
+        """User and password as basic authentication sends them."""
+        return b64encode(f"{self.node.username}:{self.password}".encode())
 
     def behave(self, *profiles: str, **more: float) -> None:
         lab.behave(self.directory, self.node.name, profiles, **more)

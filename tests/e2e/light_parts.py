@@ -32,6 +32,10 @@ class LightBmc(Bmc):
         place = folder / fields["password"]["file"], folder / fields["ca"], folder / "none"
         super().__init__(folder, lab.Node(name, fields["redfish"], fields["system"], fields["username"], *place))
 
+    @property
+    def handed_out(self) -> Path:
+        return self.folder / f"{self.node.name}.tokens"
+
     def behave(self, *profiles: str, **more: float) -> None:
         path = self.folder / "behaviours.json"
         known = json.loads(path.read_text()) if path.exists() else {}

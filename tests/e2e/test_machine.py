@@ -151,8 +151,9 @@ class Rack:
             return file.read()
 
     def secrets(self) -> list[bytes]:
-        """What nobody is to find: of the user data, of the BMC, and those of runs that were killed."""
-        return [SECRET.encode(), self.bmc.password.encode(), *self.tokens]
+        """What nobody is to find: of the user data, of the BMC and its sessions, and those of runs that were killed."""
+        of_bmc = [self.bmc.password.encode(), self.bmc.signature(), *self.bmc.tokens()]
+        return [SECRET.encode(), *of_bmc, *self.tokens]
 
     def note_token(self) -> None:
         """Takes the token of a killed run from the ISO that its BMC still has."""
@@ -171,23 +172,24 @@ class Rack:
 
     def holds_secret(self) -> list[str]:
         """Files in which a secret stands, beside where the user or the lab has put it and the disks of its machines."""
-        given = {self.folder / "stack.yaml", self.bmc.node.password, self.bmc.node.password.with_name("farm.json")}
-        found = []
+        password = self.bmc.node.password
+        given = {self.folder / "stack.yaml", password, password.with_name("farm.json"), self.bmc.handed_out}
+        found, secrets = [], self.secrets()
         for folder, _, names in os.walk(self.folder):
             for path in (Path(folder) / name for name in names if not name.endswith("-disk.img")):
                 with contextlib.suppress(FileNotFoundError):  # a machine that stops takes files along
                     if path.is_file() and path not in {*given, self.bmc.node.console}:
                         data = path.read_bytes()
-                        found += [str(path)] if any(each in data for each in self.secrets()) else []
+                        found += [str(path)] if any(each in data for each in secrets) else []
         return found
 
     def arguments_with_secret(self) -> list[bytes]:
         """Arguments of any process of this machine in which a secret stands."""
-        found = []
+        found, secrets = [], self.secrets()
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 found.append(path.read_bytes())
-        return [words for words in found if any(each in words for each in self.secrets())]
+        return [words for words in found if any(each in words for each in secrets)]
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,7 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
 
 
 def live(rack: Rack) -> None:
+    by_session(rack)
     rack.write()
     rack.run("plan", "plan", "--out", "saved.plan")
     for stage in (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN, Stage.READY):
@@ -248,6 +251,12 @@ def live(rack: Rack) -> None:
     clean(rack)
 
 
+def by_session(rack: Rack) -> None:
+    """Has every command sign in by sessions, so that there are tokens to be searched for."""
+    fleet = rack.directory / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("    resource_class:", "    auth: session\n    resource_class:"))
+
+
 def clean(rack: Rack) -> None:
     """The disk is wiped: by a command that is killed while the node is at it, then by the same again."""
     words = ("node", "clean", "bm1", "--disk", "disk-bm1", "--yes")
@@ -262,6 +271,7 @@ def clean(rack: Rack) -> None:
     rack.run("clean", *words)
     rack.found["table after"] = rack.has_table()
     rack.run("clean list", "node", "list", "--format", "json")
+    rack.found["secret at the end"] = rack.holds_secret()
 
 
 def faults(rack: Rack) -> None:
@@ -304,10 +314,13 @@ def test_apply_again_changes_nothing_and_drift_is_in_sync(rack: Rack) -> None:
 
 
 def test_secrets_stay_nowhere_also_when_the_run_was_killed(rack: Rack) -> None:
-    """Of the user data, of the BMC, and the tokens of callbacks."""
+    """Of the user data, of the BMC, the tokens of its sessions, and those of callbacks."""
     found = {scene: files for scene, files in rack.found.items() if scene.startswith("secret")}
-    assert found == {"secret": [], **{f"secret after {stage}": [] for stage in ("media", "booted", "written", "ready")}}
+    scenes = ("after media", "after booted", "after written", "after ready", "at the end")
+    assert found == {"secret": [], **{f"secret {scene}": [] for scene in scenes}}
     assert len(set(rack.tokens)) == 2 and rack.arguments == []
+    asked = set(rack.done) - {"unreachable", "wrong password"}
+    assert len(set(rack.bmc.tokens())) >= len(asked)
     said = "".join(done.out + done.err for done in rack.done.values())
     assert [each for each in rack.secrets() if each.decode() in said] == []
 

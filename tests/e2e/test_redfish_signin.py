@@ -1,11 +1,14 @@
 """Who asks a BMC: basic authentication and sessions, through the real provider and over HTTPS."""
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stacksmith.cli.app import run
 from stacksmith.model.node_found import Aspects
@@ -154,3 +157,48 @@ def test_closed_connection_opens_no_new_session(bmc: LightBmc) -> None:
         with pytest.raises(Unreachable, match="its connection is closed"):
             call()
     assert sessions(bmc) == []
+
+
+STACK = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+servers:
+  db: {flavor: metal, bare_metal: {asset_tag: "4711", bios: {ProcTurboMode: Enabled}}}
+"""
+ON_STACK = (
+    ("node", "inspect"),
+    ("--debug", "plan", "--out", "saved.plan"),
+    ("apply", "--yes", "--allow", "restart", "--json-into", "events.jsonl"),
+    ("drift", "--format", "json", "--into", "drift.json"),
+    ("node", "drift", "--format", "json"),
+    ("show", "--json"),
+)
+
+
+def test_token_of_a_session_is_nowhere(
+    bmc: LightBmc,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not in what commands write or say, nor in what the libraries below them would log."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert bmc.reset("On") == 204
+    node = {**bmc.fields, "auth": "session", "password": {"file": "password"}, "ca": str(bmc.node.ca)}
+    (tmp_path / "password").write_text(bmc.password)
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"fleet": "one", "nodes": {bmc.node.name: node}}))
+    (tmp_path / "stack.yaml").write_text(STACK)
+    for words in (("node", "adopt", bmc.node.name, "server.db"), *ON_STACK):
+        assert run(words) == 0, words
+    said = capsys.readouterr()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    places = {str(path): path.read_bytes() for path in written} | {"said": f"{said.out}{said.err}".encode()}
+    places["logged"] = "\n".join(record.getMessage() for record in caplog.records).encode()
+    tokens = bmc.tokens()
+    assert len(tokens) > len(ON_STACK) and b"HTTP request" in places["logged"]
+    assert {"saved.plan", "events.jsonl", "drift.json"} < {path.name for path in written}
+    assert [name for name, data in places.items() if any(token in data for token in tokens)] == []

@@ -28,7 +28,7 @@ class Bmc:
         self.name = name
         self.machine = Machine(emulator, identity, remembered)
         self._emulator = emulator
-        self._sessions = Sessions(*user)
+        self._sessions = Sessions(*user, remembered.with_suffix(".tokens"))
         self._media = Media(emulator, identity)
         self._tasks = Tasks()
         self._controller = Controller(self.machine, self._tasks)

@@ -3,10 +3,12 @@
 import base64
 import binascii
 import hmac
+import os
 import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, collection, refusal
 from stacksmith.lab.bmc.profile import Behaviour
@@ -26,11 +28,15 @@ class Session:
 
 
 class Sessions:
-    """The sign-in of one BMC with one user."""
+    """The sign-in of one BMC with one user.
 
-    def __init__(self, username: str, password: str) -> None:
+    Every token that is handed out is a line of the file ``tokens``, so that a search for secrets knows them all.
+    """
+
+    def __init__(self, username: str, password: str, tokens: Path) -> None:
         self._username = username
         self._password = password
+        self._tokens = tokens
         self._sessions: dict[str, Session] = {}
         self._count = 0
 
@@ -92,7 +98,15 @@ class Sessions:
         session = Session(self._count, secrets.token_hex(16), time.monotonic(), created)
         key = str(self._count)
         self._sessions[key] = session
+        self._note(session.token)
         return Answer(201, self._page(key), {"X-Auth-Token": session.token, "Location": f"{SESSIONS}/{key}"})
+
+    def _note(self, token: str) -> None:
+        descriptor = os.open(self._tokens, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, f"{token}\n".encode())
+        finally:
+            os.close(descriptor)
 
     def _page(self, key: str) -> dict[str, str]:
         return {

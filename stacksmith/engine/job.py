@@ -47,8 +47,8 @@ class RunOptions:
     """How a run goes. ``run`` is its id, under which it holds the stack's lease.
 
     A step has ``step_timeout_seconds`` and what its ``wait_for`` adds, and tries again what may pass by itself for
-    ``retry_seconds``; one that does not answer ``overdue_seconds`` after its deadline is given up. On a stop, what is
-    in flight has ``grace_seconds``.
+    ``retry_seconds`` from its first fault; one that does not answer ``overdue_seconds`` after its deadline is given up.
+    On a stop, what is in flight has ``grace_seconds``.
     """
 
     run: str
@@ -116,10 +116,6 @@ class Job:
     def note(self, detail: str) -> None:
         """Takes words on how far it is."""
         self.detail = detail
-
-    def until(self, seconds: float) -> Deadline:
-        """Its deadline, or ``seconds`` from now when that is earlier."""
-        return Deadline(min(self.deadline.at, self._now() + seconds), self._now)
 
     def result(self, outcome: Outcome, because: str = "") -> StepResult:
         """Its result as of now."""

@@ -1,5 +1,6 @@
 """Tries again what failed by a transient fault."""
 
+import math
 from collections.abc import Callable
 from threading import Event as Flag
 from typing import TYPE_CHECKING, TypeVar
@@ -17,10 +18,10 @@ T = TypeVar("T")
 Tell = Callable[[str, int, float], None]
 
 
-def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) -> T:
+def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, most_seconds: float = math.inf) -> T:
     """What ``call`` returns; on ``Transient`` it is called again after 0.5, 1, 2, … 15 s, each with a jitter of up to
-    0.5 s, until the next wait would pass ``until`` or ``halted`` is set; on ``Unserved`` 5 times at most.
-    ``tell`` gets cause, attempt and wait.
+    0.5 s, until the next wait would pass ``until`` or ``most_seconds`` since the first fault, however long the call
+    took to get there, or ``halted`` is set; on ``Unserved`` 5 times at most. ``tell`` gets cause, attempt and wait.
 
     Raises: the last Transient, or at once whatever else ``call`` raises.
     """
@@ -36,7 +37,8 @@ def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) ->
         fault, first = first, None
         raise fault
 
-    return _again(attempt, until, halted, tell)
+    end = Deadline(min(until.at, until.clock() + most_seconds), until.clock)
+    return _again(attempt, end, halted, tell)
 
 
 def _again(attempt: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) -> T:

@@ -233,4 +233,4 @@ class _Action:
         def tell(cause: str, attempt: int, seconds: float) -> None:
             self.site.post(StepRetried(step.id, step.address, step.host, redacted(cause), attempt, seconds))
 
-        return retried(call, self.job.until(self.site.options.retry_seconds), self.site.halted, tell)
+        return retried(call, self.job.deadline, self.site.halted, tell, self.site.options.retry_seconds)

@@ -11,14 +11,14 @@ import requests
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderError, Refused, TimedOut
-from stacksmith.providers.deployment import Cleaning
+from stacksmith.providers.deployment import Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import Deployer
 from tests.e2e.deploying import lab_cache
 from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 5
+BMCS = 6
 
 
 class Run:
@@ -75,6 +75,23 @@ def test_node_that_got_its_iso_and_is_silent_has_a_console(bmc: LightBmc) -> Non
     assert "its console tells more" in str(run.fault.hint)
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.head(url, timeout=10)  # nothing is served once the run is over
+
+
+def test_fault_of_a_call_that_took_long_is_waited_out_too(bmc: LightBmc) -> None:
+    """The time that a BMC may be out of reach begins with the fault, not with the call that ends in it."""
+    said: list[str] = []
+
+    def heard(word: str) -> None:
+        said.append(word)
+        bmc.behave()
+
+    name, settings = bmc.node.name, DeploySpec(bmc_timeout_seconds=1.2)
+    deployer = Deployer(settings, {name: Node.model_validate(bmc.fields)}, lab_cache())
+    bmc.behave(latency=0.5, drop_every=1)
+    with bmc.session() as session:
+        deployer.deploy(session, Job(name, "u-1"), heard, heard, Stage.READY, soon(60))
+    assert said[0].startswith("reading, again: ") and said[-1] == "switching on"
+    assert bmc.get()["PowerState"] == "On"
 
 
 def test_iso_that_a_bmc_cannot_read_is_said_without_its_path(bmc: LightBmc) -> None:

@@ -1,6 +1,7 @@
 """Runs of plans on the memory provider: order, failures, retries, limits."""
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -311,6 +312,22 @@ def test_transient_fault_is_tried_no_longer_than_allowed(bench: Bench) -> None:
     assert ([one.kind for one in report.failed], report.exit_status) == (["transient"], 1)
     assert 2 <= len(bench.world.writes) <= 12
     assert report.seconds < 2
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_transient_fault_at_the_end_of_a_long_step_is_tried_again(bench: Bench) -> None:
+    """How long the step had run before does not count."""
+    passed = [0.0]
+
+    def work(call: Call, point: str) -> None:
+        if point == "define":
+            passed[0] += 400.0
+
+    bench.world.hooks.append(work)
+    bench.world.faults.append(Fault(Effect.TRANSIENT, "create", point="define", message="it reboots"))
+    report = bench.run(create("server.a"), clock=lambda: time.monotonic() + passed[0], step_timeout_seconds=3600)
+    assert ([one.cause for one in report.failed], passed) == ([], [800.0])
+    assert [event.cause for event in bench.named(StepRetried)] == ["it reboots"]  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("quick_retries")

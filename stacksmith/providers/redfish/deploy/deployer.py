@@ -202,15 +202,18 @@ class _Run:
         return self.survive("", self.bmc.observe).power_state
 
     def survive(self, what: str, call: Callable[[Deadline], T]) -> T:
-        """What the call gives, made again while the BMC is out of reach or busy. For what is safe to repeat."""
+        """What the call gives, made again while the BMC is out of reach or busy, which it may be for
+        ``bmc_timeout_seconds`` from the first fault. For what is safe to repeat."""
         if what:
             self.progress(what)
         wait, clock = FIRST_WAIT_SECONDS, self.deadline.clock
-        end = min(self.deadline.at, clock() + self.settings.bmc_timeout_seconds)
+        end: float | None = None
         while True:
             try:
                 return call(Deadline(min(self.deadline.at, clock() + CALL_SECONDS), clock))
             except (Transient, TimedOut) as fault:
+                if end is None:
+                    end = min(self.deadline.at, clock() + self.settings.bmc_timeout_seconds)
                 if clock() + wait > end:
                     raise
                 self.progress(f"{what or 'reading'}, again: {fault}")

@@ -1,4 +1,4 @@
-"""Drift and hosts in Prometheus' text format, for node_exporter's textfile collector."""
+"""Drift, hosts and nodes in Prometheus' text format, for node_exporter's textfile collector."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from stacksmith.planner.plan import Plan
 from stacksmith.views.drift_text import pending
 from stacksmith.views.host import HostRow
+from stacksmith.views.node_drift import NodeDrift
 
 _HELP = {
     "drift_resources": "Resources that are not as they were applied.",
     "pending_changes": "Resources whose change in the stack is not applied yet.",
     "unmanaged_resources": "Objects on the hosts that no stack owns.",
     "last_run_timestamp_seconds": "When this was written.",
-    "last_success_timestamp_seconds": "When every host was last read.",
+    "last_success_timestamp_seconds": "When everything was last read.",
     "run_duration_seconds": "How long the run took.",
+    "node_drift": "1 when somebody should look at the node, 0 when it is in sync.",
+    "node_up": "1 when the node could be read.",
     "host_up": "1 when the host could be read.",
     "host_vcpu_used": "vCPUs of all servers on the host.",
     "host_vcpu_total": "vCPUs of the host, without its allocation ratio.",
@@ -37,23 +40,35 @@ def drift_metrics(plan: Plan, hosts: Sequence[HostRow], now: float, seconds: flo
         *_metric("drift_resources", [({**own, "kind": kind}, drift[kind]) for kind in sorted(kinds)]),
         *_metric("pending_changes", [(own, len(pending(plan)))]),
         *_metric("unmanaged_resources", [(own, sum(each.owner is None for each in plan.unmanaged))]),
-        *_metric("last_run_timestamp_seconds", [(own, now)]),
-        *_metric("last_success_timestamp_seconds", [] if succeeded is None else [(own, succeeded)]),
-        *_metric("run_duration_seconds", [(own, round(seconds, 3))]),
+        *_run(own, now, seconds, succeeded),
         *_hosts(plan, hosts),
+    ]
+    return "".join(lines)
+
+
+def node_drift_metrics(
+    fleet: str, nodes: Sequence[NodeDrift], now: float, seconds: float, last_success: float | None
+) -> str:
+    """The whole textfile, as ``drift_metrics``. A node that is not compared has no ``node_drift``, one whose BMC was
+    not asked no ``node_up``."""
+    own = {"fleet": fleet, "stack": ""}  # as none, but the same labels as in the textfiles of stacks
+    told = [({"fleet": fleet, "node": each.node, "server": each.server}, each) for each in nodes]
+    compared = [(label, int(each.is_drift)) for label, each in told if each.is_drift or not (each.kept or each.error)]
+    asked = [
+        ({"fleet": fleet, "node": each.node}, int(not each.error)) for each in nodes if each.error or not each.kept
+    ]
+    succeeded = last_success if any(each.error for each in nodes) else now
+    lines = [
+        *_metric("node_drift", compared),
+        *_metric("node_up", asked),
+        *_run(own, now, seconds, succeeded),
     ]
     return "".join(lines)
 
 
 def failure_metrics(fleet: str, stack: str, now: float, seconds: float, last_success: float | None) -> str:
     """The textfile of a run that found nothing out: its time moves on, the time of the last success does not."""
-    own = {"fleet": fleet, "stack": stack}
-    lines = [
-        *_metric("last_run_timestamp_seconds", [(own, now)]),
-        *_metric("last_success_timestamp_seconds", [] if last_success is None else [(own, last_success)]),
-        *_metric("run_duration_seconds", [(own, round(seconds, 3))]),
-    ]
-    return "".join(lines)
+    return "".join(_run({"fleet": fleet, "stack": stack}, now, seconds, last_success))
 
 
 def last_success(metrics: str) -> float | None:
@@ -65,6 +80,12 @@ def last_success(metrics: str) -> float | None:
             except ValueError:
                 return None
     return None
+
+
+def _run(own: dict[str, str], now: float, seconds: float, succeeded: float | None) -> Iterator[str]:
+    yield from _metric("last_run_timestamp_seconds", [(own, now)])
+    yield from _metric("last_success_timestamp_seconds", [] if succeeded is None else [(own, succeeded)])
+    yield from _metric("run_duration_seconds", [(own, round(seconds, 3))])
 
 
 def _hosts(plan: Plan, hosts: Sequence[HostRow]) -> Iterator[str]:

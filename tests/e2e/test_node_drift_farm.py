@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from stacksmith.engine.options import Options
 from stacksmith.engine.store import opened
 from stacksmith.state.process import this_process
 from stacksmith.state.store import NodeNote
+from stacksmith.views.prometheus import last_success
 from tests.e2e.light_parts import LightBmc, light_farm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
@@ -32,6 +34,7 @@ class Site:
 
     def __init__(self, folder: Path, farm: list[LightBmc], capsys: pytest.CaptureFixture[str]) -> None:
         self.bmcs = {bmc.node.name: bmc for bmc in farm}
+        self.folder = folder
         self._stack, self._fleet, self._capsys = folder / "stack.yaml", folder / "farm" / "fleet.yaml", capsys
         self._stack.write_text(STACK)
         fleet = yaml.safe_load(self._fleet.read_text())
@@ -49,6 +52,10 @@ class Site:
     def drift(self) -> tuple[int, dict[str, Any]]:
         status, out = self.run("--fleet", str(self._fleet), "node", "drift", "--format", "json")
         return status, json.loads(out)
+
+    def into(self, name: str, form: str) -> tuple[int, str]:
+        where = str(self.folder / name)
+        return self.run("--fleet", str(self._fleet), "node", "drift", "--format", form, "--into", where)
 
     def text(self) -> str:
         return self.run("--fleet", str(self._fleet), "node", "drift")[1]
@@ -105,6 +112,17 @@ def test_drift_of_nodes_is_told_whoever_has_them(site: Site) -> None:
     assert (told[SERVER]["server"], change["path"], change["found"]) == ("shop/server.db", "asset_tag", "by hand")
     assert found["in_sync"] == [FREE]
     assert [each["node"] for each in found["not_compared"]] == [KEPT, BUSY]
+
+    status, said = site.into("nodes.prom", "prometheus")
+    metrics = (site.folder / "nodes.prom").read_text()
+    assert status == 2 and said == site.text()
+    assert f'stacksmith_node_drift{{fleet="light",node="{SERVER}",server="shop/server.db"}} 1\n' in metrics
+    assert f'stacksmith_node_up{{fleet="light",node="{CLOSED}"}} 0\n' in metrics and f'node="{KEPT}"' not in metrics
+    assert last_success(metrics) is None
+    assert site.into("nodes.xml", "junit")[0] == 2
+    suite = ElementTree.parse(site.folder / "nodes.xml").find("testsuite")
+    assert suite is not None
+    assert [suite.attrib[name] for name in ("tests", "failures", "errors", "skipped")] == ["8", "4", "1", "2"]
 
     text = site.text()
     assert (

@@ -7,15 +7,20 @@ from xml.etree import ElementTree
 import pytest
 from views_plans import DRIFT, PLANS, SERVER, UPDATE, WEB0
 
+from stacksmith.address import Address
+from stacksmith.engine.node_drift import NodeDrift
+from stacksmith.model.change import Change, Status
 from stacksmith.model.fleet import Defaults, Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
 from stacksmith.planner.inventory import host_states
+from stacksmith.planner.plan import Deviation
 from stacksmith.views.drift_data import drift_data
 from stacksmith.views.drift_text import drift_text
 from stacksmith.views.host import free_of, host_rows, hosts_data, hosts_text
 from stacksmith.views.json_text import json_text
-from stacksmith.views.junit import junit_text
-from stacksmith.views.prometheus import drift_metrics, failure_metrics, last_success
+from stacksmith.views.junit import junit_text, node_junit_text
+from stacksmith.views.node_drift import node_drift_data, node_drift_text
+from stacksmith.views.prometheus import drift_metrics, failure_metrics, last_success, node_drift_metrics
 
 Golden = Callable[[str, str], None]
 FLEET = Fleet(
@@ -47,6 +52,19 @@ ROWS = host_rows(FLEET, SNAPSHOT)
 FREE = free_of(host_states(FLEET, SNAPSHOT, (), {}), {"hv1"})
 
 
+TAG = Change("asset_tag", "4711", "4711", "by hand", Status.DRIFT)
+NODES = (
+    NodeDrift("bm1", "shop/server.db", Deviation(Address.parse("server.db"), "bm1", (TAG,))),
+    NodeDrift("bm2", problem="it is on, and nothing says what it runs", hint="stacksmith node adopt bm2 ADDRESS"),
+    NodeDrift("bm3", "shop/server.web", problem="deploy failed: <verify-image>", hint="stacksmith apply", error="lost"),
+    NodeDrift("bm4", error="cannot reach the BMC of bm4:\n Connection refused"),
+    NodeDrift("bm5", "shop/server.b", kept="in maintenance: new fan"),
+    NodeDrift("bm6", kept="deploying, by a run that is at work", error="cannot sign in"),
+    NodeDrift("bm7", "shop/server.c"),
+    NodeDrift("bm8"),
+)
+
+
 @pytest.mark.parametrize("name", ["drift", "update", "in_sync", "unread"])
 def test_drift_text_is_as_accepted(name: str, golden: Golden) -> None:
     golden(drift_text(PLANS[name]), f"views/drift_{name}.txt")
@@ -73,6 +91,19 @@ def test_junit_counts_agree_with_its_cases() -> None:
 
 def test_metrics_are_as_accepted(golden: Golden) -> None:
     golden(drift_metrics(DRIFT, ROWS, 1767323045.0, 1.5, 1767000000.0), "views/drift.prom")
+
+
+def test_node_drift_is_as_accepted_in_every_form(golden: Golden) -> None:
+    golden(node_drift_text(NODES), "views/node_drift.txt")
+    golden(json_text(node_drift_data("lab", NODES, "2026-01-02T03:04:05Z")), "views/node_drift.json")
+    golden(node_junit_text("lab", NODES, "2026-01-02T03:04:05", 1.5), "views/node_drift_junit.xml")
+    golden(node_drift_metrics("lab", NODES, 1767323045.0, 1.5, 1767000000.0), "views/node_drift.prom")
+
+
+def test_node_drift_metrics_move_the_last_success_when_every_node_that_was_asked_was_read() -> None:
+    assert last_success(node_drift_metrics("lab", NODES[4:5], 2000.0, 1.5, 1000.0)) == 2000.0
+    assert last_success(node_drift_metrics("lab", NODES[3:4], 2000.0, 1.5, 1000.0)) == 1000.0
+    assert last_success(node_drift_metrics("lab", NODES[3:4], 2000.0, 1.5, None)) is None
 
 
 def test_metrics_of_a_whole_read_move_the_last_success() -> None:

@@ -1,13 +1,22 @@
 """``stacksmith node``."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stacksmith.cli.call import Call, takes_stack
 from stacksmith.cli.option import Json, StackArgument
+from stacksmith.cli.report import Form, FormOption, Into, answer
 from stacksmith.cli.status import DriftStatus, Status
+from stacksmith.model.types import JSON
+from stacksmith.views.paint import Paint
+
+if TYPE_CHECKING:
+    from stacksmith.engine.node_drift import NodeDrift
 
 app = typer.Typer(help="The fleet's bare-metal nodes, by their BMCs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -103,7 +112,9 @@ def inspect(
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
 
 
-def drift(call: Call, what: StackArgument = None, format: _Format = Format.TEXT, json: Json = False) -> int:
+def drift(
+    call: Call, what: StackArgument = None, format: FormOption = Form.TEXT, json: Json = False, into: Into = None
+) -> int:
     """Compare every node of the fleet with what the state store has of it, whatever stack it is of, or none.
 
     Told are servers that are not as they were applied, machines that are on though no stack has them, and deployments
@@ -111,20 +122,44 @@ def drift(call: Call, what: StackArgument = None, format: _Format = Format.TEXT,
 
     Exit status: 0 in sync, 1 error, 2 drift, 4 some nodes could not be read.
     """
-    from stacksmith.cli.clock import timestamp
     from stacksmith.engine import node, node_drift
-    from stacksmith.views.json_text import json_text
-    from stacksmith.views.node_drift import node_drift_data, node_drift_text
 
+    began = time.monotonic()
     nodes = node.nodes(call.on(what).options())
     found = node_drift.node_drift(nodes)
-    if format is Format.TEXT and not json:
-        call.screen.answer(node_drift_text(found, call.screen.paint))
-    else:
-        call.screen.answer(json_text(node_drift_data(nodes.fleet.fleet, found, timestamp())))
+    report = _Drift(nodes.fleet.fleet, found)
+    answer(call, report, Form.JSON if json else format, into, time.monotonic() - began)
     if any(each.is_drift for each in found):
         return DriftStatus.DRIFT
     return DriftStatus.UNREAD if any(each.error for each in found) else Status.OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Drift:
+    """See cli.report.Report."""
+
+    fleet: str
+    found: "Sequence[NodeDrift]"
+
+    def text(self, paint: Paint) -> str:
+        from stacksmith.views.node_drift import node_drift_text
+
+        return node_drift_text(self.found, paint)
+
+    def data(self, timestamp: str) -> JSON:
+        from stacksmith.views.node_drift import node_drift_data
+
+        return node_drift_data(self.fleet, self.found, timestamp)
+
+    def junit(self, timestamp: str, seconds: float) -> str:
+        from stacksmith.views.junit import node_junit_text
+
+        return node_junit_text(self.fleet, self.found, timestamp, seconds)
+
+    def metrics(self, now: float, seconds: float, last_success: float | None) -> str:
+        from stacksmith.views.prometheus import node_drift_metrics
+
+        return node_drift_metrics(self.fleet, self.found, now, seconds, last_success)
 
 
 def power(

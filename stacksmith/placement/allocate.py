@@ -41,7 +41,8 @@ def place(
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
     Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy, an address or a host
-    that is there twice, and an amount that is no integer of 0 or more; ImportError for the strategy ``optimal`` without its solver.
+    that is there twice, and an amount that is no integer of 0 or more; ImportError for the strategy ``optimal``
+    without its solver.
     """
     chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
     return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements

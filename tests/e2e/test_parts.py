@@ -14,10 +14,11 @@ from stacksmith.model.hardware import cpu_numbers
 from stacksmith.model.realised import Server
 from stacksmith.planner.aim import Aim
 from stacksmith.planner.inventory import host_states
+from stacksmith.planner.plan import Operation
 from tests.e2e.kit import Site
 from tests.e2e.moving import kill_emptying
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(30), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(40), pytest.mark.xdist_group("lab")]
 
 FLAVORS = """
 flavors:
@@ -219,6 +220,67 @@ def test_server_with_parts_migrates_live_also_when_killed_to_parts_of_the_other_
     _drain(site, "hv2")
     assert site.virsh("hv1", "vcpupin", guest, "--config").split()[-1] == str(_last_cpu())
     assert guest not in site.virsh("hv2", "list", "--all", "--name").split()
+
+
+def _rebalance(site: Site, aim: Aim) -> list[str]:
+    """Makes the moves of a rebalance; the names of the servers."""
+    planned = session.rebalance(site.options(), aim)
+    report = session.apply(
+        site.options(), planned.plan, site.events.append, session.ApplyOptions(allowed=Impact.MIGRATE)
+    )
+    assert report.exit_status == 0, report.failed
+    return [step.address.name for step in planned.plan.steps if step.operation is Operation.MIGRATE]
+
+
+def _own_cpu(site: Site, host: str, server: str) -> int:
+    """The CPU that a server has on a host, as it is defined there."""
+    return int(site.virsh(host, "vcpupin", f"{site.name}-{server}", "--config").split()[-1])
+
+
+def _all_cpus_whole(site: Site, hosts: Mapping[str, str]) -> None:
+    """These hosts, in one zone, with these CPUs given whole."""
+    fleet = yaml.safe_load(site.fleet.read_text())
+    there = yaml.safe_load((site.lab / "fleet.yaml").read_text())["hosts"]
+    zone = {"availability_zone": "one"}
+    fleet["hosts"] = {name: there[name] | zone | {"cpu_dedicated_set": cpus} for name, cpus in hosts.items()}
+    site.fleet.write_text(yaml.safe_dump(fleet))
+
+
+def _pair(site: Site, a: str, b: str) -> None:
+    """Writes two running servers with a CPU of their own each, on these hosts; on any for an empty name."""
+    named = {name: f", host: {host}" if host else "" for name, host in (("a", a), ("b", b))}
+    _write(site, "".join(f"  {name}: {{flavor: own, image: lab-acpi{host}, {WAIT}}}\n" for name, host in named.items()))
+
+
+def test_running_servers_with_cpus_of_their_own_are_evened_out_and_exchange_their_hosts(site: Site) -> None:
+    _all_cpus_whole(site, {"hv1": "0-1", "hv2": "0-1"})
+    _pair(site, "hv1", "hv1")
+    site.apply()
+    assert {_own_cpu(site, "hv1", "a"), _own_cpu(site, "hv1", "b")} == {0, 1}
+    _pair(site, "", "")
+    (moved,) = _rebalance(site, Aim(even=True, tolerance=0.002))
+    stayed = "a" if moved == "b" else "b"
+    assert not site.plan().steps
+    _pair(site, **{stayed: "hv2", moved: "hv1"})
+    assert sorted(_rebalance(site, Aim())) == ["a", "b"]
+    assert not site.plan().steps
+    for name, host in ((stayed, "hv2"), (moved, "hv1")):
+        assert _vcpu_cpus(f"{site.name}-{name}") == [{_own_cpu(site, host, name)}]
+    assert _claimed_cpus(site) == {
+        f"hv2/cpu{_own_cpu(site, 'hv2', stayed)}",
+        f"hv1/cpu{_own_cpu(site, 'hv1', moved)}",
+    }
+
+
+def test_servers_that_fill_their_hosts_exchange_them_by_way_of_a_third(site: Site) -> None:
+    _all_cpus_whole(site, {"hv1": "0", "hv2": "0", "hv3": "0"})
+    _pair(site, "hv1", "hv2")
+    site.apply()
+    _pair(site, "hv2", "hv1")
+    assert [sorted(_rebalance(site, Aim())) for _ in range(2)] == [["a", "b"], ["a"]]
+    assert not site.plan().steps
+    assert (_own_cpu(site, "hv2", "a"), _own_cpu(site, "hv1", "b")) == (0, 0)
+    assert _claimed_cpus(site) == {"hv1/cpu0", "hv2/cpu0"}
 
 
 def test_device_is_in_the_definition_and_given_once(site: Site) -> None:

@@ -82,7 +82,7 @@ CODES: Final[dict[str, str]] = {
     "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",
     "missing-extra": "What the stack asks for needs a package that is not installed; the hint has the pip command.",
     "not-possible": "The provider of the chosen host cannot make what is asked.",
-    "circular-steps": "Steps wait for each other: servers exchange their volumes, or full hosts, in one apply.",
+    "circular-steps": "Steps wait for each other: servers exchange volumes or full hosts, networks their subnets.",
     "subnet-in-use": "A host routes a network's subnet, or a part of it, to a network that is not of this stack.",
     "plan-file": "A saved plan is damaged, or of another version.",
     "stale-plan": "A saved plan was applied before, its stack was changed since, or its files or variables are others.",

@@ -10,6 +10,7 @@ from stacksmith.model.found import Found
 from stacksmith.model.realised import Realised, Server
 from stacksmith.model.record import Record
 from stacksmith.planner.plan import Operation, Step
+from stacksmith.planner.subnet import freed_before
 
 _MAKES = (Operation.CREATE, Operation.UPDATE, Operation.MIGRATE)
 
@@ -24,8 +25,8 @@ def connect(
 
     Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
     replacement follow each other; a new server waits for the servers whose room on its host it takes; a volume that
-    moves waits for its server, which brings the data along. ``waits`` are
-    migrations, by id, with those whose room they take.
+    moves waits for its server, which brings the data along; a network waits for those whose subnet it takes.
+    ``waits`` are migrations, by id, with those whose room they take.
     """
     makes = {s.address: s.id for s in steps if s.operation in _MAKES}
     removes = {s.address: s for s in steps if s.operation is Operation.DELETE}
@@ -37,7 +38,7 @@ def connect(
     # While the move of a volume has not ended, its server tells which copy is the volume: it must not let go of it.
     arrivals = {s.address: s.id for s in steps if s.operation is Operation.MIGRATE and s.address.kind == "volume"}
     users = _users(steps, found, records)
-    gives = _gives(steps, found)
+    gives, frees = _gives(steps, found), freed_before(steps, found)
     connected = []
     for step in steps:
         if step.operation in _MAKES:
@@ -55,7 +56,7 @@ def connect(
                 needs += leavers[step.host]
         else:
             needs = [i for i in users.get(step.address, ()) if i != step.id]
-        needs += (*step.requires, *waits.get(step.id, ()))
+        needs += (*step.requires, *waits.get(step.id, ()), *frees.get(step.id, ()))
         if step.address.kind == "server" and step.operation is not Operation.MIGRATE and step.address in found:
             needs += [arrivals[a] for a in _volumes(found[step.address].spec) if a in arrivals]
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))

@@ -38,11 +38,10 @@ def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 
 def _circle(ids: Sequence[str]) -> Diagnostic:
-    return error(
-        "circular-steps",
-        f"cannot order the steps: {', '.join(ids)} wait for each other",
-        hint="servers cannot exchange volumes in one apply: take the volumes from both first, then give them",
-    )
+    hint = "servers cannot exchange volumes in one apply: take the volumes from both first, then give them"
+    if any(" network." in each for each in ids):
+        hint = "a network cannot take the subnet of one whose servers move to it: give it another subnet"
+    return error("circular-steps", f"cannot order the steps: {', '.join(ids)} wait for each other", hint=hint)
 
 
 def _rank(step: Step) -> tuple[object, ...]:

@@ -1,14 +1,15 @@
-"""Subnets that a plan would bring to a host where a network that is not the stack's has their addresses already."""
+"""Subnets that networks bring to a host: from which other network of the stack, and not from one of anybody else."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.model.document import DataPath
 from stacksmith.model.found import Found, Snapshot, Unmanaged
 from stacksmith.model.kinds.network import NetworkSpec
-from stacksmith.model.realised import Network
+from stacksmith.model.realised import Network, Realised
 from stacksmith.planner.build import Wanted
 from stacksmith.planner.plan import Operation, Step
 
@@ -40,20 +41,45 @@ def check_subnets(
         raise Faults(faults)
 
 
+def freed_before(steps: Iterable[Step], found: Mapping[Address, Found]) -> dict[str, list[str]]:
+    """For steps that bring a subnet to a host, by id, those that take it from another network of the stack there."""
+    networks = [step for step in steps if step.address.kind == "network"]
+    leaving: dict[str, list[tuple[Step, str]]] = defaultdict(list)
+    for step in networks:
+        if not step.replaces:  # else it comes back
+            leaving[step.host] += [(step, cidr) for cidr in _freed(step, found.get(step.address))]
+    needs: dict[str, list[str]] = defaultdict(list)
+    for step in networks:
+        others = leaving.get(step.host, ())
+        for cidr in _gained(step, found.get(step.address)) if others else ():
+            needs[step.id] += [o.id for o, freed in others if o.address != step.address and _overlap(cidr, freed)]
+    return needs
+
+
+def _freed(step: Step, found: Found | None) -> Iterator[str]:
+    """The subnets that the host routes no more once the step is done."""
+    return _routed_only(found.spec if found is not None else None, step.wanted)
+
+
+def _routed_only(one: Realised | None, other: Realised | None) -> Iterator[str]:
+    """The subnets that one network has its host route, and the other does not."""
+    others = other.routed if isinstance(other, Network) else ()
+    return (cidr for cidr in one.routed if cidr not in others) if isinstance(one, Network) else iter(())
+
+
 def _gained(step: Step, found: Found | None) -> Iterator[str]:
     """The subnets that the host routes once the step is done, and did not before."""
-    assert isinstance(step.wanted, Network)
-    before = found.spec.routed if found is not None and isinstance(found.spec, Network) else ()
-    return (cidr for cidr in step.wanted.routed if cidr not in before)
+    return _routed_only(step.wanted, found.spec if found is not None else None)
 
 
 def _overlapped(cidr: str, other: Unmanaged) -> str | None:
     """The subnet of the other network that has some of the addresses."""
-    return next((each for each in other.subnets if _overlap(ip_network(cidr), ip_network(each))), None)
+    return next((each for each in other.subnets if _overlap(cidr, each)), None)
 
 
-def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
+def _overlap(one: str, other: str) -> bool:
+    first, second = ip_network(one), ip_network(other)
+    return first.version == second.version and first.overlaps(second)
 
 
 def _taken(step: Step, cidr: str, taken: tuple[Unmanaged, str], wanted: Wanted) -> Diagnostic:

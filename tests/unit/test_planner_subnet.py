@@ -8,6 +8,7 @@ import pytest
 from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Diagnostic, Faults
 from stacksmith.engine import session
+from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark, Unmanaged
 from stacksmith.model.naming import network_name
 from stacksmith.model.realised import Network, Subnet
@@ -146,3 +147,47 @@ def test_marked_network_on_libvirt_is_found_with_what_its_host_routes() -> None:
     found = network(NetworkText(text, text, True), "hv1")
     assert isinstance(found, Found) and isinstance(found.spec, Network)
     assert (found.name, found.spec.routed) == (network_name("blog", lan), ("10.1.0.0/24",))
+
+
+MOVED = STACK.replace("lan", "net2").replace("  a:", "  b:")
+
+
+def test_subnet_goes_to_another_network_of_the_stack_once_the_first_is_gone(site: Site) -> None:
+    site.apply()
+    site.write(MOVED)
+    plan = site.plan()
+    ids = [step.id for step in plan.steps]
+    assert ids == ["delete server.a", "delete network.lan@hv1", "create network.net2@hv1", "create server.b"]
+    assert "delete network.lan@hv1" in plan.steps[2].requires
+    report = session.apply(
+        session.Options(stack=site.folder / "stack.yaml"),
+        plan,
+        lambda event: None,
+        session.ApplyOptions(allowed=Impact.DATA_LOSS),
+    )
+    assert report.exit_status == 0 and site.plan().steps == ()
+
+
+def test_subnet_of_a_network_that_gets_another_one_is_free_after_that(site: Site) -> None:
+    site.apply()
+    more = STACK.replace("10.1.0.0/24", "10.2.0.0/24").replace(
+        "networks:\n", "networks:\n  more: {subnets: [{cidr: 10.1.0.0/25}]}\n"
+    )
+    site.write(more + "  b: {flavor: f, image: i, host: hv1, networks: [{network: more}]}\n")
+    needs = {step.id: step.requires for step in site.plan().steps}
+    assert needs["create network.more@hv1"] == ("update network.lan@hv1",)
+    assert needs["update network.lan@hv1"] == ()
+
+
+def test_network_renamed_under_its_servers_is_refused_with_what_to_do(site: Site) -> None:
+    site.apply()
+    site.write(STACK.replace("lan", "net2"))
+    (fault,) = site.faults()
+    assert fault.code == "circular-steps" and fault.hint is not None and "give it another subnet" in fault.hint
+    assert (
+        fault.message == "cannot order the steps: create network.net2@hv1, delete network.lan@hv1, update server.a"
+        " wait for each other"
+    )
+    site.write(STACK.replace("lan", "net2").replace("10.1.0.0", "10.2.0.0").replace("fd00:0:0", "fd00:0:2"))
+    site.apply()
+    assert site.plan().steps == ()

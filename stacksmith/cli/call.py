@@ -32,8 +32,22 @@ _VarFile = Annotated[
         metavar="FILE",
     ),
 ]
+
+
+def _known_provider(name: str | None) -> str | None:
+    if name not in (None, "memory"):
+        raise typer.BadParameter(f"{name!r} is not 'memory'; without the option each host has the one of its URI")
+    return name
+
+
 _Provider = Annotated[
-    str | None, typer.Option("--provider", help="Use this provider for every host, as memory", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--provider",
+        help="memory: every host is one of the memory provider",
+        metavar="NAME",
+        callback=_known_provider,
+    ),
 ]
 _AllowCommands = Annotated[bool, typer.Option("--allow-commands", help="Let user_data run the commands it names")]
 _NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; also NO_COLOR")]

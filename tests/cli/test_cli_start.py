@@ -156,3 +156,10 @@ def test_completion_knows_the_commands(shell: str, project: Path) -> None:
 def test_schema_describes_the_file(kind: str, key: str, cli: Cli) -> None:
     schema = json.loads(cli("schema", kind).out)
     assert key in schema["properties"]
+
+
+def test_provider_that_there_is_not_is_refused_before_and_after_the_command(cli: Cli) -> None:
+    for words in (("--provider", "libvrt", "plan"), ("plan", "--provider", "libvrt")):
+        result = cli(*words)
+        assert result.status == 1 and "Invalid value for '--provider': 'libvrt' is not 'memory'" in result.err
+    assert cli("plan", "--provider", "memory").status == 0

@@ -70,6 +70,23 @@ def test_disk_to_wipe_is_named_by_name_serial_or_wwn(disk: str, found: str) -> N
     assert (done.returncode == 0, done.stdout.strip()) == (bool(found), found)
 
 
+@pytest.mark.parametrize("sectors", [2048 * 3 + 7, 2048 * 257, 5])
+def test_whole_wipe_leaves_no_byte_and_says_how_far_it_is(tmp_path: Path, sectors: int) -> None:
+    """A run that hears nothing for minutes gives a node up, and a large disk takes hours."""
+    disk, mib = tmp_path / "sdx", sectors // 2048
+    with disk.open("wb") as file:
+        for sector in (0, sectors // 2, sectors - 1):
+            file.seek(sector * 512)
+            file.write(b"\xff" * 512)
+        file.write(b"beyond")
+    script = f'tell() {{ echo "$*"; }}; . {SCRIPTS / "disk.sh"}; zero {disk} {sectors}'
+    done = subprocess.run([str(BUSYBOX), "sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"clean sdx: {at} of {mib} MiB" for at in range(0, mib, 256)]
+    with disk.open("rb") as file:
+        assert not any(any(file.read(512)) for _ in range(sectors))
+        assert file.read() == b"beyond"
+
+
 def test_root_device_has_room_for_the_image(tmp_path: Path) -> None:
     assert choose(tmp_path, 500 * GIB) == (0, "nvme0n1")
 
@@ -129,7 +146,7 @@ def test_job_reaches_the_shell_as_it_is() -> None:
 
 def test_cleaning_reaches_the_shell() -> None:
     text = clean_text(Cleaning("bm1", "u", ("/dev/sda", "sdb"), whole=True), Way("embedded", "u", "t", "SS1"))
-    assert read_back(text, "task", "names", "wipe") == ["clean", "sda sdb", "all"]
+    assert read_back(text, "task", "names", "wipe") == ["clean", "sda sdb", "whole"]
 
 
 def test_node_may_differ_from_its_fleet() -> None:

@@ -62,7 +62,7 @@ def deploy_text(job: Job, source: Source, config: bytes, way: Way) -> str:
 
 def clean_text(job: Cleaning, way: Way) -> str:
     """The job as shell assignments; it needs no network when the fleet's images do not."""
-    wipe = "all" if job.whole else "signatures"
+    wipe = "whole" if job.whole else "signatures"
     names = " ".join(name.removeprefix("/dev/") for name in job.disks)
     return _text({"task": "clean", **_common(job, way), "names": names, "wipe": wipe})
 

@@ -164,13 +164,21 @@ remove_drive() { # what a partition holds goes, and it from a GPT; of a whole di
     sgdisk -d "$(cat "/sys/class/block/$1/partition")" "/dev/$owner" >/dev/null 2>&1
 }
 
-wipe_disk() { # DISK signatures|all
+zero() { # FILE SECTORS: every byte, with a word now and then, for a large disk takes hours
+    at=0 end=$(($2 / 2048))
+    while [ $at -lt $end ]; do
+        tell clean "${1##*/}: $at of $end MiB"
+        dd if=/dev/zero of="$1" bs=1M seek=$at count=$((end - at > 256 ? 256 : end - at)) conv=notrunc,fsync 2>/dev/null ||
+            return 1
+        at=$((at + 256))
+    done
+    rest=$(($2 % 2048))
+    [ $rest = 0 ] || dd if=/dev/zero of="$1" bs=512 seek=$(($2 - rest)) count=$rest conv=notrunc,fsync 2>/dev/null
+}
+
+wipe_disk() { # DISK signatures|whole
+    [ "$2" = whole ] && { zero "/dev/$1" "$(cat "/sys/block/$1/size")"; return; }
     mib=$(($(cat "/sys/block/$1/size") / 2048))
-    if [ "$2" = all ]; then
-        count=$(($(cat "/sys/block/$1/size") / 8))
-        dd if=/dev/zero of="/dev/$1" bs=4k count=$count conv=notrunc,fsync 2>/dev/null
-        return
-    fi
     for each in $(partitions "$1") "$1"; do
         dd if=/dev/zero of="/dev/$each" bs=1M count=1 conv=notrunc,fsync 2>/dev/null
     done

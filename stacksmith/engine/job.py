@@ -1,7 +1,6 @@
 """A step under way, where it is done, and how a run goes."""
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from stacksmith.engine.interrupt import Stop
 from stacksmith.events import Event
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Outcome, StepResult
+from stacksmith.model.url import masked
 from stacksmith.planner.claim import Allocations
 from stacksmith.planner.layout import Layout
 from stacksmith.planner.plan import Plan, Step
@@ -39,7 +39,6 @@ _KINDS = {
     Gone: "gone",
     TimedOut: "timed-out",
 }
-_PASSWORD = re.compile(r"(://[^/@:\s]*):[^/\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ class Job:
 
 
 def words(fault: Exception) -> tuple[str, str, str | None]:
-    """Kind, cause and hint of a fault as events say them; passwords in URLs are left out."""
+    """Kind, cause and hint of a fault as events say them; secrets in URLs are left out."""
     hint: str | None = None
     match fault:
         case ProviderError():
@@ -147,9 +146,4 @@ def words(fault: Exception) -> tuple[str, str, str | None]:
             kind, cause, hint = "state", str(fault), fault.diagnostics[0].hint
         case _:
             kind, cause, hint = "internal", f"{type(fault).__name__}: {fault}", "this is a defect: please report it"
-    return kind, redacted(cause), hint
-
-
-def redacted(text: str) -> str:
-    """The text without passwords in URLs."""
-    return _PASSWORD.sub(r"\1:***@", text)
+    return kind, masked(cause), hint

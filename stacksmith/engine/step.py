@@ -8,7 +8,7 @@ from typing import TypeVar
 from stacksmith.address import Address
 from stacksmith.engine.check import check
 from stacksmith.engine.contents import StackContents
-from stacksmith.engine.job import Job, Site, redacted, words
+from stacksmith.engine.job import Job, Site, words
 from stacksmith.engine.note import Notebook
 from stacksmith.engine.retry import retried
 from stacksmith.events import StepRetried
@@ -16,6 +16,7 @@ from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome, StepResult
+from stacksmith.model.url import masked
 from stacksmith.planner.claim import Allocations
 from stacksmith.planner.layout import taken
 from stacksmith.planner.ledger import CLAIMED_KINDS
@@ -231,6 +232,6 @@ class _Action:
         step = self.step
 
         def tell(cause: str, attempt: int, seconds: float) -> None:
-            self.site.post(StepRetried(step.id, step.address, step.host, redacted(cause), attempt, seconds))
+            self.site.post(StepRetried(step.id, step.address, step.host, masked(cause), attempt, seconds))
 
         return retried(call, self.job.deadline, self.site.halted, tell, self.site.options.retry_seconds)

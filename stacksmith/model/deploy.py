@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from stacksmith.model.spec import Spec
 
 Method = Literal["http", "embedded"]
-URL_PATTERN = r"^http://[^/?&=#\s]+$"
+URL_PATTERN = r"^http://[^/?&=#@\s]+$"
 
 
 def _address(text: str) -> str:

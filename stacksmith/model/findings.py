@@ -10,6 +10,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Severity
 from stacksmith.model.document import split_lines
 from stacksmith.model.scalar import shorten
+from stacksmith.model.url import masked
 from stacksmith.source import Span
 
 MAX_SHOWN: Final = 500
@@ -20,7 +21,6 @@ MAX_MESSAGE: Final = 600
 MAX_COMPARED: Final = 300  # names that a misspelt one is compared with
 _SNIPPET_WIDTH: Final = 400
 _NUMBER: Final = re.compile(r"[0-9]+")
-_PASSWORD: Final = re.compile(r"(://[^/@:\s]*):[^/\s]*@")
 
 Notes = tuple[tuple[str, Span | None], ...]
 
@@ -118,7 +118,7 @@ class Findings:
         for secret in sorted(self._secrets, key=len, reverse=True):
             for written in dict.fromkeys((secret, repr(secret)[1:-1])):
                 text = _without_start(text.replace(written, HIDDEN), written)
-        return _PASSWORD.sub(r"\1:***@", text)
+        return masked(text)
 
     def _snippet(self, span: Span | None) -> str | None:
         if span is None or span.file not in self._texts:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
 
 from stacksmith.address import Address
 from stacksmith.model.bare_metal import class_of, node_class
@@ -12,6 +11,7 @@ from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.network import NetworkSpec
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Resource, Stack
+from stacksmith.model.url import secret_in
 
 _Fault = tuple[DataPath, str, str | None]
 WAITS: Final = "a node is waited for until its image is written and it boots"
@@ -75,9 +75,15 @@ def _bare(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
 def _firmware(spec: ServerSpec) -> Iterator[_Fault]:
     """Where updates are is in plans, in the state, and at the BMC."""
     for name, each in (spec.bare_metal.firmware if spec.bare_metal else {}).items():
-        if each.image and "@" in urlsplit(each.image).netloc:
-            cause = "its address has a user or a password in it, which plans and the state would show"
-            yield ("bare_metal", "firmware", name, "image"), cause, "serve the image to the BMC without one"
+        path = ("bare_metal", "firmware", name, "image")
+        try:
+            secret = secret_in(each.image or "")
+        except ValueError as fault:
+            yield path, f"the address is not a URL: {fault}", None
+            continue
+        if secret is not None:
+            cause = f"its address has {secret} in it, which plans and the state would show"
+            yield path, cause, "serve the image to the BMC without one"
 
 
 def _networks(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:

@@ -1,13 +1,21 @@
 """Deployments to machines that never boot, over HTTPS: what is said when a BMC or node does not do its part, and what
 is never said."""
 
+import gzip
+import io
 import re
+import shlex
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import yaml
+from pycdlib.pycdlib import PyCdlib
 
+from stacksmith.cli.app import run
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderError, Refused, TimedOut
@@ -18,7 +26,15 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 6
+BMCS = 7
+DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
+STACK = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+servers:
+  db: {flavor: metal, bare_metal: {wipe: {S-A: whole, S-B: signatures, S-C: whole}}}
+"""
 
 
 class Run:
@@ -57,6 +73,38 @@ class Run:
         return self._bmc.get("/VirtualMedia/Cd")
 
 
+class Ramdisk:
+    """In place of a node's ramdisk: reads the jobs of ISOs that its BMC is given, and says that each is done."""
+
+    def __init__(self, bmc: LightBmc) -> None:
+        self._bmc, self.jobs = bmc, list[dict[str, str]]()
+
+    def serve(self, count: int) -> None:
+        for _ in range(count):
+            until(self._is_booted, 60, "the node is on with another ISO")
+            job = self._job(str(self._bmc.get("/VirtualMedia/Cd")["Image"]))
+            self.jobs.append(job)
+            signed, before = {"Authorization": f"Bearer {job['token']}"}, len(self._bmc.asked())
+            assert requests.post(f"{job['url']}/event", "done finish\nwiped", headers=signed, timeout=10).ok
+            until(
+                lambda before=before: "GET /BIOS" in self._bmc.asked()[before:], 60, "the run looks whether it is off"
+            )
+            assert self._bmc.reset("ForceOff") == 204
+
+    def _is_booted(self) -> bool:
+        drive, before = self._bmc.get("/VirtualMedia/Cd"), [f"{job['url']}.iso" for job in self.jobs]
+        return drive["Inserted"] and drive["Image"] not in before and self._bmc.get()["PowerState"] == "On"
+
+    def _job(self, url: str) -> dict[str, str]:
+        """The assignments of the job on the ISO."""
+        reader, packed = PyCdlib(), io.BytesIO()
+        reader.open_fp(io.BytesIO(requests.get(url, timeout=60).content))
+        reader.get_file_from_iso_fp(packed, iso_path="/JOB.;1")
+        found = re.search(r"task=[^\0]*", gzip.decompress(packed.getvalue()).decode(errors="replace"))
+        assert found
+        return dict(word.split("=", 1) for word in shlex.split(found[0]))
+
+
 @pytest.mark.parametrize("method", ["http", "embedded"])
 def test_bmc_that_never_asks_for_the_iso_is_told_from_a_node_that_is_silent(bmc: LightBmc, method: str) -> None:
     with Run(bmc, method=method, boot_timeout_seconds=1) as run:
@@ -75,6 +123,30 @@ def test_node_that_got_its_iso_and_is_silent_has_a_console(bmc: LightBmc) -> Non
     assert "its console tells more" in str(run.fault.hint)
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.head(url, timeout=10)  # nothing is served once the run is over
+
+
+def test_disks_that_a_stack_names_are_wiped_as_it_says(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of one way at a time, when the server leaves the node."""
+    monkeypatch.chdir(tmp_path)
+    assert bmc.reset("On") == 204
+    node = {**bmc.fields, "password": {"file": "password"}, "ca": str(bmc.node.ca)}
+    fleet = {"fleet": "one", "nodes": {bmc.node.name: node}, "deploy": DEPLOY}
+    (tmp_path / "password").write_text(bmc.password)
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+    (tmp_path / "stack.yaml").write_text(STACK)
+    for words in (("node", "adopt", bmc.node.name, "server.db"), ("apply", "--yes")):
+        assert run(words) == 0, words
+    ramdisk = Ramdisk(bmc)
+    with ThreadPoolExecutor(1) as pool:
+        served = pool.submit(ramdisk.serve, 2)
+        assert run(("destroy", "--yes")) == 0
+        served.result()
+    asked = [(job["task"], job["wipe"], job["names"]) for job in ramdisk.jobs]
+    assert asked == [("clean", "signatures", "S-B"), ("clean", "whole", "S-A S-C")]
+    assert "then its disks are wiped: S-A whole, S-B signatures, S-C whole" in capsys.readouterr().out
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False and bmc.get()["PowerState"] == "Off"
 
 
 def test_fault_of_a_call_that_took_long_is_waited_out_too(bmc: LightBmc) -> None:

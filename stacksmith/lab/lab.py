@@ -28,7 +28,6 @@ from stacksmith.lab.layout import (
 )
 
 READY_SECONDS = 60.0
-SOCKET_PATH_LIMIT = 107
 
 
 def up(

@@ -1,7 +1,6 @@
 """The files of images: where they are and which bytes they must have."""
 
 from collections.abc import Iterator
-from typing import Final
 from urllib.parse import urlsplit
 
 from stacksmith.model.fileaccess import FileFault, Folder
@@ -9,8 +8,6 @@ from stacksmith.model.findings import Findings
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.stack import ImageFileSource, Where
 from stacksmith.model.validate import found
-
-ROLES: Final = ("disk", "kernel", "ramdisk")
 
 
 def image_files(

@@ -99,17 +99,6 @@ def draft(stack: Stack, devices: Mapping[Address, Mapping[str, str]]) -> Draft:
     return Draft(layouts, volumes, machines)
 
 
-def volume_formats(stack: Stack) -> dict[Address, str]:
-    """The format of each volume of the stack, of those that servers make for themselves too."""
-    formats: dict[Address, str] = {}
-    for address, resource in stack.resources.items():
-        if isinstance(resource.spec, VolumeSpec):
-            formats[address] = resource.spec.format
-        elif isinstance(resource.spec, ServerSpec) and resource.spec.block_device_mapping:
-            formats |= {v.address: v.spec.format for v in layout(stack, resource).volumes}
-    return formats
-
-
 def _volume(stack: Stack, spec: VolumeSpec) -> Volume:
     file = stack.image_files[spec.image].get("disk") if spec.image else None
     return Volume(

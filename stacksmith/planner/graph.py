@@ -98,12 +98,3 @@ def _closure(start: Iterable[str], following: Callable[[str], Iterable[str] | No
             reached.add(name)
             stack.extend(following(name) or ())
     return reached
-
-
-def reduced(edges: Mapping[Address, Iterable[Address]]) -> dict[Address, tuple[Address, ...]]:
-    """The same reachability with the fewest edges: what a drawing of the graph shows."""
-    import networkx
-
-    graph: networkx.DiGraph[Address] = networkx.DiGraph([(a, b) for a, ends in edges.items() for b in ends])
-    graph.add_nodes_from(edges)
-    return {a: tuple(sorted(ends)) for a, ends in networkx.transitive_reduction(graph).adjacency()}

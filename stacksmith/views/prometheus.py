@@ -66,11 +66,6 @@ def node_drift_metrics(
     return "".join(lines)
 
 
-def failure_metrics(fleet: str, stack: str, now: float, seconds: float, last_success: float | None) -> str:
-    """The textfile of a run that found nothing out: its time moves on, the time of the last success does not."""
-    return "".join(_run({"fleet": fleet, "stack": stack}, now, seconds, last_success))
-
-
 def last_success(metrics: str) -> float | None:
     """The time of the last success in a textfile that was written before, None when it holds none."""
     for line in metrics.splitlines():

@@ -20,7 +20,7 @@ from stacksmith.views.host import free_of, host_rows, hosts_data, hosts_text
 from stacksmith.views.json_text import json_text
 from stacksmith.views.junit import junit_text, node_junit_text
 from stacksmith.views.node_drift import node_drift_data, node_drift_text
-from stacksmith.views.prometheus import drift_metrics, failure_metrics, last_success, node_drift_metrics
+from stacksmith.views.prometheus import drift_metrics, last_success, node_drift_metrics
 
 Golden = Callable[[str, str], None]
 FLEET = Fleet(
@@ -113,10 +113,6 @@ def test_metrics_of_a_whole_read_move_the_last_success() -> None:
 def test_metrics_of_a_partial_read_keep_the_last_success() -> None:
     assert last_success(drift_metrics(DRIFT, ROWS, 2000.0, 1.5, 1000.0)) == 1000.0
     assert last_success(drift_metrics(DRIFT, ROWS, 2000.0, 1.5, None)) is None
-
-
-def test_metrics_of_a_failed_run_keep_the_last_success() -> None:
-    assert last_success(failure_metrics("lab", "shop", 2000.0, 1.5, 1000.0)) == 1000.0
 
 
 @pytest.mark.parametrize("text", ["", "stacksmith_last_success_timestamp_seconds{} x\n", "garbage\x00"])

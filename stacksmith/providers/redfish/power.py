@@ -1,7 +1,6 @@
 """Switching a node on and off, as BMCs really do it: late, refusing for a while, or saying yes and doing nothing."""
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 from stacksmith.model.node_found import Power
@@ -13,8 +12,6 @@ from stacksmith.providers.redfish.reading import inside, power_of
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.5, 5.0
 PATIENCE_SECONDS: Final = 20.0  # a reset that was taken and shows no effect is sent again after so long
 REFUSALS: Final = 3  # so often a BMC may refuse for good and still be in the wanted state a moment later
-
-Clock = Callable[[], float]
 
 
 def switch(connection: Connection, system: str, kind: str, wanted: Power, deadline: Deadline) -> None:

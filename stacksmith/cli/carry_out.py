@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stacksmith.cli.call import Call
 from stacksmith.cli.clock import timestamp
 from stacksmith.cli.status import Status
+from stacksmith.diagnostics import Faults
 
 if TYPE_CHECKING:
     from stacksmith.engine import session
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from stacksmith.planner.plan import Plan
 
     Sink = Callable[[Event], None]
+
+OVERTAKEN = 5  # so often a run that asks nobody makes a new plan because another one was faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,19 @@ def carry_out(
     if manner.command == "apply" and plan.outputs and report.exit_status == 0:
         show_outputs(call, session.outputs_after(options, plan))
     return report.exit_status or unread(plan)
+
+
+def unless_overtaken(call: Call, run: Callable[[], int], asks: bool) -> int:
+    """What ``run`` returns. A run that asks nobody begins anew when another one changed the stack between its plan and
+    its lease; an answer was given to one plan alone. Raises: Faults (``stale-plan``)."""
+    for _ in range(0 if asks else OVERTAKEN):
+        try:
+            return run()
+        except Faults as faults:
+            if not any(each.code == "stale-plan" for each in faults.diagnostics):
+                raise
+            call.screen.say("\nAnother run changed the stack while this one waited for it: planning again.\n\n")
+    return run()
 
 
 def conclude(call: Call, options: "Options", planned: "session.Planned", manner: Manner) -> Status:

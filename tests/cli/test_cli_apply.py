@@ -4,13 +4,16 @@ import json
 import os
 import pty
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from stacksmith.engine import session
 from stacksmith.model.found import Resources
 from stacksmith.model.realised import Server
 from stacksmith.providers.memory.world import World
@@ -155,6 +158,28 @@ def test_destroy_that_waited_for_its_answer_while_another_run_applied_removes_no
     status, shown = on_a_terminal("yes", "destroy", meanwhile=meanwhile)
     assert status == 5 and "stale-plan" in shown
     assert len(live.objects("hv1")) + len(live.objects("hv2")) > before
+
+
+@pytest.mark.parametrize("command", ["apply", "destroy"])
+def test_run_that_asks_nobody_plans_again_when_another_run_was_faster(
+    command: str, applied: Cli, live: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, faster = session.held, [("apply", "--yes", "--var", "count=3")]
+
+    @contextmanager
+    def overtaken(*arguments: Any) -> Iterator[None]:
+        if faster:
+            assert applied(*faster.pop()).status == 0
+        with lease(*arguments):
+            yield
+
+    monkeypatch.setattr(session, "held", overtaken)
+    result = applied(command, "--yes", *(("--var", "count=4") if command == "apply" else ()))
+    assert result.status == 0, result.err
+    assert not faster
+    assert "Another run changed the stack while this one waited for it: planning again." in result.err
+    left = [item for host in ("hv1", "hv2") for item in live.objects(host) if item.kind == "server"]
+    assert len(left) == (4 if command == "apply" else 0)
 
 
 def on_a_terminal(answer: str, *arguments: str, meanwhile: Callable[[], None] = lambda: None) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stacksmith.cli.call import Call
-from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused
+from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused, unless_overtaken
 from stacksmith.cli.option import (
     Allow,
     Exclude,
@@ -62,7 +62,7 @@ def command(
         return _saved(call, what, manner)
     call = call.on(what)
     options = call.options(targets=tuple(targets or ()), excludes=tuple(excludes or ()), replaces=tuple(replaces or ()))
-    return _planned(call, options, manner, yes)
+    return unless_overtaken(call, lambda: _planned(call, options, manner, yes), asks=not yes)
 
 
 def _planned(call: Call, options: "Options", manner: Manner, yes: bool) -> int:

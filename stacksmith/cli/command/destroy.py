@@ -1,9 +1,14 @@
 """``stacksmith destroy``."""
 
+from typing import TYPE_CHECKING
+
 from stacksmith.cli.call import Call
-from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused
+from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused, unless_overtaken
 from stacksmith.cli.option import Exclude, JsonInto, LockTimeout, Parallel, StackArgument, Target, Yes
 from stacksmith.cli.status import Status
+
+if TYPE_CHECKING:
+    from stacksmith.engine.session import Options
 
 _QUESTION = """
 Do you really want to destroy all resources of the stack?
@@ -25,17 +30,22 @@ def command(
     json_into: JsonInto = None,
 ) -> int:
     """Remove all of the stack from the hosts; volumes are kept unless they say otherwise."""
-    from stacksmith.engine import session
     from stacksmith.model.change import Impact
-    from stacksmith.views.plan_text import plan_text
 
     call = call.on(what)
     options = call.options(destroy=True, targets=tuple(targets or ()), excludes=tuple(excludes or ()))
+    # The answer to the question allows what it is about.
+    manner = Manner("destroy", Impact.DATA_LOSS, True, lock_timeout, parallel, json_into)
+    return unless_overtaken(call, lambda: _planned(call, options, manner, yes), asks=not yes)
+
+
+def _planned(call: Call, options: "Options", manner: Manner, yes: bool) -> int:
+    from stacksmith.engine import session
+    from stacksmith.views.plan_text import plan_text
+
     with session.planning(options) as planned:
         call.warn(planned.diagnostics)
         call.screen.answer(plan_text(planned.plan, call.screen.paint))
-        # The answer to the question allows what it is about.
-        manner = Manner("destroy", Impact.DATA_LOSS, True, lock_timeout, parallel, json_into)
         if refused(call, planned.plan, manner):
             return Status.REFUSED
         if not planned.plan.steps:

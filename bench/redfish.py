@@ -64,8 +64,9 @@ def _lab(folder: Path, times: int) -> Table:
     return Table(
         "50 bare-metal nodes by Redfish, 0.5 s ± 50 % for each answer",
         "The lab's BMCs in one process, two requests at once in each, `$expand` advertised; calls are requests. `raw`\n"
-        "gets the system and the BIOS of every node with requests, without imports; `node list` gets the same and is\n"
-        "what drift needs. `node inspect` keeps what it found: again, it asks as much as `node list`.",
+        "gets the system and the BIOS of every node with requests, without imports; `node list` gets the same, as\n"
+        "does drift, which asks once more where BIOS attributes are declared, for what waits. `node inspect` keeps\n"
+        "what it found: again, it asks as much as `node list`.",
         rows,
     )
 

@@ -11,7 +11,7 @@ from stacksmith.placement.clash import Clashes, instead
 from stacksmith.placement.clash import told as clash_words
 from stacksmith.placement.explain import Complaint, Complaints, company, verdicts
 from stacksmith.placement.host import HostState
-from stacksmith.placement.request import Goal, Group, Request, Strategy
+from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.tree.provider import is_count
 from stacksmith.placement.unit import Unit, bundle
@@ -40,9 +40,9 @@ def place(
     back as kept. Their requests may be given too: verdicts then name them as members of their groups.
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
-    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy, an address or a host
-    that is there twice, and an amount that is no integer of 0 or more; ImportError for the strategy ``optimal``
-    without its solver.
+    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy or policy, an address
+    or a host that is there twice, and an amount that is no integer of 0 or more; ImportError for the strategy
+    ``optimal`` without its solver.
     """
     chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
     return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements
@@ -62,6 +62,7 @@ def allocate(
     _refuse_twice("host", [host.name for host in hosts])
     _refuse_twice("request", [request.address for request in requests])
     _refuse_amounts(requests)
+    _refuse_policies(groups)
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
     outcome = arrange(units, hosts, goal)
     sites = open_sites(hosts)
@@ -85,6 +86,14 @@ def _refuse_amounts(requests: Iterable[Request]) -> None:
         for name, amount in request.amounts.items():
             if not is_count(amount, 0):
                 raise ValueError(f"cannot place {request.address}: {name} {amount!r} is not an integer of 0 or more")
+
+
+def _refuse_policies(groups: Mapping[str, Group]) -> None:
+    """Raises: ValueError when a group has a policy that there is not: its rule would be kept by nobody."""
+    for name, group in groups.items():
+        if group.policy not in tuple(Policy):
+            words = ", ".join(Policy)
+            raise ValueError(f"cannot place: group {name} has the policy {group.policy!r}, which is none of {words}")
 
 
 def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping[Address, str]) -> None:

@@ -218,18 +218,23 @@ def _number(units: Sequence[Unit]) -> int:
 def _jointly(
     units: Sequence[Unit], hopeless: tuple[Failure, ...], hosts: Sequence[HostState], eligible: Eligible, seconds: float
 ) -> Outcome:
-    """The whole batch by the solver; greedy passes give it a first answer, and what is left when there is none."""
+    """The whole batch by the solver; greedy passes, or a search, give it a first answer, and what is left when there is
+    none. The solver knows no parts of hosts: what it deals may not be, and then the first answer is the best."""
     sites = open_sites(hosts)
     tried = [(attempt(order, hosts, eligible, weigher), weigher) for order, weigher in
              _passes(units, sites, eligible, make_weigher(Strategy.PACK, sites))]  # fmt: skip
     known = [found for found, _ in tried if not found.left]
+    if not known:
+        searched = search(_hardest_first(units, sites, eligible), hosts, eligible, MOST_TRIES).arrangement
+        known = [searched] if searched is not None else []
     joint: Joint = optimise(units, hosts, eligible, known, seconds)
     if joint.arrangement is not None:
         return Outcome(joint.arrangement.placed, hopeless, tried[0][1], JOINTLY, joint.optimum)
     best, weigher = min(tried, key=lambda t: len(t[0].left))
     shortage = Shortage(units, sites, eligible)
     proof = SOLVED.format(_number(units)) if joint.impossible else ""
-    claim = NO_HOST if joint.impossible else f"no arrangement found within the time limit of {seconds:g} s"
+    late = f"no arrangement found within the time limit of {seconds:g} s"
+    claim = NO_HOST if joint.impossible else late if joint.seconds >= seconds else _limits(Strategy.OPTIMAL)
     failures = tuple(Failure(unit, claim, shortage.cause(unit) or proof) for unit in best.left)
     outcome = Outcome(best.placed, failures, weigher, CROWDED if weigher is not tried[0][1] else "")
     if joint.impossible:

@@ -17,3 +17,7 @@ def test_every_public_name_is_there_and_says_what_it_is() -> None:
     for name in stacksmith.placement.__all__:
         found = getattr(stacksmith.placement, name)
         assert isinstance(found, int) or found.__doc__, name
+
+
+def test_package_tells_its_users_that_it_is_typed() -> None:
+    assert (Path(__file__).parents[2] / "stacksmith" / "py.typed").is_file()

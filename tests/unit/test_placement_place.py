@@ -66,6 +66,26 @@ def test_place_address_or_host_that_is_there_twice_raises_value_error() -> None:
         place([server("web")], [host("hv1"), host("hv1")], {})
 
 
+def test_place_group_of_unknown_policy_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="group web has the policy 'anti-afinity', which is none of affinity"):
+        place([server("web", group="web")], [host("hv1")], {"web": Group("web", "anti-afinity")})
+
+
+def test_optimal_places_servers_with_parts_that_a_simple_strategy_places() -> None:
+    card = load_request({"groups": {"_card": {"resources": {"CUSTOM_GPU": 1}}}})
+    hosts = [
+        HostState(
+            name,
+            {"VCPU": Inventory(cpus)},
+            parts=(Provider(f"{name}g", f"{name}g", name, {"CUSTOM_GPU": Inventory(1)}),),
+        )
+        for name, cpus in (("hv1", 4), ("hv2", 5), ("hv3", 2))
+    ]
+    asked = [(2, card), (2, card), (2, None), (2, None), (3, card)]
+    requests = [Request(Address("server", "s", i), {"VCPU": n}, parts=part) for i, (n, part) in enumerate(asked)]
+    assert all(each.host for each in place(requests, hosts, {}, strategy=Strategy.OPTIMAL))
+
+
 @pytest.mark.parametrize("amount", [-1, 1.5, True])
 def test_place_amount_that_cannot_be_counted_raises_value_error(amount: Any) -> None:
     request = replace(server("web"), amounts={"VCPU": amount})

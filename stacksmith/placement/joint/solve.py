@@ -52,7 +52,7 @@ def optimise(
     if not search.merge() or not search.refine():
         return Joint(impossible=_is_proof(units))
     if search.best is None:
-        return Joint()
+        return Joint(seconds=seconds - search.left)
     return Joint(search.best, _optimum(search.cost, search.bound, len(hosts) + 1, seconds, search.left))
 
 

@@ -73,8 +73,30 @@ def check_named(named: Mapping[str, Iterable[str]], known: Iterable[Address]) ->
         raise Faults(faults)
 
 
-def selected(steps: Sequence[Step], targets: Sequence[str], excludes: Sequence[str]) -> tuple[Step, ...]:
-    """The targeted steps and all they require, less the excluded ones and all that require those."""
+def selected(
+    steps: Sequence[Step], targets: Sequence[str], excludes: Sequence[str], replaces: Sequence[str] = ()
+) -> tuple[Step, ...]:
+    """The targeted steps and all they require, less the excluded ones and all that require those.
+
+    Raises: Faults for each thing to replace of which no step is among them.
+    """
+    chosen = _selected(steps, targets, excludes)
+    lost = [
+        error(
+            "unknown-reference",
+            f"cannot replace {each}: --target or --exclude leaves it out",
+            hint="name it as a target too",
+        )
+        for each in replaces
+        if any(matches(each, step.address) for step in steps)
+        and not any(matches(each, step.address) for step in chosen)
+    ]
+    if lost:
+        raise Faults(lost)
+    return chosen
+
+
+def _selected(steps: Sequence[Step], targets: Sequence[str], excludes: Sequence[str]) -> tuple[Step, ...]:
     requires = {step.id: step.requires for step in steps}
     if targets:
         wanted = _closure((s.id for s in steps if any(matches(t, s.address) for t in targets)), requires.get)

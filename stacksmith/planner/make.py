@@ -107,7 +107,7 @@ def make_plan(
     named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
-    steps = ordered(selected(connected, options.targets, options.excludes))
+    steps = ordered(selected(connected, options.targets, options.excludes, options.replaces))
     check_subnets(steps, snapshot, view.found, wanted)
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)

@@ -182,6 +182,13 @@ def test_run_that_asks_nobody_plans_again_when_another_run_was_faster(
     assert len(left) == (4 if command == "apply" else 0)
 
 
+def test_replacement_that_the_targets_leave_out_is_refused(applied: Cli) -> None:
+    result = applied("plan", "--target", "network.lan", "--replace", "server.web")
+    assert result.status == 1
+    assert "cannot replace server.web: --target or --exclude leaves it out" in result.err
+    assert applied("plan", "--target", "server.web", "--replace", "server.web").status == 0
+
+
 def on_a_terminal(answer: str, *arguments: str, meanwhile: Callable[[], None] = lambda: None) -> tuple[int, str]:
     """The exit status of the program on a terminal of its own, and all that it showed there. ``meanwhile`` happens
     while it waits for its answer."""

@@ -16,7 +16,7 @@ from stacksmith.model.found import Mark
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, Policy, RaidVolume, to_data
-from stacksmith.providers.base import Contents, Refused, Target
+from stacksmith.providers.base import Contents, Refused, Target, Transient
 from stacksmith.providers.bmc import Access, Occupant
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
@@ -24,7 +24,7 @@ from tests.e2e.bmc_parts import served
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 20
+BMCS = 21
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -158,6 +158,29 @@ def test_create_brings_firmware_to_its_version(bmc: LightBmc, tmp_path: Path) ->
     with served(tmp_path, "127.0.0.1") as url:
         images = {"BIOS firmware": f"{url}/bios-2.bin"}
         created(bmc, replace(BASE, firmware={"BIOS firmware": "2.0.0"}, firmware_images=images))
+
+
+def test_create_that_is_tried_again_sends_an_update_of_firmware_once(bmc: LightBmc, tmp_path: Path) -> None:
+    (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    bmc.reset("On")
+    bmc.reset("GracefulShutdown")
+    bmc.behave(post=600)
+    refused = []
+    with served(tmp_path, "127.0.0.1") as url, place(bmc, firmware=("BIOS firmware",)) as opened:
+        images = {"BIOS firmware": f"{url}/bios-2.bin"}
+        bios = {**BASE.bios, "PowerCapWatts": 300}
+        wanted = replace(BASE, firmware={"BIOS firmware": "2.0.0"}, firmware_images=images, bios=bios)
+
+        def create() -> object:
+            try:
+                return opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60)).spec
+            except Transient as fault:
+                refused.append(fault)
+                bmc.behave()
+                raise
+
+        assert patiently(create) == wanted
+    assert refused and sum("SimpleUpdate" in each for each in bmc.writes()) == 1
 
 
 def test_create_sends_no_update_of_firmware_that_is_as_pinned(bmc: LightBmc) -> None:

@@ -7,6 +7,7 @@ from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import NotNow, Unreachable
 from stacksmith.providers.redfish import reading, task
+from stacksmith.providers.redfish.fault import Failed
 from stacksmith.providers.redfish.reading import Page
 from stacksmith.providers.redfish.tree import Tree
 from stacksmith.providers.redfish.writing import LONG_SECONDS
@@ -16,6 +17,8 @@ FIRMWARE: Final = f"{SERVICE}/FirmwareInventory"
 POLL_SECONDS: Final = 1.0
 SHOWN_SECONDS: Final = 30.0  # so long after its end an update may take to be seen, as a BMC that starts anew does
 AT_BOOT: Final = frozenset({"AwaitToActivate", "ResetRequired", "OperationTransitionedToJob"})
+LOST_SECONDS: Final = 5.0  # so long the task of an update whose answer was lost may take to be listed
+UNKNOWN_HINT: Final = "its BMC does not show a task of it: look there, then apply again"
 
 
 def update(tree: Tree, name: str, url: str, version: str, deadline: Deadline) -> bool:
@@ -29,17 +32,55 @@ def update(tree: Tree, name: str, url: str, version: str, deadline: Deadline) ->
     target = reading.told(action, "target")
     if target is None:
         raise Refused(f"cannot update {name} of {tree.name}: its BMC fetches no images (SimpleUpdate)", "firmware")
-    waits, lost = False, None
+    known = _idle(tree, name, deadline)
+    lost: ProviderError | None = None
+    waits = False
     try:
         answer = tree.connection.post(target, _body(action, page, url), deadline, LONG_SECONDS)
-        if answer.task:
-            outcome = task.follow(tree.connection, answer.task, deadline, may_wait=True)
-            waits = outcome.is_waiting or bool(AT_BOOT & set(outcome.identifiers))
+        waits = answer.task is not None and _waits(tree, answer.task, deadline)
     except (NotNow, Unreachable):
         raise
     except (Transient, TimedOut) as fault:
         lost = fault
+    if lost is not None and not isinstance(lost, Failed):
+        begun = _begun(tree, known, deadline)
+        if begun:  # it was taken all the same
+            waits, lost = _waits(tree, begun, deadline), None
+        elif begun is None:
+            lost = Refused(f"cannot tell whether {tree.name} updates {name}: {lost}", "firmware", UNKNOWN_HINT)
     return not waits and _is_shown(tree, name, (before, version), lost, deadline)
+
+
+def _idle(tree: Tree, name: str, deadline: Deadline) -> set[str] | None:
+    """The tasks that the BMC lists, of which none runs: it may be the update that a killed run asked for.
+
+    Raises: NotNow when one does.
+    """
+    known = task.listed(tree, deadline)
+    if running := task.running(tree, known or (), deadline):
+        raise NotNow(f"cannot update {name} of {tree.name}: its BMC is still at {running}")
+    return known
+
+
+def _begun(tree: Tree, known: set[str] | None, deadline: Deadline) -> str | None:
+    """The task that an update became whose answer was lost; "" for none, None when the BMC does not tell."""
+    until = Deadline(min(deadline.at, deadline.clock() + LOST_SECONDS), deadline.clock)
+    told = None
+    while known is not None and until.seconds:
+        try:
+            told = sorted((task.listed(tree, until) or set()) - known)
+        except (Transient, TimedOut):
+            told = None
+        if told:
+            return told[-1]
+        time.sleep(min(POLL_SECONDS, until.seconds))
+    return None if told is None else ""
+
+
+def _waits(tree: Tree, path: str, deadline: Deadline) -> bool:
+    """Whether the update, whose task is followed to its end, is in force at the next boot alone."""
+    outcome = task.follow(tree.connection, path, deadline, may_wait=True)
+    return outcome.is_waiting or bool(AT_BOOT & set(outcome.identifiers))
 
 
 def _body(action: Page, page: Page, url: str) -> JSON:

@@ -41,6 +41,7 @@ class MachineDriver:
     def __init__(self, place: Place, bmc: BmcSession, node: Node, deployer: Deployer | None) -> None:
         self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
         self._restarted: Machine | None = None  # an update that is called again does not restart the node again
+        self._updated: set[tuple[str, str, str]] = set()  # firmware by name, version and image that its BMC has taken
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
@@ -149,7 +150,8 @@ class MachineDriver:
             time.sleep(_POLL_SECONDS)
 
     def _update_firmware(self, wanted: Machine, names: set[str], deadline: Deadline) -> None:
-        """Brings these to their versions; nothing is sent for those that have them."""
+        """Brings these to their versions; nothing is sent for those that have them, or were brought there before the
+        boot by a call that is made again."""
         there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if names else {}
         for name in sorted(names):
             version, source = wanted.firmware[name], wanted.firmware_images.get(name)
@@ -158,7 +160,9 @@ class MachineDriver:
             if source is None:
                 hint = f"say firmware: {{{name}: {{version: {version}, image: URL}}}}, or pin {there.get(name)}"
                 raise Refused(f"cannot update {name} to {version}: no image of it is named", f"firmware.{name}", hint)
-            self._bmc.update_firmware(name, source, version, deadline)
+            if (name, version, source) not in self._updated:  # shown after the boot alone
+                self._bmc.update_firmware(name, source, version, deadline)
+            self._updated.add((name, version, source))
 
     def _deploy_anew(self, target: Target, job: Job, deadline: Deadline) -> None:
         """A deploy that was refused before anything was written leaves the node running what it ran."""

@@ -1,11 +1,14 @@
 """What a BMC does later: followed to its end, by whatever it shows of it (DSP0266, asynchronous operations)."""
 
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import Unreachable
+from stacksmith.providers.redfish import reading
 from stacksmith.providers.redfish.connection import Answer, Connection
 from stacksmith.providers.redfish.fault import messages
 from stacksmith.providers.redfish.tree import Tree
@@ -63,6 +66,23 @@ def is_working(tree: Tree, deadline: Deadline) -> bool:
     """Whether the BMC has any task that has not ended; none when it does not list them."""
     pages = tree.members(TASKS, deadline)
     return any(str(page.get("TaskState")) not in DONE | FAILED for page in pages)
+
+
+def listed(tree: Tree, deadline: Deadline) -> set[str] | None:
+    """The paths of the tasks that the BMC lists; None when it lists none ever."""
+    try:
+        return set(reading.links(tree.get(TASKS, deadline)))
+    except Gone:
+        return None
+
+
+def running(tree: Tree, paths: Iterable[str], deadline: Deadline) -> str | None:
+    """One of these tasks that has neither ended nor waits; one that is not known any more does not run."""
+    for path in sorted(paths):
+        with suppress(Gone):
+            if _state(tree.connection.look(path, deadline)) not in DONE | FAILED | WAITING:
+                return path
+    return None
 
 
 def _looked(connection: Connection, path: str, deadline: Deadline) -> Answer | None:

@@ -73,6 +73,11 @@ class BmcSession(Protocol):
     Raises: Unreachable, Transient, Refused, TimedOut.
     """
 
+    @property
+    def writes(self) -> int:
+        """How much was sent that may have changed the node: more than before a call that failed, unless the BMC refused
+        all of it."""
+
     def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
         """What can drift, in two requests and those of ``aspects``."""
 

@@ -24,7 +24,7 @@ from tests.e2e.bmc_parts import served
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 21
+BMCS = 23
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -205,6 +205,26 @@ def test_attribute_that_the_registry_does_not_know_stops_before_anything_is_writ
     with pytest.raises(Refused, match="BIOS attribute PowerCapWatts: 9999 is not possible: 2000 is the most") as caught:
         update(bmc, of, wanted, "bios.PowerCapWatts", "asset_tag")
     assert caught.value.path == "bios.PowerCapWatts" and bmc.writes() == before
+
+
+def test_create_that_fails_after_it_changed_the_node_leaves_its_server_there_half_made(bmc: LightBmc) -> None:
+    bmc.behave("raid", "writes-ignored")  # which are the PATCHes
+    wanted = replace(BASE, bios={}, raid=(RaidVolume("system", "RAID1", ("Bay0", "Bay1")),), asset_tag="R1")
+    with place(bmc) as opened:
+        with pytest.raises(Refused, match="cannot set the asset tag"):
+            opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+        found = opened.drivers["server"].read(target(bmc, wanted).mark)
+    assert found is not None and found.partial
+
+
+def test_create_that_is_refused_whole_leaves_nothing_on_the_node(bmc: LightBmc) -> None:
+    bmc.behave("no-registry")
+    wanted = replace(BASE, bios={"Warp": 9})
+    with place(bmc) as opened:
+        with pytest.raises(Refused, match="Warp"):
+            opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+        assert opened.drivers["server"].read(target(bmc, wanted).mark) is None
+    assert bmc.writes() == ["PATCH /BIOS/Settings"]
 
 
 class Imageless:

@@ -14,7 +14,7 @@ from sushy import connector, exceptions
 
 from stacksmith.model.node import Node
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, TimedOut, Transient
+from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import NotNow, Unreachable
 from stacksmith.providers.redfish.fault import NotSigned, OtherTag, fault_of
 from stacksmith.providers.redfish.leftover import leftovers
@@ -62,6 +62,7 @@ class Connection:
     """A BMC with at most ``connections`` requests at once.
 
     Nothing that changes it is sent twice, except what it did not carry out for the signature or the entity tag.
+    ``writes`` counts what was sent to change it and not refused: it may be carried out, whatever was answered.
     """
 
     def __init__(self, name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> None:
@@ -69,6 +70,7 @@ class Connection:
         self._node = node
         self._verify = ca or node.verify
         self._sign_in = SignIn(name, node, password, self._exchange, leftovers(sessions) if sessions else None)
+        self.writes = 0
         self._is_closed = False
         self._bursts = 0
         self._lock = Lock()
@@ -160,6 +162,7 @@ class Connection:
             link = self._idle.get(timeout=deadline.seconds)
         except Empty:
             raise TimedOut(f"cannot ask {self.name}: other requests to its BMC take too long") from None
+        is_refused = False
         try:
             token = self._sign_in.sign(link, deadline)
             try:
@@ -169,7 +172,11 @@ class Connection:
                     raise
             self._sign_in.sign(link, deadline)
             return self._sent(link, request, deadline)
+        except (Refused, NotNow, OtherTag, Gone, Unreachable):
+            is_refused = True
+            raise
         finally:
+            self.writes += request.method != "GET" and not is_refused
             self._idle.put(link)
 
     def _exchange(

@@ -14,7 +14,7 @@ from stacksmith.model.found import Found, Mark
 from stacksmith.model.node import ALL_DISKS, Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, to_data
-from stacksmith.providers.base import Contents, Deadline, Gone, Refused, Target, TimedOut, Transient
+from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
 from stacksmith.providers.deployment import UNTOUCHED, Cleaning, Job
 
@@ -57,13 +57,24 @@ class MachineDriver:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
-        self._update_firmware(wanted, set(wanted.firmware), deadline)
-        self._set_waiting(target, {*_WAITING, "raid"}, deadline)
-        self._set_live(wanted, deadline)
-        self._place.occupant = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
+        self._prepare(target, deadline)
         if job is not None:
             self._deploy(target, job, deadline)
         return self._finish(wanted, {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING), deadline)
+
+    def _prepare(self, target: Target, deadline: Deadline) -> None:
+        """All settings. The server is on the node, half made, from the first one that may have changed it."""
+        wanted, before = _machine(target), self._bmc.writes
+        half = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
+        try:
+            self._update_firmware(wanted, set(wanted.firmware), deadline)
+            self._set_waiting(target, {*_WAITING, "raid"}, deadline)
+            self._set_live(wanted, deadline)
+        except ProviderError:
+            if self._bmc.writes > before:
+                self._place.occupant = half
+            raise
+        self._place.occupant = half
 
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Everything that waits for a boot is written before the one restart that brings it into force."""

@@ -28,6 +28,10 @@ class RedfishSession:
         self._tree = Tree(self._connection, node.system)
         self._at_once = node.connections
 
+    @property
+    def writes(self) -> int:
+        return self._connection.writes
+
     def observe(self, deadline: Deadline, aspects: Aspects = TWO_REQUESTS) -> NodeFound:
         """The system and its BIOS, and what else is asked for; as much at once as the BMC stands."""
         with self._connection.burst():

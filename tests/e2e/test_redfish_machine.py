@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,11 @@ from stacksmith.providers.bmc import Access, Occupant
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
 from tests.e2e.bmc_parts import served
+from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 23
+BMCS = 25
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -42,10 +44,12 @@ def occupant(wanted: Machine) -> Occupant:
 
 
 @contextmanager
-def place(bmc: LightBmc, of: Occupant | None = None, firmware: Sequence[str] = ()) -> Iterator[NodePlace]:
+def place(
+    bmc: LightBmc, of: Occupant | None = None, firmware: Sequence[str] = (), **changed: float
+) -> Iterator[NodePlace]:
     everything = Aspects(secure_boot=True, pending=True, raid=True, firmware=True)
     access = Access(bmc.password, str(bmc.node.ca), of, everything, frozenset(BASE.bios), frozenset(firmware))
-    node = Node.model_validate({**bmc.fields, "power_timeout_seconds": 20})
+    node = Node.model_validate({**bmc.fields, "power_timeout_seconds": 20, **changed})
     opened = open_place(bmc.node.name, node, access, None)
     try:
         yield opened
@@ -125,6 +129,30 @@ def test_settings_are_waited_for_until_the_firmware_has_them(bmc: LightBmc) -> N
     wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 300})
     assert update(bmc, of, wanted, "bios.PowerCapWatts") == wanted
     assert time.monotonic() - before >= 2
+
+
+def test_settings_are_waited_for_too_where_the_power_is_left_to_others(bmc: LightBmc) -> None:
+    of = created(bmc)
+    bmc.behave(apply_seconds=5)
+    wanted = replace(BASE, power_state=None, bios={**BASE.bios, "PowerCapWatts": 300})
+    assert update(bmc, of, wanted, "bios.PowerCapWatts") == replace(wanted, power_state="running")
+
+
+def test_one_slow_answer_does_not_end_the_wait_for_settings(bmc: LightBmc) -> None:
+    of = created(bmc)
+    wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 300})
+    bmc.behave(apply_seconds=10)
+    before = resets(bmc)
+    with place(bmc, of, read_timeout_seconds=1, power_timeout_seconds=60) as opened:
+        change = target(bmc, wanted, ("bios.PowerCapWatts",), found=opened.read(soon()))
+        with ThreadPoolExecutor() as pool:
+            updated = pool.submit(opened.drivers["server"].update, change, NOTHING, soon(90))
+            until(lambda: resets(bmc) == before + 2 and bmc.get()["PowerState"] == "On", 30, "it is on")
+            bmc.behave(apply_seconds=10, latency=3)
+            asked = len(bmc.asked())
+            until(lambda: len(bmc.asked()) > asked + 1, 30, "it was asked, and slow")
+            bmc.behave()
+            assert updated.result().spec == wanted
 
 
 def test_boot_mode_and_secure_boot_cost_a_boot_each_where_they_cannot_change_together(bmc: LightBmc) -> None:

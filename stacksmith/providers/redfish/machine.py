@@ -154,7 +154,7 @@ class MachineDriver:
             try:
                 if is_so(self._bmc.observe(limit, replace(_SETTINGS, firmware=firmware))):
                     return
-            except Transient:
+            except (Transient, TimedOut):  # of one request; the wait has a limit of its own
                 pass
             if limit.seconds < _POLL_SECONDS:
                 raise TimedOut(f"cannot wait for {what} of {self._place.host}: it is not in force yet")
@@ -239,14 +239,32 @@ class MachineDriver:
             self._bmc.switch_on(limit)
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
-        if wanted.power_state == "running" and paths.intersection((*_WAITING, "firmware")):
+        if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):
             self._await(lambda seen: _in_force(wanted, paths, seen), "the settings", deadline, "firmware" in paths)
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
-        found = self._place.read(deadline)
-        assert found is not None
-        return found
+        limit = self._until(self._node.power_timeout_seconds, deadline)
+        return self._read_back(limit)
+
+    def _is_on(self, wanted: Machine, limit: Deadline) -> bool:
+        """Whether what waits for a boot comes now; where the power is left to others, the node says it."""
+        if wanted.power_state is not None:
+            return wanted.power_state == "running"
+        return self._bmc.observe(limit).power_state in (Power.ON, Power.POWERING_ON)
+
+    def _read_back(self, limit: Deadline) -> Found:
+        """The server now: one slow answer among those of a node that just started is none of the step's end."""
+        while True:
+            try:
+                found = self._place.read(limit)
+            except TimedOut:
+                if limit.seconds < _POLL_SECONDS:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                assert found is not None
+                return found
 
     def _until(self, seconds: float, deadline: Deadline | None = None) -> Deadline:
         """So many seconds from now, or the deadline when that is earlier."""

@@ -26,7 +26,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 25
+BMCS = 26
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -136,6 +136,21 @@ def test_settings_are_waited_for_too_where_the_power_is_left_to_others(bmc: Ligh
     bmc.behave(apply_seconds=5)
     wanted = replace(BASE, power_state=None, bios={**BASE.bios, "PowerCapWatts": 300})
     assert update(bmc, of, wanted, "bios.PowerCapWatts") == replace(wanted, power_state="running")
+
+
+def test_bios_attributes_that_were_applied_to_a_node_that_is_off_are_no_drift_until_it_starts(bmc: LightBmc) -> None:
+    wanted = replace(BASE, power_state=None, bios={**BASE.bios, "PowerCapWatts": 300})
+    with place(bmc) as opened:
+        opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+        found = opened.read(soon())
+        assert found is not None and found.spec == replace(wanted, power_state="stopped") and found.saved == found.spec
+        assert bmc.patch("/BIOS/Settings", {"Attributes": {"PowerCapWatts": 400}}) == 204
+        changed = opened.read(soon())
+        assert changed is not None and changed.spec != found.spec
+        assert bmc.patch("/BIOS/Settings", {"Attributes": {"PowerCapWatts": 300}}) == 204
+        assert bmc.reset("On") == 204
+        started = opened.read(soon())
+        assert started is not None and started.spec == replace(wanted, power_state="running") and started.saved is None
 
 
 def test_one_slow_answer_does_not_end_the_wait_for_settings(bmc: LightBmc) -> None:

@@ -11,6 +11,7 @@ from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.raid import as_applied
 from stacksmith.model.realised import Machine, from_data, to_data
+from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Driver, Scope
 from stacksmith.providers.bmc import Access, Deployer, Occupant
 from stacksmith.providers.redfish.machine import MachineDriver
@@ -71,7 +72,7 @@ class NodePlace:
             power_state="stopped" if seen.power_state in (Power.OFF, Power.POWERING_OFF) else "running",
             boot_mode=seen.boot_mode,
             secure_boot=seen.secure_boot if aspects.secure_boot else applied.secure_boot,
-            bios={name: seen.bios.get(name) for name in sorted(access.bios)},
+            bios={name: _bios(name, applied, seen) for name in sorted(access.bios)},
             firmware={name: seen.firmware.get(name, "") for name in sorted(access.firmware)},
             raid=as_applied(applied.raid, seen.raid) if aspects.raid else applied.raid,
             indicator_led=seen.indicator_led,
@@ -92,6 +93,13 @@ class NodePlace:
 
     def close(self) -> None:
         self._bmc.close()
+
+
+def _bios(name: str, applied: Machine, seen: NodeFound) -> JSON:
+    """The value in force; of a node that is off, the one that was applied when it comes with the next boot."""
+    if seen.power_state is Power.OFF and name in seen.pending and seen.pending[name] == applied.bios.get(name):
+        return seen.pending[name]
+    return seen.bios.get(name)
 
 
 def _fingerprint(*specs: Machine | None) -> str:

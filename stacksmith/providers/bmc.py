@@ -110,8 +110,11 @@ class BmcSession(Protocol):
         Raises: NextBoot when the BMC takes one of the two at a time: the boot mode waits then, secure boot is unset.
         """
 
-    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
-        """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice."""
+    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline, delete: bool = True) -> None:
+        """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice.
+
+        Raises: Refused, with nothing changed, when others would be deleted without ``delete``.
+        """
 
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         """Updates what ``firmware`` calls ``name`` from ``url``; False: the BMC has it, and the node must be booted

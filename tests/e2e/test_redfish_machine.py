@@ -270,6 +270,22 @@ def test_create_that_is_refused_whole_leaves_nothing_on_the_node(bmc: LightBmc) 
     assert bmc.writes() == ["PATCH /BIOS/Settings"]
 
 
+def test_create_deletes_no_volume_unless_lost_data_is_allowed(bmc: LightBmc) -> None:
+    bmc.behave("raid")
+    with bmc.session() as session:
+        session.set_raid((RaidVolume("customer-data", "RAID1", ("Bay0", "Bay1")),), soon())
+    before, wanted = bmc.writes(), replace(BASE, bios={}, raid=(RaidVolume("system", "RAID1", ("Bay0", "Bay1")),))
+    with place(bmc) as opened:
+        with pytest.raises(Refused, match="would be deleted, with what is on them: customer-data") as refused:
+            opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+        assert refused.value.hint == "if nobody needs them: --allow data-loss"
+        assert bmc.writes() == before
+        allowed = replace(target(bmc, wanted), allowed=Impact.DATA_LOSS)
+        made = opened.drivers["server"].create(allowed, NOTHING, soon(60)).spec
+    assert isinstance(made, Machine) and made.raid == wanted.raid
+    assert any(each.startswith("DELETE") for each in bmc.writes())
+
+
 class Imageless:
     """No image of it has the checksum that was declared."""
 

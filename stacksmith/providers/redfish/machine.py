@@ -124,7 +124,7 @@ class MachineDriver:
         if mode is not None or secure is not None:
             self._set_boot(target, mode, secure, deadline)
         if "raid" in paths and wanted.raid:
-            self._bmc.set_raid(wanted.raid, deadline)
+            self._bmc.set_raid(wanted.raid, deadline, delete=target.allowed >= Impact.DATA_LOSS)
 
     def _set_live(self, wanted: Machine, deadline: Deadline) -> None:
         """What is set at once: before any boot, for while a machine starts, some BMCs take no changes for minutes."""

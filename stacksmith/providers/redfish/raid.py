@@ -55,19 +55,26 @@ def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadlin
     return tuple(sorted(volumes, key=lambda volume: volume.name))
 
 
-def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
+def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline, delete: bool = True) -> None:
     """See BmcSession. Nothing is deleted before every volume has its place."""
     declared = [name for volume in volumes for name in volume.drives]
     controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=bool(volumes))
     places = {volume.name: (volume, _place(tree, volume, controllers)) for volume in volumes}
+    surplus = []
     for there in (volume for each in controllers for volume in each.volumes):
         wanted = places.get(there.shape.name)
         if wanted is not None and fits(wanted[0], there.shape):
             del places[there.shape.name]
         else:
-            _delete(tree, there, deadline)
-    for volume, controller in places.values():
-        _create(tree, volume, controller, deadline)
+            surplus.append(there)
+    if surplus and not delete:
+        names = ", ".join(sorted(volume.shape.name for volume in surplus))
+        hint = "if nobody needs them: --allow data-loss"
+        raise Refused(f"RAID volumes of {tree.name} would be deleted, with what is on them: {names}", "raid", hint)
+    for volume in surplus:
+        _delete(tree, volume, deadline)
+    for missing, controller in places.values():
+        _create(tree, missing, controller, deadline)
 
 
 def _controllers(

@@ -109,8 +109,8 @@ class RedfishSession:
     def set_boot(self, mode: str | None, secure_boot: bool | None, deadline: Deadline) -> None:
         boot.set_boot(self._tree, mode, secure_boot, deadline)
 
-    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> None:
-        raid.set_raid(self._tree, volumes, deadline)
+    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline, delete: bool = True) -> None:
+        raid.set_raid(self._tree, volumes, deadline, delete)
 
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         return firmware.update(self._tree, name, url, version, deadline)

@@ -225,6 +225,13 @@ def test_bios_waits_for_the_boot_that_updates_it(bmc: LightBmc, images: str, pro
         assert len(bmc.writes()) == before
 
 
+def test_task_that_is_not_known_yet_is_asked_for_again(bmc: LightBmc, images: str) -> None:
+    bmc.behave("tasks", update_seconds=1)
+    with bmc.session() as session:
+        assert session.update_firmware(BIOS, f"{images}/bios-2.bin", "2.0.0", soon(15)) is False
+    assert sum("/Tasks/1" in each for each in bmc.asked()) > 1, "the first answer is that there is none"
+
+
 def test_update_waits_for_what_a_killed_run_asked_for(bmc: LightBmc, images: str) -> None:
     bmc.behave(update_seconds=3)
     with bmc.session() as session:

@@ -29,10 +29,13 @@ class DriftStatus(IntEnum):
     UNREAD = 4
 
 
-def drift_status(plan: "Plan") -> DriftStatus:
-    """The most telling of: drift that was seen, hosts that were not read, changes that were not applied."""
+def drift_status(plan: "Plan", is_whole: bool = True) -> DriftStatus:
+    """The most telling of: drift that was seen, hosts that were not read, changes that were not applied.
+
+    A plan that is not whole lacks changes that cannot be planned.
+    """
     if plan.deviations:
         return DriftStatus.DRIFT
     if plan.unreachable or plan.unknown:
         return DriftStatus.UNREAD
-    return DriftStatus.PENDING if plan.steps else DriftStatus.IN_SYNC
+    return DriftStatus.PENDING if plan.steps or not is_whole else DriftStatus.IN_SYNC

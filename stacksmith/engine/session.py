@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, has_errors
@@ -24,6 +25,7 @@ from stacksmith.engine.quote import quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
+from stacksmith.engine.unplanned import plan_what_can_be
 from stacksmith.events import Event, RunEnded, RunStarted
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Snapshot
@@ -47,13 +49,17 @@ from stacksmith.state.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with what it was made from. ``sessions`` are hosts that are still open, for writing."""
+    """A plan with what it was made from. ``sessions`` are hosts that are still open, for writing.
+
+    ``unplanned`` are warnings of what the plan is without, for none can be made of it.
+    """
 
     plan: Plan
     snapshot: Snapshot
     stack: Stack
     diagnostics: tuple[Diagnostic, ...] = ()
     sessions: Mapping[str, Session] = field(default_factory=dict)
+    unplanned: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,12 @@ def plan(options: Options) -> Planned:
         return planned
 
 
+def drift(options: Options) -> Planned:
+    """The plan without what cannot be planned, of which ``unplanned`` tells why. Raises: Faults."""
+    with _planning(options, read_only=True, is_lenient=True) as planned:
+        return planned
+
+
 @contextmanager
 def planning(options: Options) -> Iterator[Planned]:
     """The same with the hosts opened for writing and kept open, for an apply in this process. Raises: Faults."""
@@ -91,7 +103,7 @@ def planning(options: Options) -> Iterator[Planned]:
 
 
 @contextmanager
-def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
+def _planning(options: Options, read_only: bool, is_lenient: bool = False) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
     with _observed(stack, options, read_only) as (records, newest, read):
         # Read after the hosts: what runs by then was claimed before it was made.
@@ -99,11 +111,13 @@ def _planning(options: Options, read_only: bool) -> Iterator[Planned]:
             consumers = store.claims()
         snapshot = with_owners(read.snapshot, stack.name, consumers)
         with quoting(stack):
-            made = _planned(stack, snapshot, records, options, consumers)
+            make = partial(_planned, stack, snapshot, records, options, consumers)
+            made, unplanned = plan_what_can_be(stack, make) if is_lenient else (make(), ())
             made = replace(made, journal=newest)
             if faults := node_faults(stack, made, read.sessions):
                 raise Faults(faults)
-        yield Planned(made, snapshot, stack, diagnostics, {} if read_only else read.sessions)
+        sessions = {} if read_only else read.sessions
+        yield Planned(made, snapshot, stack, diagnostics, sessions, unplanned)
 
 
 def rebalance(options: Options, aim: Aim = Aim()) -> Planned:  # noqa: B008
@@ -341,16 +355,17 @@ def _planned(
     records: tuple[Record, ...],
     options: Options,
     consumers: tuple[Consumer, ...],
+    unplanned: frozenset[Address] = frozenset(),
 ) -> Plan:
     made = make_plan(
         stack,
         snapshot,
         records,
         _rules(stack),
-        PlanOptions(options.targets, options.excludes, options.replaces, options.destroy),
+        PlanOptions(options.targets, options.excludes, options.replaces, options.destroy, unplanned=unplanned),
         consumers,
     )
     made = replace(made, provider=options.provider)
-    if options.destroy or not stack.outputs:
+    if options.destroy or unplanned or not stack.outputs:
         return made
     return replace(made, outputs=evaluate_outputs(stack, server_values(stack, made, snapshot)))

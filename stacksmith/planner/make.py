@@ -28,6 +28,7 @@ from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, kept_zone, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
 from stacksmith.planner.subnet import check_subnets
+from stacksmith.planner.unplanned import gone, hidden
 from stacksmith.planner.view import View, check_names, view_of
 from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderRules
@@ -49,7 +50,7 @@ class PlanOptions:
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
     may not go to, ``to`` the only ones that some of them may be on. What those ``holding`` have of the parts of their
-    hosts goes to no other of them.
+    hosts goes to no other of them. ``unplanned`` are what no plan can be made for: what is there of them is left alone.
     """
 
     targets: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class PlanOptions:
     avoid: frozenset[str] = frozenset()
     to: Mapping[Address, str] = field(default_factory=dict)
     holding: frozenset[Address] = frozenset()
+    unplanned: frozenset[Address] = frozenset()
 
 
 @dataclass(slots=True)
@@ -97,7 +99,10 @@ def make_plan(
         wanted, scheduled = _wanted(stack, ledger, view, plan, options)
     for address in sorted(wanted):
         _plan_wanted(wanted[address], view, rules, options, plan)
-    _plan_unwanted(wanted, view, plan, options.destroy, partial(_is_declared, stack))
+    unplanned = options.unplanned - set(wanted)
+    plan.deviations += gone(unplanned, view)
+    plan.unknown += hidden(unplanned, view)
+    _plan_unwanted(wanted, view, plan, options, partial(_is_declared, stack))
     _plan_leftovers(wanted, view, plan)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
@@ -107,7 +112,8 @@ def make_plan(
     named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
-    steps = ordered(selected(connected, options.targets, options.excludes, options.replaces))
+    excludes = (*options.excludes, *map(str, sorted(options.unplanned)))
+    steps = ordered(selected(connected, options.targets, excludes, options.replaces))
     check_subnets(steps, snapshot, view.found, wanted)
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
@@ -154,11 +160,12 @@ def _wanted(
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
     leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, {*drafted.layouts, *drafted.volumes}, view)
-    scheduled = schedule(_without_hosts(stack, options.avoid), ledger, _without(drafted, held), fixed, leaving, moving)
+    placeable = _without(drafted, [*held, *options.unplanned])
+    scheduled = schedule(_without_hosts(stack, options.avoid), ledger, placeable, fixed, leaving, moving)
     stay = {a for a, each in moving.items() if a in scheduled.demands and scheduled.hosts.get(a) == each.host}
     if stay:  # they keep the parts they have, which others then do not get
         return _wanted(stack, ledger, view, plan, replace(options, moving=options.moving - stay))
-    new = {a: r for a, r in drafted.machines.items() if a not in fixed}
+    new = {a: r for a, r in drafted.machines.items() if a not in fixed and a not in options.unplanned}
     placements, requests = place_machines(stack, ledger, new, leaving)
     scheduled.placements += placements
     scheduled.hosts |= {p.address: p.host for p in placements if p.host is not None}
@@ -377,9 +384,15 @@ def _delete(address: Address, host: str, found: Found, view: View, plan: _Draft,
 
 
 def _plan_unwanted(
-    wanted: Mapping[Address, Wanted], view: View, plan: _Draft, destroy: bool, declared: Callable[[Address], bool]
+    wanted: Mapping[Address, Wanted],
+    view: View,
+    plan: _Draft,
+    options: PlanOptions,
+    declared: Callable[[Address], bool],
 ) -> None:
-    for address in sorted({*view.found, *view.records} - set(wanted) - set(plan.unknown)):
+    for address in sorted({*view.found, *view.records} - set(wanted) - set(plan.unknown) - options.unplanned):
+        if options.unplanned and declared(address):
+            continue  # what cannot be planned may need it
         found, record = view.found.get(address), view.records.get(address)
         host = found.host if found is not None else record.host if record is not None else ""
         if host in view.unreachable:
@@ -394,5 +407,5 @@ def _plan_unwanted(
             plan.steps.append(forget(address, host, record, "it is kept: on_destroy is keep"))
         else:
             gone = f"nothing on {host} needs it any more" if declared(address) else "it is not in the stack any more"
-            reason = "the stack is destroyed" if destroy else gone
+            reason = "the stack is destroyed" if options.destroy else gone
             plan.steps.append(_delete(address, host, found, view, plan, reason))

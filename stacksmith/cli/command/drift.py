@@ -26,10 +26,10 @@ def command(
 
     began = time.monotonic()
     call = call.on(what)
-    planned = session.plan(call.options())
-    call.warn(planned.diagnostics)
+    planned = session.drift(call.options())
+    call.warn(planned.diagnostics + planned.unplanned)
     answer(call, _Drift(planned), Form.JSON if json else format, into, time.monotonic() - began)
-    return drift_status(planned.plan)
+    return drift_status(planned.plan, not planned.unplanned)
 
 
 @dataclass(frozen=True, slots=True)

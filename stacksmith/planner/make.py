@@ -20,6 +20,7 @@ from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.planner.edge import connect
 from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import check_named, matches, ordered, selected
+from stacksmith.planner.image import is_edited_image
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
@@ -253,6 +254,9 @@ def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> 
     found, record = view.found.get(wanted.address), view.records.get(wanted.address)
     if found is not None and found.partial:
         reason = "a run that did not finish left parts of it"
+    elif record is not None and is_edited_image(record, view):
+        reason = "its file in the stack is another than what was applied"
+        record = None
     elif record is not None and record.complete and not reason:
         reason = f"it is missing on {record.host}"
     if record is not None and record.complete and (found is None or found.partial):

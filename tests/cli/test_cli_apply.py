@@ -15,7 +15,7 @@ import pytest
 
 from stacksmith.engine import session
 from stacksmith.model.found import Resources
-from stacksmith.model.realised import Server
+from stacksmith.model.realised import Image, Server
 from stacksmith.providers.memory.world import World
 from stacksmith.state.process import this_process
 from stacksmith.state.store import open_store
@@ -221,6 +221,25 @@ def test_drift_is_told_from_change_by_status(applied: Cli, live: World) -> None:
     result = applied("drift")
     assert result.status == 2
     assert "~ vcpus = 1 -> 2  # drift" in result.out
+
+
+def test_drift_of_an_image_whose_file_was_edited_is_a_change_not_applied(applied: Cli, project: Path) -> None:
+    with (project / "tiny.img").open("ab") as file:
+        file.write(b"tiny" * 128)
+    result = applied("drift", "--json")
+    assert (result.status, json.loads(result.out)["drift"]) == (3, [])
+
+
+def test_drift_of_an_edited_image_that_is_gone_is_missing(applied: Cli, project: Path, live: World) -> None:
+    host = host_of(live, "server.web[0]")
+    (image,) = (each for each in live.objects(host) if isinstance(each.spec, Image))
+    with live.changing(host) as state:
+        del state.objects["image"][image.name]
+    with (project / "tiny.img").open("ab") as file:
+        file.write(b"tiny" * 128)
+    result = applied("drift", "--json")
+    gone = [each["address"] for each in json.loads(result.out)["drift"] if each["missing"]]
+    assert (result.status, gone) == (2, [f"image.tiny@{host}"])
 
 
 def test_drift_with_a_host_that_is_not_read_is_status_4(applied: Cli, project: Path, live: World) -> None:

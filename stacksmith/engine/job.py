@@ -91,7 +91,8 @@ class Site:
 class Job:
     """A step under way. Who settles it, its own thread or the run that gives it up, decides its result.
 
-    ``detail`` is how far it is; ``unreachable`` is set when its host did not even answer a read.
+    ``detail`` is how far it is; ``unreachable`` is set when its host did not even answer a read, before it or
+    after it timed out.
     """
 
     def __init__(self, step: Step, options: RunOptions) -> None:

@@ -163,9 +163,9 @@ class _Run:
         self.results[step.id] = result
         self.sink(_event(result, step))
         dropped = self.agenda.ended(step, result.outcome is Outcome.DONE)
-        if job.unreachable:
-            dropped += self.agenda.drop_host(step.host)
         self._skip(dropped, step.id)
+        if job.unreachable:
+            self._skip(self.agenda.drop_host(step.host), f"host {step.host} does not answer")
         if result.kind in {"locked", "state"}:
             self.options.stop.request(result.cause)
 

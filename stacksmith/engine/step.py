@@ -218,7 +218,19 @@ class _Action:
             self.site.store.end(self.entry, Outcome.FAILED, remove=remove, cause=result.cause)
         except Exception as broken:  # the failure itself is what matters; its entry stays open
             log.debug("%s: its end is not journalled", self.step.id, exc_info=broken)
+        if isinstance(fault, TimedOut) and not self.site.halted.is_set():
+            self.job.unreachable = not self._answers()
         return result
+
+    def _answers(self) -> bool:
+        """False when the step's host does not even answer a read: then it was not the step that took too long."""
+        try:
+            self._driver(self.step.host).read(self.mark)
+        except (Transient, TimedOut):
+            return False
+        except ProviderError:
+            return True
+        return True
 
     def _absent(self, driver: Driver, fault: Exception) -> bool:
         if not isinstance(fault, Refused):

@@ -56,7 +56,7 @@ def event_line(event: Event, paint: Paint = PLAIN) -> str | None:
 
 
 def skip_cause(because: str) -> str:
-    """Why a step was not started, from ``because``: the id of the step it needs, or why the run stopped."""
+    """Why a step was not started, from ``because``: the id of the step it needs; else it says so itself."""
     return f"needs {line(because)}" if because.partition(" ")[0] in VERBS else line(because)
 
 

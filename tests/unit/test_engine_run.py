@@ -27,7 +27,7 @@ from stacksmith.model.realised import Disk, Policy, Server, Volume, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation
-from stacksmith.providers.base import WaitFor
+from stacksmith.providers.base import TimedOut, WaitFor
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 
 
@@ -368,6 +368,27 @@ def test_host_that_does_not_answer_reads_loses_its_other_steps_and_only_those(be
 
 
 # Calls that hang.
+
+
+def test_host_that_freezes_in_a_call_loses_its_other_steps_and_is_named(bench: Bench) -> None:
+    bench.world.faults.append(Fault(Effect.HANG, "create", host="hv1", times=-1))
+    frozen = threading.Event()
+
+    def freeze(call: Call, point: str) -> None:
+        if call.host == "hv1" and call.operation == "create":
+            frozen.set()
+        elif call.host == "hv1" and frozen.is_set():
+            raise TimedOut("no answer from hv1 in time")
+
+    bench.world.hooks.append(freeze)
+    here = [create(f"volume.a[{n}]") for n in range(6)]
+    after = requires(create("server.c", host="hv2"), here[0])
+    report = bench.run(*here, create("volume.b", host="hv2"), after, parallel_per_host=2, step_timeout_seconds=0.3)
+    because = {one.step: one.because for one in report.skipped}
+    assert {one.step for one in report.failed} == {"create volume.a[0]", "create volume.a[1]"}
+    assert because.pop("create server.c") == "create volume.a[0]"
+    assert set(because.values()) == {"host hv1 does not answer"} and len(because) == 4
+    assert report.added == 1
 
 
 def test_call_that_hangs_costs_its_deadline_and_not_the_run(bench: Bench) -> None:

@@ -65,7 +65,7 @@ CODES: Final[dict[str, str]] = {
     "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",
     "bad-aggregate": "An aggregate's metadata has a value of no use, or its zone is not the one of its hosts.",
     "bad-scheduler": "The fleet's scheduler names a filter or weigher that is not known or cannot be.",
-    "no-effect": "Warning: something is said that nothing reads: the filter or weigher it is for is not enabled.",
+    "no-effect": "Warning: something is said that nothing reads, or only a filter or weigher that is not enabled.",
     "bad-node": "A node's BMC address is not an https URL of a host, or two nodes are one machine.",
     "literal-secret": "A password stands in a fleet file, where only a reference to it may.",
     "unknown-node": "The fleet file has no node of this name.",

@@ -105,6 +105,10 @@ def _check_pair(server: _Server, number: int, entry: BdmSpec) -> None:
     if entry.volume_type is not None and entry.source_type == "volume":
         cause = "the volume exists and has its own type"
         server.fault("bad-block-device", number, "volume_type", cause)
+    if entry.delete_on_termination and entry.source_type == "volume":
+        cause = "the volume is the stack's own, and says itself what becomes of it"
+        hint = f"take it out; on_destroy: delete of volume {entry.volume} says it"
+        server.fault("bad-block-device", number, "delete_on_termination", cause, hint)
     _check_format(server, number, entry)
     if entry.tag is not None and ("," in entry.tag or "/" in entry.tag):
         server.fault("bad-metadata", number, "tag", "a tag has no ',' or '/'")

@@ -11,7 +11,7 @@ from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Resource, Stack
 
-_PARTS = ("hw_numa_", "hw_mem_page_size", "hw_cpu_policy", "hw_cpu_thread_policy", "hw_pci_numa_affinity_policy")
+PARTS = ("hw_numa_", "hw_mem_page_size", "hw_cpu_policy", "hw_cpu_thread_policy", "hw_pci_numa_affinity_policy")
 
 
 def check_demands(stack: Stack, reporter: Reporter) -> None:
@@ -35,7 +35,7 @@ def check_demands(stack: Stack, reporter: Reporter) -> None:
 def _check_image(resource: Resource, image: ImageSpec, reporter: Reporter) -> None:
     """Nova lets images ask for parts too; here it is the flavor's to say."""
     for name in image.properties:
-        if name.startswith(_PARTS):
+        if name.startswith(PARTS):
             key = name.replace("_", ":", 1)
             cause, hint = "it is not carried out", f"say {key} in the extra_specs of a flavor"
             reporter.fault("unsupported-extra-spec", resource, ("properties", name), cause, hint)

@@ -9,6 +9,7 @@ from stacksmith.model.check.block_device import check_block_devices
 from stacksmith.model.check.cycle import check_cycles
 from stacksmith.model.check.demand import check_demands
 from stacksmith.model.check.extra_spec import check_extra_specs
+from stacksmith.model.check.image import check_images
 from stacksmith.model.check.lease import check_leases
 from stacksmith.model.check.network import check_networks
 from stacksmith.model.check.reference import resolve_references
@@ -35,6 +36,7 @@ def check_stack(
     check_texts(stack, reporter)
     check_extra_specs(stack, reporter)
     check_demands(stack, reporter)
+    check_images(stack, reporter)
     check_networks(stack, reporter)
     check_leases(stack, reporter)
     check_servers(stack, reporter)

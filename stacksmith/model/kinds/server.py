@@ -34,7 +34,11 @@ class BdmSpec(Spec):
     device_name: str | None = Field(None, pattern=r"^(/dev/)?[a-z]{2,3}[a-z]$")
     device_type: Literal["disk", "cdrom"] = "disk"
     disk_bus: Literal["virtio", "scsi", "sata", "ide"] | None = None
-    delete_on_termination: bool = Field(False, description="Delete the volume with the server; local disks always go")
+    delete_on_termination: bool = Field(
+        False,
+        description="Delete the volume made for the server with it; local disks always go, a volume of this stack "
+        "says `on_destroy`",
+    )
     volume_type: str | None = None
     tag: str | None = Field(None, min_length=1, max_length=60)
 

@@ -10,9 +10,11 @@ from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.kinds.server import BdmSpec, ServerSpec
 from stacksmith.model.realised import Disk, Policy, Volume
 from stacksmith.model.stack import Resource, Stack
+from stacksmith.model.types import JSON
 
 GIB = 2**30
 MIB = 2**20
+_BUSES = {"virtio": "pci", "scsi": "scsi", "ide": "ide"}  # in metadata; Nova has no word for sata
 _PREFIX = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd"}
 
 
@@ -40,7 +42,7 @@ def layout(stack: Stack, server: Resource, kept: Mapping[str, str] | None = None
     assert isinstance(spec, ServerSpec)
     flavor = stack.flavors[spec.flavor]
     image = stack.images[spec.image] if spec.image else None
-    bus = (image.properties.get("hw_disk_bus") if image else None) or "virtio"
+    bus = _default_bus(image)
     volumes: list[ImplicitVolume] = []
     disks = _root(stack, spec, flavor, image)
     disks += _mapped(stack, server, flavor, volumes)
@@ -48,6 +50,30 @@ def layout(stack: Stack, server: Resource, kept: Mapping[str, str] | None = None
     ranked = [d if d.bus else replace(d, bus=bus) for d in sorted(disks, key=_rank)]
     named = _named(ranked, kept or {})
     return Layout(tuple(_with_serial(stack, d) for d in named), tuple(volumes))
+
+
+def tagged_disks(stack: Stack, server: Resource) -> list[JSON]:
+    """The tagged disks as Nova's meta_data.json has them. Addresses are known only of a defined domain: none here."""
+    spec = server.spec
+    assert isinstance(spec, ServerSpec)
+    default = _default_bus(stack.images[spec.image] if spec.image else None)
+    told: list[JSON] = []
+    for place, entry in enumerate(spec.block_device_mapping):
+        if entry.tag is None:
+            continue
+        data: dict[str, JSON] = {
+            "type": "disk",
+            "bus": _BUSES.get(entry.disk_bus or default, "none"),
+            "address": "none",
+        }
+        if entry.destination_type == "volume" and entry.device_type != "cdrom":
+            data["serial"] = _serial(stack, _volume_of(server, entry, place))
+        told.append(data | {"tags": [entry.tag]})
+    return told
+
+
+def _default_bus(image: ImageSpec | None) -> str:
+    return (image.properties.get("hw_disk_bus") if image else None) or "virtio"
 
 
 def _rank(disk: Disk) -> tuple[int, int]:
@@ -78,7 +104,7 @@ def _mapped(stack: Stack, server: Resource, flavor: FlavorSpec, volumes: list[Im
         if entry.destination_type == "local":
             disks.append(_local(stack, disk, entry, flavor))
         elif entry.source_type == "volume":
-            disks.append(replace(disk, source="volume", ref=f"volume.{entry.volume}", size_bytes=None))
+            disks.append(replace(disk, source="volume", ref=_volume_of(server, entry, place), size_bytes=None))
         else:
             volume = _implicit(stack, server, entry, place)
             volumes.append(volume)
@@ -97,10 +123,9 @@ def _local(stack: Stack, disk: Disk, entry: BdmSpec, flavor: FlavorSpec) -> Disk
 
 
 def _implicit(stack: Stack, server: Resource, entry: BdmSpec, place: int) -> ImplicitVolume:
-    part = (entry.device_name or "").removeprefix("/dev/") or f"disk{place}"
     file = stack.image_files[entry.image].get("disk") if entry.image else None
     return ImplicitVolume(
-        Address("volume", f"{server.address.label}-{part}"),
+        Address.parse(_volume_of(server, entry, place)),
         Volume(
             size_bytes=(entry.volume_size or 1) * GIB,
             volume_type=entry.volume_type or "local",
@@ -108,6 +133,14 @@ def _implicit(stack: Stack, server: Resource, entry: BdmSpec, place: int) -> Imp
         ),
         Policy(on_destroy="delete" if entry.delete_on_termination else "keep"),
     )
+
+
+def _volume_of(server: Resource, entry: BdmSpec, place: int) -> str:
+    """The address of an entry's volume: one of the stack, or that which is made with the server."""
+    if entry.source_type == "volume":
+        return f"volume.{entry.volume}"
+    part = (entry.device_name or "").removeprefix("/dev/") or f"disk{place}"
+    return str(Address("volume", f"{server.address.label}-{part}"))
 
 
 def _flavor_extras(spec: ServerSpec, flavor: FlavorSpec) -> list[Disk]:
@@ -146,6 +179,9 @@ def _with_serial(stack: Stack, disk: Disk) -> Disk:
     A cdrom has none: guests go by its medium.
     """
     if disk.source == "volume" and disk.ref and disk.device_type != "cdrom":
-        uuid = identity(stack.fleet.fleet, stack.name, Address.parse(disk.ref))
-        return replace(disk, serial=str(uuid)[:20])
+        return replace(disk, serial=_serial(stack, disk.ref))
     return disk
+
+
+def _serial(stack: Stack, volume: str) -> str:
+    return str(identity(stack.fleet.fleet, stack.name, Address.parse(volume)))[:20]

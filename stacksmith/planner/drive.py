@@ -10,6 +10,7 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.realised import ConfigDrive, Nic
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.types import JSON
+from stacksmith.planner.disk import tagged_disks
 from stacksmith.planner.guest_network import links, network_config, network_data
 
 # cloud-init takes the newest dated folder that it knows, else latest.
@@ -96,7 +97,8 @@ def _meta_data(stack: Stack, server: Resource, uuid: str, zone: str | None) -> J
     if key:
         data["public_keys"] = {spec.keypair: key}
         data["keys"] = [{"name": spec.keypair, "type": "ssh", "data": key}]
-    data |= {"hostname": name, "name": name, "launch_index": server.index, "availability_zone": zone, "devices": []}
+    data |= {"hostname": name, "name": name, "launch_index": server.index, "availability_zone": zone}
+    data["devices"] = tagged_disks(stack, server)
     return data
 
 

@@ -110,8 +110,18 @@ def _check_pair(server: _Server, number: int, entry: BdmSpec) -> None:
         hint = f"take it out; on_destroy: delete of volume {entry.volume} says it"
         server.fault("bad-block-device", number, "delete_on_termination", cause, hint)
     _check_format(server, number, entry)
-    if entry.tag is not None and ("," in entry.tag or "/" in entry.tag):
+    _check_tag(server, number, entry.tag)
+
+
+def _check_tag(server: _Server, number: int, tag: str | None) -> None:
+    if tag is None:
+        return
+    if "," in tag or "/" in tag:
         server.fault("bad-metadata", number, "tag", "a tag has no ',' or '/'")
+    if server.spec.config_drive in (False, "nocloud"):
+        cause = "a disk's tag has no effect: only a config drive of format configdrive tells the guest"
+        path: DataPath = ("block_device_mapping", number, "tag")
+        server.reporter.warning("no-effect", server.resource, path, cause, "config_drive: true")
 
 
 def _check_image(server: _Server, number: int, entry: BdmSpec) -> None:

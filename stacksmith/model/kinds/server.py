@@ -40,7 +40,9 @@ class BdmSpec(Spec):
         "says `on_destroy`",
     )
     volume_type: str | None = None
-    tag: str | None = Field(None, min_length=1, max_length=60)
+    tag: str | None = Field(
+        None, min_length=1, max_length=60, description="Names the disk to the guest: `devices` of its meta_data.json"
+    )
 
 
 class UserDataSpec(Spec):

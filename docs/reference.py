@@ -11,9 +11,11 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from stacksmith.cli.app import program
+from stacksmith.model.assemble import EXPANDED, KINDS
 from stacksmith.model.codes import CODES
 from stacksmith.model.deploy import DeploySpec, NodeDeploySpec
 from stacksmith.model.fleet import Aggregate, Defaults, Fleet, Host, PciAlias, PciSpec, SharedStorage, VolumeType
+from stacksmith.model.gather import IncludeSpec
 from stacksmith.model.kinds.bare_metal import BareMetalSpec, FirmwareSpec, RaidSpec
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import FileSpec, ImageSpec
@@ -24,7 +26,9 @@ from stacksmith.model.kinds.server_group import ServerGroupSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.node import Node, RootDeviceHints, SecretRef
 from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.model.schema import EXPRESSION, json_schema
 from stacksmith.model.state import StateSpec
+from stacksmith.model.variable import VariableSpec
 
 TARGET = Path(__file__).with_name("reference.md")
 STACK_WORDS = """\
@@ -33,6 +37,7 @@ A command that also takes a name, as `output`, `show` and `placement explain`, t
 path is the stack: `stacksmith output stacks/shop`, `stacksmith output db_host stacks/shop`.
 """
 STACK: dict[str, type[BaseModel]] = {
+    "variables": VariableSpec, "include": IncludeSpec,
     "flavors": FlavorSpec, "images": ImageSpec, "images: kernel, ramdisk": FileSpec, "keypairs": KeypairSpec,
     "networks": NetworkSpec, "networks: subnets": SubnetSpec, "networks: allocation_pools": RangeSpec,
     "networks: dns": DnsSpec, "server_groups": ServerGroupSpec, "volumes": VolumeSpec, "servers": ServerSpec,
@@ -104,11 +109,47 @@ def default(info: FieldInfo) -> str:
     return "" if value in (None, "", [], {}) else f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"
 
 
-def sections(title: str, models: dict[str, type[BaseModel]]) -> Iterator[str]:
-    yield f"\n## {title}\n"
+def sections(models: dict[str, type[BaseModel]]) -> Iterator[str]:
     for name, model in models.items():
         yield f"### {name}\n\n{' '.join((model.__doc__ or '').split())}\n"
         yield "\n".join(rows(model)) + "\n"
+
+
+def stack_top() -> Iterator[str]:
+    """The keys of a stack file, and those that make several of a block, from the schema that editors get."""
+    schema = json_schema("stack")
+    yield "\n## Stack file\n\n### top level\n\n`stack` and `fleet` say what it is; all else may be left out.\n"
+    yield "\n".join(schema_rows(schema["properties"])) + "\n"
+    expanded = {name: schema["$defs"]["ServerSpec"]["properties"][name] for name in ("count", "for_each")}
+    blocks = " and ".join(f"`{name}`" for name, (kind, _) in KINDS.items() if kind in EXPANDED)
+    yield f"### count, for_each\n\nIn blocks of {blocks}: one of them makes several of the block.\n"
+    yield "\n".join(schema_rows(expanded)) + "\n"
+
+
+def schema_rows(properties: dict[str, Any]) -> Iterator[str]:
+    yield "| key | type | default | |\n|---|---|---|---|"
+    for name, field in properties.items():
+        initial = f"`{field['default']}`" if "default" in field else ""
+        words = field.get("description", "").replace("|", "\\|")
+        yield f"| `{name}` | {schema_type(field)} | {initial} | {words} |"
+
+
+def schema_type(field: Any) -> str:
+    """A type of a JSON Schema as ``type_words`` says it; that it may be an expression is said once, above."""
+    if "anyOf" in field:
+        return " or ".join(schema_type(choice) for choice in field["anyOf"] if choice != EXPRESSION)
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return f"{field['$ref'].rpartition('/')[2].removesuffix('Spec')} (below)"
+    kind = field["type"] if isinstance(field["type"], str) else field["type"][0]
+    if kind == "array":
+        return f"list of {schema_type(field['items'])}"
+    if kind == "object":
+        return f"mapping of {schema_type(field.get('additionalProperties', {'type': 'value'}))}"
+    words = {"string": "text", "integer": "integer", "value": "value"}[kind]
+    limits = f", {field['minimum']} to {field['maximum']}" if "maximum" in field else ""
+    return words + limits
 
 
 def commands(command: Any, path: str) -> Iterator[str]:
@@ -135,7 +176,14 @@ def shown(argument: Any) -> str:
 
 
 def reference() -> str:
-    parts = [HEAD, *sections("Stack file", STACK), *sections("Fleet file", FLEET), f"## Commands\n\n{STACK_WORDS}"]
+    parts = [
+        HEAD,
+        *stack_top(),
+        *sections(STACK),
+        "\n## Fleet file\n",
+        *sections(FLEET),
+        f"## Commands\n\n{STACK_WORDS}",
+    ]
     parts += commands(typer.main.get_command(program()), "stacksmith")
     parts += ["## Exit status\n", *(f"- **{name}**: {text}" for name, text in EXITS.items()), "", "## Errors\n"]
     parts += ["| code | what it says |\n|---|---|", *(f"| `{code}` | {text} |" for code, text in sorted(CODES.items()))]

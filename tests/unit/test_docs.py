@@ -10,6 +10,7 @@ import pytest
 
 from stacksmith.lab.bmc.profile import PROFILES
 from stacksmith.model.codes import CODES
+from stacksmith.model.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -20,6 +21,14 @@ def test_reference_is_current() -> None:
         [sys.executable, "docs/reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_reference_has_every_key_of_a_stack_file() -> None:
+    tables = (ROOT / "docs" / "reference.md").read_text().partition("## Fleet file")[0]
+    schema = json_schema("stack")
+    keys = {key for each in [schema, *schema["$defs"].values()] for key in each.get("properties", {})}
+    assert {"stack", "outputs", "for_each", "sensitive"} <= keys
+    assert {key for key in keys if f"| `{key}` |" not in tables} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

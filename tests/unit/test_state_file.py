@@ -103,6 +103,34 @@ def test_read_only_open_by_a_user_who_can_write_nothing_reads(tmp_path: Path) ->
 
 
 @pytest.mark.root
+def test_group_that_was_let_in_once_reads_also_what_is_written_later_and_cannot_write(tmp_path: Path) -> None:
+    """What docs/how-to/drift-in-cron.md says to do for an account that may only read."""
+    path = tmp_path / ".stacksmith" / "lab.db"
+    filled(path, 1)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(0o755)
+
+    def work() -> None:
+        os.setgroups([])
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        if os.access(path, os.W_OK, effective_ids=True):
+            os._exit(2)
+        os._exit(10 + len(SqliteStore.open(path, read_only=True).records("shop")))
+
+    assert os.waitstatus_to_exitcode(in_child(work)) == 1
+    subprocess.run(["chgrp", "-R", str(NOBODY), path.parent], check=True)
+    subprocess.run(["chmod", "-R", "g+rX", path.parent], check=True)
+    assert os.waitstatus_to_exitcode(in_child(work)) == 11
+    store = SqliteStore.open(path)
+    store.put("shop", record("server.later"))
+    assert os.waitstatus_to_exitcode(in_child(work)) == 12
+    store.close()
+    assert os.waitstatus_to_exitcode(in_child(work)) == 12
+
+
+@pytest.mark.root
 def test_file_that_the_user_may_not_open_is_refused_in_words(tmp_path: Path) -> None:
     path = filled(tmp_path / "state.db", 1)
     for folder in (tmp_path, *tmp_path.parents):

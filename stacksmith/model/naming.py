@@ -49,7 +49,10 @@ def complete_name(name: str) -> str:
     return f"{name}.complete"
 
 
-def mac_address(uuid: UUID | str, index: int) -> str:
-    """A locally administered MAC, 32 bits of it from the server's identity and the NIC's place."""
-    digest = hashlib.sha256(f"{uuid}/{index}".encode()).hexdigest()
+def mac_address(uuid: UUID | str, network: str, index: int = 0) -> str:
+    """A locally administered MAC, 32 bits of it from the server's identity, the network and which NIC on it this is.
+
+    What other networks the server has does not matter, so that taking one away leaves the other NICs as they are.
+    """
+    digest = hashlib.sha256(f"{uuid}/{network}/{index}".encode()).hexdigest()
     return ":".join(["52", "54", *(digest[i : i + 2] for i in range(0, 8, 2))])

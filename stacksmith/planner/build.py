@@ -1,5 +1,6 @@
 """The stack compiled into what each host must have: realised specs with identity, policy and what they stand on."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
@@ -222,10 +223,12 @@ def server_nics(stack: Stack, resource: Resource, uuid: str) -> tuple[Nic, ...]:
     assert isinstance(spec, ServerSpec)
     image = stack.images[spec.image] if spec.image else None
     default = _MODELS.get(image.properties.get("hw_vif_model", "") if image else "", "virtio")
-    return tuple(
-        Nic((nic.mac or mac_address(uuid, place)).lower(), nic.network, nic.model or default)
-        for place, nic in enumerate(spec.networks)
-    )
+    nics, counts = [], Counter[str]()
+    for nic in spec.networks:
+        mac = nic.mac or mac_address(uuid, nic.network, counts[nic.network])
+        counts[nic.network] += 1
+        nics.append(Nic(mac.lower(), nic.network, nic.model or default))
+    return tuple(nics)
 
 
 def _server(stack: Stack, resource: Resource, host: str, uuid: str, disks: Layout) -> Server:

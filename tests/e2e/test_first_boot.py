@@ -107,8 +107,8 @@ def said(log: str, word: str) -> list[str]:
     return re.findall(rf"^STACKSMITH-{word} (.*)$", log, re.MULTILINE)
 
 
-def mac(name: str, place: int) -> str:
-    return mac_address(identity("lab", NAME, SERVERS[name]), place)
+def mac(name: str, network: str) -> str:
+    return mac_address(identity("lab", NAME, SERVERS[name]), network)
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -119,7 +119,7 @@ def test_guest_takes_its_own_name_and_format(logs: dict[str, str], name: str) ->
 
 @pytest.mark.parametrize(("name", "last"), [("web-0", 10), ("web-1", 11), ("db", 20)])
 def test_guest_has_its_fixed_addresses_leased_and_static(logs: dict[str, str], name: str, last: int) -> None:
-    expected = {f"eth0 {mac(name, 0)} 10.41.0.{last}/24", f"eth1 {mac(name, 1)} 10.42.1.{last}/20"}
+    expected = {f"eth0 {mac(name, 'lan')} 10.41.0.{last}/24", f"eth1 {mac(name, 'back')} 10.42.1.{last}/20"}
     assert set(said(logs[name], "ADDRESS")) == expected
 
 
@@ -132,7 +132,7 @@ def test_guest_resolves_the_dns_name_of_another_server_by_its_network(logs: dict
 def test_guest_without_a_fixed_address_leases_one_of_the_pool(logs: dict[str, str]) -> None:
     (address,) = said(logs["tools"], "ADDRESS")
     nic, leased, ip = address.split()
-    assert (nic, leased) == ("eth0", mac("tools", 0))
+    assert (nic, leased) == ("eth0", mac("tools", "lan"))
     assert re.fullmatch(r"10\.41\.0\.1\d\d/24", ip)
 
 

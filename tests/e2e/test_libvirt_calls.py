@@ -44,7 +44,7 @@ def server(base: str, number: int) -> Server:
         vcpus=1,
         ram_mib=32,
         disks=(Disk("vda", "image", base, 8 * MIB, boot_index=0),),
-        nics=(Nic(mac_address("calls", number), "lan"),),
+        nics=(Nic(mac_address("calls", "lan", number), "lan"),),
         power_state="stopped",
         autostart=False,
     )

@@ -84,7 +84,7 @@ def disk(device: str) -> st.SearchStrategy[Disk]:
 NICS = st.lists(
     st.builds(
         Nic,
-        mac=st.integers(0, 99).map(lambda n: mac_address("u", n)),
+        mac=st.integers(0, 99).map(lambda n: mac_address("u", "lan", n)),
         network=WORDS,
         model=st.sampled_from(["virtio", "e1000"]),
     ),

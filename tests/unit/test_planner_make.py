@@ -13,6 +13,8 @@ from stacksmith.engine import session
 from stacksmith.engine.allow import NotAllowed
 from stacksmith.engine.store import opened
 from stacksmith.model.change import Impact, Status
+from stacksmith.model.naming import mac_address
+from stacksmith.model.realised import Server
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.provider import forget, world
 from stacksmith.providers.memory.world import World
@@ -298,3 +300,45 @@ def test_apply_without_steps_makes_lost_and_half_made_records_whole(shop: Shop) 
     assert planned.plan.steps == ()
     session.correct_store(options, planned)
     assert session.records(options) == before
+
+
+def test_default_mac_depends_on_the_network_and_the_place_on_it_only() -> None:
+    macs = [mac_address("u", "lan"), mac_address("u", "lan", 1), mac_address("u", "back"), mac_address("w", "lan")]
+    assert len(set(macs)) == 4 and mac_address("u", "lan", 0) == macs[0]
+    assert all(mac.startswith("52:54:") and len(mac) == 17 for mac in macs)
+
+
+@pytest.fixture
+def two_networks(shop: Shop) -> Shop:
+    """``db`` applied with interfaces on back, lan and lan again, in this order."""
+    shop.stack["networks"]["back"] = {"mode": "isolated", "subnets": [{"cidr": "10.2.0.0/24"}]}
+    shop.stack["servers"]["db"] |= {
+        "config_drive": False,
+        "networks": [{"network": "back"}, {"network": "lan"}, {"network": "lan"}],
+    }
+    shop.apply(Impact.RESTART)
+    return shop
+
+
+def nics(shop: Shop) -> dict[str, str]:
+    """What ``db`` has on its host: the network of each MAC."""
+    found = shop.world.object(shop.host_of("server.db"), "server.db").spec
+    assert isinstance(found, Server)
+    return {nic.mac: nic.network for nic in found.nics}
+
+
+def test_network_taken_from_the_front_is_one_unplug_and_leaves_the_others(two_networks: Shop) -> None:
+    shop = two_networks
+    macs = nics(shop)
+    gone = next(mac for mac, network in macs.items() if network == "back")
+    shop.stack["servers"]["db"]["networks"].pop(0)
+    plan = shop.apply()
+    (update,) = [step for step in plan.steps if step.address.kind == "server"]
+    assert [(c.path, c.wanted) for c in update.changes] == [(f"nics[{gone}]", None)]
+    assert nics(shop) == {m: n for m, n in macs.items() if m != gone}
+    assert shop.plan().steps == ()
+
+
+def test_networks_in_another_order_are_no_change(two_networks: Shop) -> None:
+    two_networks.stack["servers"]["db"]["networks"].reverse()
+    assert steps(two_networks.plan()) == []

@@ -18,11 +18,12 @@ def quoting(stack: Stack) -> Iterator[None]:
     try:
         yield
     except Faults as faults:
-        faults.diagnostics = tuple(_quoted(faults.diagnostics, stack.secrets))
+        faults.diagnostics = tuple(quoted(faults.diagnostics, stack.secrets))
         raise
 
 
-def _quoted(diagnostics: Iterable[Diagnostic], secrets: frozenset[str]) -> Iterator[Diagnostic]:
+def quoted(diagnostics: Iterable[Diagnostic], secrets: frozenset[str]) -> Iterator[Diagnostic]:
+    """The same with the lines that they are about."""
     for each in diagnostics:
         line = _line(each.span) if each.span is not None and each.snippet is None else None
         is_secret = line is None or any(secret in line for secret in secrets)

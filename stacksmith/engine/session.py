@@ -21,7 +21,7 @@ from stacksmith.engine.options import Options as Options  # noqa: PLC0414 - call
 from stacksmith.engine.options import load as load  # noqa: PLC0414
 from stacksmith.engine.output import LIVE_VALUES, server_values
 from stacksmith.engine.preflight import node_faults
-from stacksmith.engine.quote import quoting
+from stacksmith.engine.quote import quoted, quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
@@ -40,6 +40,7 @@ from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Plan
 from stacksmith.planner.rebalance import rebalance as make_rebalance
 from stacksmith.planner.scene import Scene
+from stacksmith.planner.unnamed import unnamed_that_go
 from stacksmith.providers.base import Contents, Session
 from stacksmith.providers.registry import make_deployer, node_rules, provider
 from stacksmith.state.lease import Patience, held
@@ -116,6 +117,7 @@ def _planning(options: Options, read_only: bool, is_lenient: bool = False) -> It
             made = replace(made, journal=newest)
             if faults := node_faults(stack, made, read.sessions):
                 raise Faults(faults)
+        diagnostics += tuple(quoted(unnamed_that_go(stack, made), stack.secrets))
         sessions = {} if read_only else read.sessions
         yield Planned(made, snapshot, stack, diagnostics, sessions, unplanned)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from stacksmith.address import Address
-from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
+from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.realised import Machine, Policy, Server, to_data
@@ -26,10 +26,10 @@ from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Moving, Schedule, kept_zone, schedule
+from stacksmith.planner.schedule import Moving, Schedule, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
 from stacksmith.planner.subnet import check_subnets
-from stacksmith.planner.unplanned import gone, hidden
+from stacksmith.planner.unplanned import gone, hidden, no_valid_host
 from stacksmith.planner.view import View, check_names, view_of
 from stacksmith.planner.wait import waits
 from stacksmith.providers.base import ProviderRules
@@ -177,7 +177,7 @@ def _wanted(
         plan.refusals.append((f"{operation} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Unplaced([_no_valid_host(stack, p, moving.get(p.address)) for p in failed], scheduled.placements)
+        raise Unplaced([no_valid_host(stack, p, moving.get(p.address)) for p in failed], scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
@@ -213,24 +213,6 @@ def _devices(view: View) -> dict[Address, dict[str, str]]:
         if isinstance(found.spec, Server):
             devices[address] = {d.ref: d.device for d in found.spec.disks if d.source == "volume" and d.ref}
     return devices
-
-
-def _no_valid_host(stack: Stack, placement: Placement, moving: Moving | None) -> Diagnostic:
-    resource = stack.resources.get(placement.address)
-    notes = [f"{v.host}: {v.reason}" for v in placement.verdicts]
-    if moving is not None and resource is not None and (zone := kept_zone(stack, resource, moving.host)):
-        notes.append(
-            f"its config drive told the guest its zone, {zone}: it leaves it only with config_drive: nocloud or false"
-        )
-    return Diagnostic(
-        Severity.ERROR,
-        "no-valid-host",
-        f"cannot place {placement.address}: {placement.cause}",
-        span=resource.where() if resource else None,
-        hint=placement.hint,
-        address=placement.address,
-        notes=tuple((note, None) for note in notes),
-    )
 
 
 def _plan_wanted(wanted: Wanted, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:

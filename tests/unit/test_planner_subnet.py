@@ -1,12 +1,13 @@
 """Subnets that a host routes to a network which is not the stack's."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stacksmith.address import Address, identity
-from stacksmith.diagnostics import Diagnostic, Faults
+from stacksmith.diagnostics import Diagnostic, Faults, Severity
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark, Unmanaged
@@ -191,3 +192,14 @@ def test_network_renamed_under_its_servers_is_refused_with_what_to_do(site: Site
     site.write(STACK.replace("lan", "net2").replace("10.1.0.0", "10.2.0.0").replace("fd00:0:0", "fd00:0:2"))
     site.apply()
     assert site.plan().steps == ()
+
+
+def test_drift_tells_a_subnet_in_use_as_a_warning_and_the_drift_beside_it(site: Site) -> None:
+    site.apply()
+    site.add("by-hand", "10.1.0.0/24", host="hv2")
+    site.write(STACK + "  b: {flavor: f, image: i, host: hv2, networks: [{network: lan}]}\n")
+    site.world.edit("hv1", "server.a", lambda spec: replace(spec, vcpus=2))
+    planned = session.drift(session.Options(stack=site.folder / "stack.yaml"))
+    assert [(d.code, d.severity) for d in planned.unplanned] == [("subnet-in-use", Severity.WARNING)]
+    assert [str(d.address) for d in planned.plan.deviations] == ["server.a"]
+    assert not {"create network.lan@hv2", "create server.b"} & {step.id for step in planned.plan.steps}

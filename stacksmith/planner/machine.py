@@ -44,7 +44,10 @@ def machine(stack: Stack, resource: Resource, uuid: str, node: Node) -> Machine:
         description=spec.description,
         image=None if is_iso else checksum,
         boot_iso=checksum if is_iso else None,
-        config_drive=config_drive(stack, resource, uuid, machine_nics(spec), node.availability_zone),
+        # An ISO is the stack's own: it is given no config drive, and a change of one is no cause to boot it again.
+        config_drive=None
+        if is_iso
+        else config_drive(stack, resource, uuid, machine_nics(spec), node.availability_zone),
         power_state=None if spec.power_state == "unmanaged" else spec.power_state,
         boot_mode=boot_mode,
         secure_boot={"required": True, "disabled": False}.get(secure or "") if declared is None else declared,

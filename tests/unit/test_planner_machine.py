@@ -213,6 +213,19 @@ def test_plan_other_image_is_data_loss_in_place(folder: Path) -> None:
     assert (step.operation, step.impact) == (Operation.UPDATE, Impact.DATA_LOSS)
 
 
+@pytest.mark.parametrize("power", ["running", "stopped"])
+def test_plan_iso_is_data_loss_on_or_off_and_what_its_server_says_boots_it_not_again(folder: Path, power: str) -> None:
+    spec, record = made(stack_of(folder))
+    text = STACK.replace("format: raw", "format: iso").replace("image: os\n", f"image: os\n    power_state: {power}\n")
+    iso = stack_of(folder, text)
+    given = only(plan_of(iso, found(replace(spec, image=None, power_state=power)), records=[record]))
+    assert {c.path: c.impact for c in given.changes}["boot_iso"] is Impact.DATA_LOSS
+    spec, record = made(iso)
+    said = stack_of(folder, text.replace("image: os\n", "image: os\n    metadata: {role: db}\n"))
+    step = only(plan_of(said, found(spec), records=[record]))
+    assert [(c.path, c.impact) for c in step.changes] == [("metadata.role", Impact.NONE)]
+
+
 def test_plan_raid_that_nobody_declares_is_left_alone(folder: Path) -> None:
     stack = stack_of(folder, STACK.replace("bios:", "raid: [{name: r, raid_type: RAID1, drives: [a, b]}], bios:"))
     spec, record = made(stack)

@@ -28,6 +28,14 @@ def check_bare_metal(stack: Stack, reporter: Reporter) -> None:
             faults = _bare(stack, spec) if is_bare else _virtual(stack, spec)
             for path, cause, hint in faults:
                 reporter.fault("bad-bare-metal", resource, path, cause, hint)
+            if is_bare and spec.user_data is not None and _is_iso(stack, spec):
+                cause = f"image {spec.image} is an ISO, which is given no config drive: user_data does not reach it"
+                reporter.warning("no-effect", resource, ("user_data",), cause, "put it into the ISO")
+
+
+def _is_iso(stack: Stack, spec: ServerSpec) -> bool:
+    image = stack.images.get(spec.image or "")
+    return image is not None and image.format == "iso"
 
 
 def _check_flavor(stack: Stack, resource: Resource, spec: FlavorSpec, reporter: Reporter) -> None:

@@ -21,7 +21,7 @@ RULES: Final[Mapping[str, tuple[Impact, str]]] = {
     "resource_class": (Impact.REPLACE, "it is another class of node"),
     "description": _RECORD,
     "image": _ANEW,
-    "boot_iso": (Impact.RESTART, "the node is started from it"),
+    "boot_iso": (Impact.DATA_LOSS, "the node is started from it, and what it does to the disks is its own affair"),
     "config_drive": (Impact.RESTART, "the node is started to have its config drive written; its image stays"),
     "power_state": _LIVE,
     "boot_mode": _RESTART,

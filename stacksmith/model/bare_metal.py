@@ -7,11 +7,12 @@ from stacksmith.model.change import Change
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.realised import Machine
 from stacksmith.model.stack import Resource, Stack
 
 _KEY: Final = re.compile(r"resources:(CUSTOM_[A-Z0-9_]+)")
 ALWAYS: Final = "CUSTOM_BAREMETAL"  # a class so called is of nodes, in a fleet without such a node too
-DEPLOYED: Final = frozenset({"image", "config_drive", "boot_iso", "raid"})  # fields that need a boot from media
+_DEPLOYED: Final = frozenset({"image", "boot_iso", "raid"})
 MAINTENANCE: Final = "maintenance"  # the state of a node that its operator keeps from servers
 
 
@@ -32,6 +33,11 @@ def class_of(stack: Stack, resource: Resource) -> str | None:
         return None
     flavor = stack.flavors.get(spec.flavor)
     return node_class(flavor, stack.fleet) if flavor is not None else None
+
+
+def deployed(machine: Machine) -> frozenset[str]:
+    """The fields whose change needs a boot from media. What boots from an ISO is given no config drive."""
+    return _DEPLOYED if machine.boot_iso else _DEPLOYED | {"config_drive"}
 
 
 def field_of(change: Change) -> str:

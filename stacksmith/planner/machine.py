@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from stacksmith.address import Address
-from stacksmith.model.bare_metal import DEPLOYED, MAINTENANCE, class_of, field_of
+from stacksmith.model.bare_metal import MAINTENANCE, class_of, deployed, field_of
 from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
@@ -182,13 +182,14 @@ def is_deployment(step: Step) -> bool:
     if not isinstance(wanted, Machine):
         return False
     fields = {field_of(change) for change in step.changes}
-    is_written = "raid" in fields or (fields & DEPLOYED and (wanted.image or wanted.boot_iso))
+    is_written = "raid" in fields or (fields & deployed(wanted) and (wanted.image or wanted.boot_iso))
     return step.operation is Operation.CREATE or bool(is_written)
 
 
 def writes_image(step: Step) -> bool:
     """Whether the step writes the root disk of a server that is there anew."""
-    return bool({field_of(change) for change in step.changes} & (DEPLOYED - {"config_drive"}))
+    fields = {field_of(change) for change in step.changes} - {"config_drive"}
+    return isinstance(step.wanted, Machine) and bool(fields & deployed(step.wanted))
 
 
 def in_maintenance(node: str, reason: str) -> str:

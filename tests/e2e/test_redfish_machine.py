@@ -287,6 +287,31 @@ def test_create_deletes_no_volume_unless_lost_data_is_allowed(bmc: LightBmc) -> 
     assert any(each.startswith("DELETE") for each in bmc.writes())
 
 
+def test_iso_is_booted_by_no_other_change_and_not_below_lost_data(bmc: LightBmc, tmp_path: Path) -> None:
+    wanted = replace(BASE, bios={}, boot_iso="sha256:ab")
+    before = bmc.writes()
+    with place(bmc, occupant(wanted)) as opened:
+        driver, found = opened.drivers["server"], opened.read(soon())
+        driver.update(target(bmc, replace(wanted, power_state=None), ("config_drive",), found=found), NOTHING, soon(60))
+        assert bmc.writes() == before
+    node = Node.model_validate(bmc.fields)
+    deployer = Deployer(DeploySpec(), {bmc.node.name: node}, tmp_path)
+    ready = open_place(bmc.node.name, node, Access(bmc.password, str(bmc.node.ca)), deployer)
+    try:
+        with pytest.raises(Refused, match="would be started from its ISO"):
+            ready.drivers["server"].update(target(bmc, wanted, ("boot_iso",)), cast(Contents, Iso()), soon(60))
+    finally:
+        ready.close()
+    assert bmc.writes() == before
+
+
+class Iso:
+    """Has every image."""
+
+    def image_file(self, checksum: str) -> Path:
+        return Path(__file__)
+
+
 class Imageless:
     """No image of it has the checksum that was declared."""
 

@@ -12,7 +12,7 @@ from stacksmith.engine.preflight import node_faults
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
 from stacksmith.model.load import LoadOptions, load_stack
-from stacksmith.model.realised import Machine, Policy, from_data, to_data
+from stacksmith.model.realised import ConfigDrive, Machine, Policy, from_data, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
@@ -224,6 +224,9 @@ def test_plan_iso_is_data_loss_on_or_off_and_what_its_server_says_boots_it_not_a
     said = stack_of(folder, text.replace("image: os\n", "image: os\n    metadata: {role: db}\n"))
     step = only(plan_of(said, found(spec), records=[record]))
     assert [(c.path, c.impact) for c in step.changes] == [("metadata.role", Impact.NONE)]
+    older = replace(spec, config_drive=ConfigDrive("configdrive", "digest"))
+    step = only(plan_of(iso, found(older), records=[replace(record, applied=to_data(older))]))
+    assert [(c.path, c.impact) for c in step.changes] == [("config_drive", Impact.NONE)]
 
 
 def test_plan_raid_that_nobody_declares_is_left_alone(folder: Path) -> None:

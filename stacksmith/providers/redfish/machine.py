@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from stacksmith.model.bare_metal import DEPLOYED, field_of
+from stacksmith.model.bare_metal import deployed, field_of
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.node import ALL_DISKS, Node
@@ -82,7 +82,9 @@ class MachineDriver:
         paths = {field_of(change) for change in target.changes}
         seen = self._bmc.observe(deadline)
         names = {change.path.removeprefix("firmware.") for change in target.changes}
-        job = self._job(target, contents) if paths & DEPLOYED else None
+        job = self._job(target, contents) if paths & deployed(wanted) else None
+        if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
+            raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
         self._update_firmware(wanted, names & wanted.firmware.keys(), deadline)
         self._set_waiting(target, paths, deadline)
         self._set_live(wanted, deadline)

@@ -47,6 +47,8 @@ class RedfishRules:
         if change.path.startswith("policy."):
             return replace(change, impact=Impact.NONE, note="")
         worst, note = RULES[field_of(change)]
+        if field_of(change) == "config_drive" and isinstance(found.spec, Machine) and found.spec.boot_iso:
+            worst, note = _RECORD
         if change.path == "power_state":
             worst, note = _power(change)
         is_off = isinstance(found.spec, Machine) and found.spec.power_state == "stopped"

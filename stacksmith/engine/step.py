@@ -226,10 +226,8 @@ class _Action:
         """False when the step's host does not even answer a read: then it was not the step that took too long."""
         try:
             self._driver(self.step.host).read(self.mark)
-        except (Transient, TimedOut):
-            return False
-        except ProviderError:
-            return True
+        except ProviderError as fault:
+            return not isinstance(fault, (Transient, TimedOut))
         return True
 
     def _absent(self, driver: Driver, fault: Exception) -> bool:

@@ -1,5 +1,6 @@
 """What `make demo` runs: twice in a row, and nothing of it is left."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,27 +28,29 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize("time", ["first", "second"])
 def test_demo_shows_the_main_job_and_leaves_nothing(time: str, folder: Path) -> None:
     environment = {**os.environ, "STACKSMITH_DEMO_DIR": str(folder)}
-    with subprocess.Popen([sys.executable, DEMO], env=environment, stdout=subprocess.PIPE, text=True) as demo:
+    with contextlib.ExitStack() as held:
+        demo = held.enter_context(
+            subprocess.Popen([sys.executable, DEMO], env=environment, stdout=subprocess.PIPE, text=True)
+        )
         assert demo.stdout is not None
         shown: list[str] = []
         spaces: set[str] = set()
         for line in demo.stdout:
             shown.append(line)
             if line.startswith("== What is wanted"):
-                with lab_namespaces(layout_of(folder)) as found:
-                    spaces = found
-    assert demo.returncode == 0, "".join(shown[-40:])
-    assert spaces, "the lab's hosts have namespaces of their own"
-    text = "".join(shown)
-    for words in (
-        "STACKSMITH-META role=db",
-        "database on db",
-        "No changes. Your infrastructure matches",
-        "server.db has changed",
-    ):
-        assert words in text
-    assert shown[-1] == "== Done: nothing of the lab is left.\n"
-    assert leftovers(folder, spaces) == []
+                spaces = held.enter_context(lab_namespaces(layout_of(folder)))
+        assert demo.wait() == 0, "".join(shown[-40:])
+        assert spaces, "the lab's hosts have namespaces of their own"
+        text = "".join(shown)
+        for words in (
+            "STACKSMITH-META role=db",
+            "database on db",
+            "No changes. Your infrastructure matches",
+            "server.db has changed",
+        ):
+            assert words in text
+        assert shown[-1] == "== Done: nothing of the lab is left.\n"
+        assert leftovers(folder, spaces) == []
     assert not folder.exists() or not list(folder.iterdir())
 
 

@@ -383,7 +383,7 @@ def test_host_that_freezes_in_a_call_loses_its_other_steps_and_is_named(bench: B
     bench.world.hooks.append(freeze)
     here = [create(f"volume.a[{n}]") for n in range(6)]
     after = requires(create("server.c", host="hv2"), here[0])
-    report = bench.run(*here, create("volume.b", host="hv2"), after, parallel_per_host=2, step_timeout_seconds=0.3)
+    report = bench.run(*here, create("volume.b", host="hv2"), after, parallel_per_host=2, step_timeout_seconds=2)
     because = {one.step: one.because for one in report.skipped}
     assert {one.step for one in report.failed} == {"create volume.a[0]", "create volume.a[1]"}
     assert because.pop("create server.c") == "create volume.a[0]"

@@ -6,7 +6,7 @@ from stacksmith.model.found import Found, Mark, Snapshot
 from stacksmith.model.realised import Image, Policy, Server, Volume, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
-from stacksmith.planner.build import draft
+from stacksmith.planner.build import volumes_of
 from stacksmith.state.store import Store
 
 
@@ -32,7 +32,7 @@ def _made_from(found: Found) -> set[str | None]:
 
 def record_found(stack: Stack, found: Iterable[Found], store: Store) -> None:
     """Writes a record of each object, with the policy of its mark or of its block."""
-    policies = {address: policy for address, (_, policy, _) in draft(stack, {}).volumes.items()}
+    policies = {address: policy for address, (_, policy, _) in volumes_of(stack).items()}
     for each in found:
         store.put(stack.name, _record(each, policies.get(each.address)))
 

@@ -7,7 +7,7 @@ from stacksmith.model.naming import image_file_name, volume_name
 from stacksmith.model.realised import Image, ImageFile, from_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
-from stacksmith.planner.build import draft
+from stacksmith.planner.build import volumes_of
 from stacksmith.planner.step import superseded
 from stacksmith.providers.base import Scope
 
@@ -15,7 +15,7 @@ from stacksmith.providers.base import Scope
 def scope_of(stack: Stack, records: Iterable[Record]) -> Scope:
     """The names of the stack's volumes and image files; also of those that left the stack, for the plan to remove."""
     names: dict[str, Address] = {}
-    volumes = {a: spec.format for a, (spec, _, _) in draft(stack, {}).volumes.items()}
+    volumes = {a: spec.format for a, (spec, _, _) in volumes_of(stack).items()}
     images = {
         Address("image", name): tuple(ImageFile(role, f.checksum, f.format) for role, f in sorted(files.items()))
         for name, files in stack.image_files.items()

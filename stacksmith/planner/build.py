@@ -83,10 +83,22 @@ class Draft:
 
 def draft(stack: Stack, devices: Mapping[Address, Mapping[str, str]]) -> Draft:
     """Disks and volumes of the stack. ``devices`` maps a server to the devices its volumes already have."""
+    return _draft(stack, stack.resources.values(), devices)
+
+
+def volumes_of(stack: Stack) -> dict[Address, tuple[Volume, Policy, Resource]]:
+    """The volumes of the stack alone, as a draft has them: only servers with a mapping are looked at."""
+    blocks = stack.resources.values()
+    having = (b for b in blocks if not isinstance(b.spec, ServerSpec) or b.spec.block_device_mapping)
+    return _draft(stack, having, {}).volumes
+
+
+def _draft(stack: Stack, blocks: Iterable[Resource], devices: Mapping[Address, Mapping[str, str]]) -> Draft:
     layouts: dict[Address, Layout] = {}
     volumes: dict[Address, tuple[Volume, Policy, Resource]] = {}
     machines: dict[Address, Resource] = {}
-    for address, resource in stack.resources.items():
+    for resource in blocks:
+        address = resource.address
         if class_of(stack, resource) is not None:
             machines[address] = resource
         elif isinstance(resource.spec, ServerSpec):

@@ -33,11 +33,17 @@ def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
             if not waiting[name]:
                 heapq.heappush(ready, (_rank(by_id[name]), name))
     if len(done) < len(by_id):
-        raise Faults([_circle(sorted(i for i, count in waiting.items() if count))])
+        raise Faults([_circle([by_id[i] for i in sorted(waiting) if waiting[i]])])
     return tuple(done)
 
 
-def _circle(ids: Sequence[str]) -> Diagnostic:
+def _circle(steps: Sequence[Step]) -> Diagnostic:
+    """The steps that wait for each other, without those that only wait for them."""
+    import networkx
+
+    names = {step.id for step in steps}
+    waits = networkx.DiGraph([(step.id, need) for step in steps for need in step.requires if need in names])
+    ids = sorted(need for _, need in networkx.find_cycle(waits))
     hint = "servers cannot exchange volumes in one apply: take the volumes from both first, then give them"
     if any(" network." in each for each in ids):
         hint = "a network cannot take the subnet of one whose servers move to it: give it another subnet"

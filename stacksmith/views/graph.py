@@ -11,7 +11,10 @@ from stacksmith.planner.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes as (name, colour word) and edges as (from, to): ``to`` must be there before ``from``."""
+    """Nodes as (name, colour word) and edges as (from, to): ``to`` must be there before ``from``.
+
+    What follows from other edges has none of its own, as a drawing of Terraform's has it.
+    """
 
     nodes: tuple[tuple[str, str], ...]
     edges: tuple[tuple[str, str], ...]
@@ -24,14 +27,21 @@ def plan_graph(plan: Plan) -> Graph:
     """The steps of a plan with their requirements."""
     ids = {step.id for step in plan.steps}
     edges = ((step.id, need) for step in plan.steps for need in step.requires if need in ids)
-    return Graph(tuple((step.id, step.operation.value) for step in plan.steps), tuple(sorted(edges)))
+    return Graph(tuple((step.id, step.operation.value) for step in plan.steps), _reduced(edges))
 
 
 def stack_graph(stack: Stack) -> Graph:
     """The resources of a stack with what they refer to and depend on; what the fleet offers is left out."""
     names = {str(address) for address in stack.resources}
     edges = {(str(address), need) for address, resource in stack.resources.items() for need in _needs(resource) & names}
-    return Graph(tuple((str(address), "") for address in sorted(stack.resources)), tuple(sorted(edges)))
+    return Graph(tuple((str(address), "") for address in sorted(stack.resources)), _reduced(edges))
+
+
+def _reduced(edges: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The fewest edges from which all follow. There is no circle: the loader and the planner refuse them."""
+    import networkx
+
+    return tuple(sorted(networkx.transitive_reduction(networkx.DiGraph(edges)).edges))
 
 
 def _needs(resource: Resource) -> set[str]:

@@ -160,6 +160,14 @@ def test_graph_of_a_stack_asks_no_host(cli: Cli) -> None:
     assert cli("graph", "--format", "mermaid").out.startswith("flowchart LR\n")
 
 
+def test_graph_leaves_out_what_follows_from_the_rest(cli: Cli, project: Path) -> None:
+    stack = project / "stack.yaml"
+    extra = "  front: {flavor: small, image: tiny, networks: [{network: lan}], depends_on: [server.web]}\n"
+    stack.write_text(stack.read_text().replace("servers:\n", f"servers:\n{extra}"))
+    drawn = [line.strip() for line in cli("graph").out.splitlines() if line.startswith('  "server.front" ->')]
+    assert drawn == ['"server.front" -> "server.web[0]"', '"server.front" -> "server.web[1]"']
+
+
 def test_show_lists_everything_and_one_thing_in_full(applied: Cli) -> None:
     lines = applied("show").out.splitlines()
     assert any(line.startswith("server.web[0]") and "in sync" in line for line in lines)

@@ -1,6 +1,6 @@
 """Blocks that need each other in a circle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
@@ -13,18 +13,32 @@ from stacksmith.model.stack import Resource, Stack
 
 
 def check_cycles(stack: Stack, findings: Findings) -> None:
-    """Reports one circle, with the place of each of its links. Only depends_on can close one: without it there is
-    nothing to look for."""
+    """Reports a circle of each knot of blocks, with the place of each of its links. Only depends_on can close one:
+    without it there is nothing to look for."""
     if not any(resource.depends_on for resource in stack.resources.values()):
         return
     graph = {address: _needs(resource) for address, resource in stack.resources.items()}
+    small = _through_blocks(graph, stack)
     try:
-        TopologicalSorter(_through_blocks(graph, stack)).prepare()
-    except CycleError as fault:
-        found: list[Address] = [address for address in fault.args[1] if address in stack.resources]
-        chain = found if found[0] == found[-1] and len(found) > 1 else [*found, found[0]]
-        # graphlib gives each node before those that need it; people read it the other way round
-        _report(list(reversed(chain)), graph, stack, findings)
+        TopologicalSorter(small).prepare()
+    except CycleError:
+        for circle in _circles(small):
+            _report([address for address in circle if address in stack.resources], graph, stack, findings)
+
+
+def _circles(graph: Mapping[Address, Iterable[Address]]) -> Iterator[list[Address]]:
+    """A shortest circle through the first address of each knot, in which all need each other."""
+    import networkx
+
+    entry = Address("", "")  # what needs what the first does, without being on its circle
+    drawn = networkx.DiGraph([(needer, needed) for needer, needs in graph.items() for needed in sorted(needs)])
+    knots = list(networkx.strongly_connected_components(drawn))
+    for first, knot in sorted((min(knot), knot) for knot in knots):
+        needs = [needed for needed in drawn[first] if needed in knot]
+        if needs:
+            drawn.add_edges_from((entry, needed) for needed in needs)
+            yield [first, *networkx.shortest_path(drawn, entry, first)[1:-1]]
+            drawn.remove_node(entry)
 
 
 def _needs(resource: Resource) -> dict[Address, DataPath]:
@@ -58,8 +72,7 @@ def _through_blocks(graph: Mapping[Address, Mapping[Address, DataPath]], stack: 
 def _report(
     chain: list[Address], graph: Mapping[Address, Mapping[Address, DataPath]], stack: Stack, findings: Findings
 ) -> None:
-    start = min(range(len(chain) - 1), key=lambda i: chain[i].order)
-    chain = chain[start:-1] + chain[:start] + [chain[start]]
+    chain = [*chain, chain[0]]
     links = []
     for needer, needed in pairwise(chain):
         path = graph[needer].get(needed, ())

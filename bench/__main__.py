@@ -11,7 +11,11 @@ from dataclasses import replace
 from bench.measure import ROOT, compiled
 from bench.table import Table
 
-NAMES = ("start", "plan_memory", "plan_libvirt", "create_libvirt", "placement", "candidates", "optimal", "redfish")
+NAMES = (
+    *("start", "plan_memory", "plan_libvirt", "create_libvirt"),
+    *("placement", "candidates", "openstack", "optimal"),
+    "redfish",
+)
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.write:
         head = HEAD.format(cores=os.cpu_count(), load=os.getloadavg()[2])
         before, *sections = PAGE.read_text().split("\n## ")
-        known = {text.partition("\n")[0]: f"## {text.strip()}\n" for text in sections} if options.names else {}
+        known = {text.partition("\n")[0]: f"## {text.strip()}\n" for text in sections}
         pace = (
             f"\nPython added 20 million numbers in {before_seconds:.1f} s before and {_pace_seconds():.1f} s after it."
         )

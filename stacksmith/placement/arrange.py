@@ -1,4 +1,4 @@
-"""Finds an arrangement for a batch: greedy passes first, a search when they leave something over, then the solver."""
+"""Finds an arrangement for a batch: greedy passes; for what they leave over a few moves, a search, the solver."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
+from stacksmith.placement.exchange import exchange
 from stacksmith.placement.host import HostState
 from stacksmith.placement.joint.solve import Joint, columns, most, optimise, rescue
 from stacksmith.placement.joint.solver import installed
@@ -133,7 +134,7 @@ def _topped(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) ->
 def _settled(
     units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, strategy: Strategy | SchedulerSpec
 ) -> Outcome:
-    """The units by greedy passes, and where these leave some over without proof, by the search and the solver."""
+    """The units by greedy passes, and where these leave some over by moves, and without proof by search and solver."""
     sites = open_sites(hosts)
     tried: list[tuple[Arrangement, Weigher]] = []
     first = preferred(strategy, hosts, sites)
@@ -142,7 +143,10 @@ def _settled(
         if not found.left:
             return Outcome(found.placed, (), weigher, FORCED if tried else "")
         tried.append((found, weigher))
-    best, weigher = min(tried, key=lambda t: len(t[0].left))
+    greedy, weigher = min(tried, key=lambda t: len(t[0].left))
+    best = exchange(greedy, hosts, eligible)
+    if not best.left:
+        return Outcome(best.placed, (), tried[0][1], FORCED)
     shortage = Shortage(units, sites, eligible)
     failures = [Failure(unit, proof=shortage.cause(unit)) for unit in best.left]
     if not any(failure.proof for failure in failures):
@@ -151,7 +155,8 @@ def _settled(
             return Outcome(answer.arrangement.placed, (), tried[0][1], FORCED)
         failures = [Failure(unit, proof=answer.proof) for unit in best.left]
     failures = [each if each.proof else Failure(each.unit, _limits(strategy)) for each in failures]
-    return Outcome(best.placed, tuple(failures), weigher, CROWDED if weigher is not tried[0][1] else "")
+    is_own = weigher is tried[0][1] and best is greedy
+    return Outcome(best.placed, tuple(failures), weigher, "" if is_own else CROWDED)
 
 
 def _limits(strategy: Strategy | SchedulerSpec) -> str:

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stacksmith.address import Address
-from stacksmith.placement import Group, HostState, Inventory, Placement, Request, place
-from stacksmith.placement.attempt import Eligible
+from stacksmith.placement import Group, HostState, Inventory, Placement, Request, Strategy, place
+from stacksmith.placement.attempt import Eligible, attempt
+from stacksmith.placement.exchange import exchange
 from stacksmith.placement.proof import Shortage
 from stacksmith.placement.search import search
 from stacksmith.placement.site import open_sites
 from stacksmith.placement.unit import bundle
+from stacksmith.placement.weigher import make_weigher
 
 POLICIES = ("affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
 GROUPS = {policy: Group(policy, policy) for policy in POLICIES} | {"two": Group("two", "anti-affinity", 2)}
@@ -240,6 +242,19 @@ def _tight(draw: st.DrawFn) -> World:
     groups = st.sampled_from([None, None, "two", "anti-affinity"])
     made = [Request(Address("server", "a", i), {"VCPU": n}, group=draw(groups)) for i, n in enumerate(asked)]
     return World(tuple(made), tuple(hosts), "spread")
+
+
+@settings(max_examples=400, deadline=None)
+@given(worlds(hosts=4, requests=12))
+def test_exchange_keeps_every_rule_and_loses_nobody(world: World) -> None:
+    hosts = sorted(world.hosts, key=lambda host: host.name)
+    units, eligible = bundle(world.requests, hosts, GROUPS), Eligible(hosts)
+    greedy = attempt(units, hosts, eligible, make_weigher(Strategy(world.strategy), open_sites(hosts)))
+    found = exchange(greedy, hosts, eligible)
+    assert sorted(u.address for u in [*(u for u, _ in found.placed), *found.left]) == [u.address for u in units]
+    assert {u.address for u in found.left} <= {u.address for u in greedy.left}
+    where = {r.address: hosts[i].name for unit, i in found.placed for r in unit.requests}
+    assert legal(where, world.requests, hosts)
 
 
 @settings(max_examples=400, deadline=None)

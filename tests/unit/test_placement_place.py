@@ -194,6 +194,12 @@ def test_place_optimal_out_of_time_keeps_the_greedy_answer_and_states_its_bound(
     assert optimum.opened_at_least < optimum.opened == len({p.host for p in found.placements})
 
 
+@pytest.mark.parametrize("seed", [9, 11, 19, 30])
+def test_place_moves_a_few_where_greedy_passes_leave_some_over(seed: int, without_solver: None) -> None:
+    requests, hosts, groups = skewed(30, 300, share=0.97, seed=seed)
+    assert all(p.host for p in place(requests, hosts, groups, explain=False))
+
+
 def test_place_search_that_gives_up_claims_no_arrangement(without_solver: None) -> None:
     """No host takes four of these, which no count shows and a search would take ages to prove."""
     hosts = [host(f"hv{i}", 999, 106 + i) for i in range(10)]

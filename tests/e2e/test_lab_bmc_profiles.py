@@ -132,6 +132,13 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.ask("GET", "").headers["ETag"] == '""' and "@odata.etag" not in bmc.get()
 
 
+@check("etag-weak-refused")
+def _(bmc: Bmc, media: str) -> None:
+    tag = bmc.ask("GET", "").headers["ETag"]
+    assert tag.startswith('W/"') and bmc.patch("", {"AssetTag": "x"}) == 428
+    assert [bmc.patch("", {"AssetTag": "x"}, If_Match=each) for each in (tag, tag[2:])] == [412, 204]
+
+
 @check("registries-compressed")
 def _(bmc: Bmc, media: str) -> None:
     path = "/redfish/v1/Registries/BiosAttributeRegistry.v1_0_0"
@@ -144,6 +151,16 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.patch("", {"Boot": {**CD, "BootSourceOverrideEnabled": "Continuous"}}) == 400
     assert bmc.get()["Boot"]["BootSourceOverrideEnabled@Redfish.AllowableValues"] == ["Disabled", "Once"]
     assert bmc.patch("", {"Boot": {**CD, **ONCE}}) == 204
+
+
+@check("network-first")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("", {"Boot": {**ONCE, "BootSourceOverrideTarget": "Hdd"}}) == 204
+    booted = []
+    for _ in range(2):
+        assert [bmc.reset("On"), bmc.reset("ForceOff")] == [204, 204]
+        booted.append(bmc.get()["Oem"]["Lab"]["BootedFrom"])
+    assert booted == ["Hdd", "Pxe"]
 
 
 @check("enabled-required")

@@ -153,6 +153,22 @@ def test_bios_attributes_that_were_applied_to_a_node_that_is_off_are_no_drift_un
         assert started is not None and started.spec == replace(wanted, power_state="running") and started.saved is None
 
 
+def test_9_every_boot_is_from_the_disk_that_has_the_image(bmc: LightBmc) -> None:
+    bmc.behave("network-first")
+    of = created(bmc)
+    assert bmc.get()["Oem"]["Lab"]["BootedFrom"] == "Pxe"  # without an image the order is the node's own
+    deployed = occupant(replace(BASE, image="sha256:ab"))
+    for watts in (300, 400):
+        wanted = replace(BASE, image="sha256:ab", bios={**BASE.bios, "PowerCapWatts": watts})
+        assert update(bmc, deployed, wanted, "bios.PowerCapWatts") == wanted
+        assert bmc.get()["Oem"]["Lab"]["BootedFrom"] == "Hdd"
+    stopped = replace(wanted, power_state="stopped")
+    assert update(bmc, occupant(wanted), stopped, "power_state") == stopped
+    assert update(bmc, occupant(stopped), wanted, "power_state") == wanted
+    assert bmc.get()["Oem"]["Lab"]["BootedFrom"] == "Hdd"
+    assert update(bmc, of, replace(BASE, bios=wanted.bios), "bios.PowerCapWatts").bios == wanted.bios
+
+
 def test_one_slow_answer_does_not_end_the_wait_for_settings(bmc: LightBmc) -> None:
     of = created(bmc)
     wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 300})

@@ -106,7 +106,8 @@ class Bmc:
             return refusal(428, "Base.1.12.PreconditionRequired", "The request must name the entity tag in If-Match")
         if request.is_write and wanted is not None and wanted != "*":
             found = self._route(Request("GET", request.path, request.headers), behaviour)
-            if found.status != 200 or _tagged(found.data, behaviour)[1] != wanted:
+            tag = _tagged(found.data, behaviour)[1] if found.status == 200 else None
+            if tag is None or wanted != (tag.removeprefix("W/") if behaviour.etag_strong_alone else tag):
                 return refusal(412, "Base.1.12.PreconditionFailed", "The ETag supplied did not match the resource")
         if request.method == "PATCH" and behaviour.writes_ignored:
             return Answer(200, {})

@@ -15,6 +15,7 @@ SHUTDOWN_SECONDS = 120.0
 NOT_IN_LIST = "Base.1.12.ActionParameterValueNotInList"
 BMC_VERSION = "1.4.2"
 CONFLICT = "Base.1.12.ActionParameterValueConflict"
+ALREADY = "Base.1.12.GeneralError"
 
 
 class Machine:
@@ -26,6 +27,7 @@ class Machine:
         self.state = state.load(remembered)
         self.lock = threading.RLock()
         self.switched_on = self.switched_off = -1e9
+        self.booted_from = ""  # at the last boot: Hdd, Cd, …
         self._remembered = remembered
         self._settling = ("", 0.0)  # a state on the way, and when it ends
 
@@ -81,9 +83,9 @@ class Machine:
         if kind in ("On", "ForceOn") and not is_on and since_off < behaviour.on_after_off:
             return refusal(409, CONFLICT, "The value On for ResetType conflicts with the state of the machine")
         if kind in ("On", "ForceOn") and is_on:
-            return refusal(behaviour.already_status, CONFLICT, "The machine is on already")
+            return refusal(behaviour.already_status, ALREADY, "The machine is on already")
         if kind not in ("On", "ForceOn") and not is_on:
-            return refusal(behaviour.already_status, CONFLICT, "The machine is off already")
+            return refusal(behaviour.already_status, ALREADY, "The machine is off already")
         if kind != "ForceOff" and time.monotonic() - self.switched_on < behaviour.post:
             return refusal(400, "iLO.2.14.InvalidOperationForSystemState", "The operation is not possible during POST")
         return None
@@ -91,12 +93,12 @@ class Machine:
     def _boot(self, behaviour: Behaviour) -> Answer:
         """Switch on: the settings that waited are applied, and a boot override of one boot is used up."""
         self._apply(behaviour)
-        target = self._boot_target()
+        target = self._boot_target(behaviour)
         if target != "Hdd":
             self._boot_from(target)
         answer = self._post("On")
         if answer.status < 300:
-            self.switched_on = time.monotonic()
+            self.switched_on, self.booted_from = time.monotonic(), target
             self._settling = ("PoweringOn", self.switched_on + behaviour.settle)
             if target != "Hdd":
                 self._boot_from("Hdd")  # what is defined now counts from the next boot
@@ -105,12 +107,12 @@ class Machine:
             self.save()
         return answer
 
-    def _boot_target(self) -> str:
+    def _boot_target(self, behaviour: Behaviour) -> str:
         """Where the machine will boot from; from the disk when the override names a drive that is empty."""
         override = self.state.override
         target = {"UsbCd": "Cd", "UefiHttp": "Pxe", "None": "Hdd"}.get(override.target, override.target)
         if override.enabled == "Disabled":
-            return "Hdd"
+            return "Pxe" if behaviour.network_first else "Hdd"
         if target in ("Cd", "Floppy"):
             slot = self.emulator.call("GET", f"{self.path}/VirtualMedia/{target}").data
             return target if slot["Inserted"] else "Hdd"

@@ -109,5 +109,6 @@ class Media:
             "MediaTypes": ["CD", "DVD"],
             "ConnectedVia": "NotConnected",
             "Inserted": False,
+            "Actions": {f"#{INSERT}": {"target": f"{base}/{KVM}/Actions/{INSERT}"}},
         }
         return Answer(200, data)

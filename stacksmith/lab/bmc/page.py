@@ -28,6 +28,7 @@ def of_system(machine: Machine, behaviour: Behaviour, data: dict[str, JSON], nam
         "SerialNumber": f"LAB{data['UUID'][:8].upper()}",
         "Model": "Lab node",
         "HostName": name,
+        "Oem": {"Lab": {"BootedFrom": machine.booted_from}},
     }
     own["BiosVersion"] = machine.state.firmware.get("BIOS", data.get("BiosVersion"))
     if behaviour.location_indicator:

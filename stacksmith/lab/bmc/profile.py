@@ -46,6 +46,8 @@ class Behaviour:
     licensed: bool = True
     expands: bool = False  # takes $expand, and says so
     etag_required: bool = False  # of every PATCH
+    etag_strong_alone: bool = False  # a tag is taken as a strong one alone, also where a weak one is shown
+    network_first: bool = False  # without an override the network comes before the disk
     basic_refused: bool = False  # sessions alone are taken
     apply_time_unknown: bool = False  # of a BIOS change
     no_registry: bool = False  # of BIOS attributes
@@ -72,8 +74,10 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "graceful-ignored": {"graceful_ignored": True},  # 6
     "etag-weak": {"etag": "weak"},  # 7
     "etag-empty": {"etag": "empty"},  # 7
+    "etag-weak-refused": {"etag": "weak", "etag_required": True, "etag_strong_alone": True},  # 7
     "registries-compressed": {"registries_compressed": True},  # 8
     "no-continuous": {"continuous_refused": True},  # 9
+    "network-first": {"continuous_refused": True, "network_first": True},  # 9
     "enabled-required": {"enabled_required": True, "usb_cd": True},  # 10
     "settings-uri": {"settings_uri": True},  # 11
     "writes-ignored": {"writes_ignored": True},  # 12

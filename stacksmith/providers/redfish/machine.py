@@ -232,13 +232,21 @@ class MachineDriver:
             raise Refused("the node would be restarted", hint="--allow restart")
         target.progress("restarting")
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
-        self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
+        self._switch_on(_machine(target), self._until(self._node.power_timeout_seconds, deadline))
+
+    def _switch_on(self, wanted: Machine, limit: Deadline) -> None:
+        """From the disk, where an image is on it: what a BMC was told of boots before is for one boot alone, and the
+        network, say, may come first by itself."""
+        if wanted.image and self._bmc.observe(limit).power_state is Power.OFF:
+            with suppress(Refused):  # then it boots in its own order
+                self._bmc.boot_once("disk", None, limit)
+        self._bmc.switch_on(limit)
 
     def _finish(self, wanted: Machine, paths: set[str], deadline: Deadline) -> Found:
         """The power; then the server as it is read back, once ``paths`` are in force."""
         limit = self._until(self._node.power_timeout_seconds, deadline)
         if wanted.power_state == "running":
-            self._bmc.switch_on(limit)
+            self._switch_on(wanted, limit)
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
         if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):

@@ -15,6 +15,7 @@ from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import HostSnapshot, Snapshot, between_hosts
+from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, from_data
@@ -63,7 +64,25 @@ class Opener:
             raise Refused(f"cannot sign in to {name}: {fault}", "password", fault.hint) from None
         record = next((r for r in self.records if r.host == name and r.address.kind == "server"), None)
         access = Access(password, ca, sessions=session_folder(self.environment))
-        return access if record is None else access_of(record, self._wanted(record, node), access)
+        access = access if record is None else access_of(record, self._wanted(record, node), access)
+        drives = self._raid_to_come(name, node)
+        if drives is None:
+            return access
+        aspects = replace(access.aspects, raid=True, drives=access.aspects.drives | drives)
+        return replace(access, aspects=aspects)
+
+    def _raid_to_come(self, name: str, node: Node) -> frozenset[str] | None:
+        """The drives that RAID volumes name of servers that may be made on the node; None when there is no such server.
+        The plan says which volumes of the node are lost for them."""
+        made = {record.address for record in self.records if record.host in self.stack.fleet.nodes}
+        coming = [
+            said.raid
+            for address, resource in self.stack.resources.items()
+            if address not in made and class_of(self.stack, resource) == node.resource_class
+            if isinstance(spec := resource.spec, ServerSpec) and spec.host in (None, name)
+            if (said := spec.bare_metal) is not None and said.raid
+        ]
+        return frozenset(drive for raid in coming for volume in raid for drive in volume.drives) if coming else None
 
     def _wanted(self, record: Record, node: Node) -> Machine | None:
         """The server as it is to be; None when it is not in the stack any more."""

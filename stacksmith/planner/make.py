@@ -27,7 +27,7 @@ from stacksmith.planner.machine import declared_only, maintained, node_states, o
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.schedule import Moving, Schedule, schedule
-from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update
+from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update, with_losses
 from stacksmith.planner.subnet import check_subnets
 from stacksmith.planner.unplanned import gone, hidden, no_valid_host
 from stacksmith.planner.view import View, check_names, view_of
@@ -105,6 +105,7 @@ def make_plan(
     plan.unknown += hidden(unplanned, view)
     _plan_unwanted(wanted, view, plan, options, partial(_is_declared, stack))
     _plan_leftovers(wanted, view, plan)
+    plan.steps = with_losses(plan.steps, snapshot)
     leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     states += node_states(stack, snapshot, consumers, leaving)

@@ -1,11 +1,13 @@
 """The steps of a plan, each from what is wanted and what was found."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from stacksmith.address import Address
-from stacksmith.model.change import Change, Impact
-from stacksmith.model.found import Found
-from stacksmith.model.realised import Policy, Server, to_data
+from stacksmith.model.change import Change, Impact, Status
+from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.raid import deleted, fits, there
+from stacksmith.model.realised import Machine, Policy, RaidVolume, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.planner.build import Wanted
 from stacksmith.planner.plan import Operation, Step
@@ -122,6 +124,25 @@ def _loss(address: Address, found: Found) -> Impact:
         return Impact.NONE
     local = isinstance(found.spec, Server) and any(d.source in ("image", "blank") for d in found.spec.disks)
     return Impact.DATA_LOSS if local else Impact.REPLACE
+
+
+def with_losses(steps: Iterable[Step], snapshot: Snapshot) -> list[Step]:
+    """The steps; those that make a server with RAID volumes are data-loss, with a change for each volume of the node
+    that is deleted for them. Where none are declared, those that there are are left alone."""
+    volumes = {snap.host: there(snap.facts) for snap in snapshot.nodes}
+    return [_with_losses(step, volumes.get(step.host, [])) for step in steps]
+
+
+def _with_losses(step: Step, volumes: Sequence[RaidVolume]) -> Step:
+    wanted = step.wanted
+    if step.operation is not Operation.CREATE or not isinstance(wanted, Machine) or not wanted.raid:
+        return step
+    lost = [each for each in volumes if not any(fits(volume, each) for volume in wanted.raid)]
+    changes = tuple(
+        Change(f"raid[{each.name}]", None, None, to_data(each), Status.CHANGE, Impact.DATA_LOSS, deleted(each))
+        for each in lost
+    )
+    return replace(step, changes=changes, impact=Impact.DATA_LOSS) if changes else step
 
 
 def record_of(wanted: Wanted, found: Found) -> Record:

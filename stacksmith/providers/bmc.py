@@ -1,6 +1,6 @@
 """What reaches bare-metal nodes: a session per BMC. The faults are those of every provider (``providers/base.py``)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -110,10 +110,12 @@ class BmcSession(Protocol):
         Raises: NextBoot when the BMC takes one of the two at a time: the boot mode waits then, secure boot is unset.
         """
 
-    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline, delete: bool = True) -> None:
+    def set_raid(
+        self, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
+    ) -> None:
         """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice.
 
-        Raises: Refused, with nothing changed, when others would be deleted without ``delete``.
+        Raises: Stale, with nothing changed, when one would be deleted that is not among the ``doomed``.
         """
 
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:

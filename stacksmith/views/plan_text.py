@@ -115,7 +115,7 @@ def _where(action: ResourceAction) -> str:
         return f" (from {action.step.source} to {host}; {IMPACTS[action.impact]})"
     if action.removal is not None and action.removal.host != host:
         return f" (from {action.removal.host} to {host})"
-    shown = action.action in (Action.UPDATE, Action.DELETE) and action.impact > Impact.NONE
+    shown = action.action in (Action.CREATE, Action.UPDATE, Action.DELETE) and action.impact > Impact.NONE
     return f" (on {host}; {IMPACTS[action.impact]})" if shown else f" (on {host})" if host else ""
 
 
@@ -134,8 +134,8 @@ def _remarks(action: ResourceAction) -> Iterator[str]:
 def _block(action: ResourceAction, paint: Paint) -> Iterator[str]:
     step, symbol = action.step, _SYMBOLS[action.action]
     if action.action is Action.CREATE:
-        lines = block.whole("+", block.data_of(step.wanted), paint)
-        yield from block.block("+", action.address, lines, paint)
+        whole = block.whole("+", block.data_of(step.wanted), paint)
+        yield from block.block("+", action.address, [*whole, *block.changed(action.changes, paint)], paint)
     elif action.action is Action.DELETE:
         yield from block.block("-", action.address, block.whole("-", action.before, paint), paint)
     elif action.action is Action.REPLACE and not action.changes:

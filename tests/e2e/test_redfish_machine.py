@@ -17,7 +17,7 @@ from stacksmith.model.found import Mark
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, Policy, RaidVolume, to_data
-from stacksmith.providers.base import Contents, Refused, Target, Transient
+from stacksmith.providers.base import Contents, Refused, Stale, Target, Transient
 from stacksmith.providers.bmc import Access, Occupant
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
@@ -287,17 +287,21 @@ def test_create_that_is_refused_whole_leaves_nothing_on_the_node(bmc: LightBmc) 
     assert bmc.writes() == ["PATCH /BIOS/Settings"]
 
 
-def test_create_deletes_no_volume_unless_lost_data_is_allowed(bmc: LightBmc) -> None:
+def test_create_deletes_no_volume_that_the_plan_does_not_name(bmc: LightBmc) -> None:
     bmc.behave("raid")
     with bmc.session() as session:
         session.set_raid((RaidVolume("customer-data", "RAID1", ("Bay0", "Bay1")),), soon())
     before, wanted = bmc.writes(), replace(BASE, bios={}, raid=(RaidVolume("system", "RAID1", ("Bay0", "Bay1")),))
     with place(bmc) as opened:
-        with pytest.raises(Refused, match="would be deleted, with what is on them: customer-data") as refused:
+        with pytest.raises(Stale, match="would be deleted that the plan does not name: customer-data") as refused:
             opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
-        assert refused.value.hint == "if nobody needs them: --allow data-loss"
+        assert str(refused.value.hint).startswith("plan again")
         assert bmc.writes() == before
-        allowed = replace(target(bmc, wanted), allowed=Impact.DATA_LOSS)
+        unnamed = replace(target(bmc, wanted, ("raid[other]",)), allowed=Impact.DATA_LOSS)
+        with pytest.raises(Stale, match=r"does not name: customer-data \(RAID1, 447.1 GiB\)"):
+            opened.drivers["server"].create(unnamed, NOTHING, soon(60))
+        assert bmc.writes() == before
+        allowed = replace(target(bmc, wanted, ("raid[customer-data]",)), allowed=Impact.DATA_LOSS)
         made = opened.drivers["server"].create(allowed, NOTHING, soon(60)).spec
     assert isinstance(made, Machine) and made.raid == wanted.raid
     assert any(each.startswith("DELETE") for each in bmc.writes())

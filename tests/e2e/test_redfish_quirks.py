@@ -17,6 +17,7 @@ from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 BMCS = 32
+SYSTEM = RaidVolume("system", "RAID1", ("Bay0", "Bay1"))
 TURBO = {"ProcTurboMode": "Disabled"}
 CD = "/VirtualMedia/Cd"
 INSERT = f"POST {CD}/Actions/VirtualMedia.InsertMedia"
@@ -140,6 +141,22 @@ def test_16_slow_answer_to_a_bios_change_is_awaited(bmc: LightBmc) -> None:
     assert bmc.writes() == ["PATCH /BIOS/Settings"]
 
 
+def test_18_task_is_done_once_it_says_so_whatever_it_says_later(bmc: LightBmc) -> None:
+    bmc.behave("raid", "tasks")
+    with bmc.session() as session:
+        session.set_raid((SYSTEM,), soon())
+    assert bmc.get("/redfish/v1/TaskService/Tasks/1")["TaskState"] == "Running"
+
+
+def test_18_controller_that_is_at_another_job_is_not_now(bmc: LightBmc) -> None:
+    bmc.behave("raid", raid_seconds=600)
+    drives = bmc.get("/Storage/RAID.1")["Drives"][2:3]
+    job = {"Name": "other", "RAIDType": "RAID0", "Links": {"Drives": drives}}
+    assert bmc.post("/Storage/RAID.1/Volumes", job) == 202
+    with bmc.session() as session, pytest.raises(NotNow, match="A job of the controller is still running"):
+        session.set_raid((SYSTEM,), soon())
+
+
 @pytest.mark.parametrize("profiles", [("post",), ("post", "odd-data")])
 def test_20_refusal_that_passes_is_known_by_its_message_in_any_form(bmc: LightBmc, profiles: tuple[str, ...]) -> None:
     bmc.reset("On")
@@ -157,5 +174,5 @@ def test_20_words_of_a_refusal_are_told_in_any_form(bmc: LightBmc) -> None:
 def test_21_licence_that_a_controller_needs_is_told(bmc: LightBmc) -> None:
     bmc.behave("raid", "no-licence")
     with bmc.session() as session, pytest.raises(Refused, match="A required license is missing") as refusal:
-        session.set_raid((RaidVolume("system", "RAID1", ("Bay0", "Bay1")),), soon())
+        session.set_raid((SYSTEM,), soon())
     assert refusal.value.hint and "licence" in refusal.value.hint

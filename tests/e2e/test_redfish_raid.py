@@ -1,10 +1,13 @@
 """RAID volumes and firmware through the real provider, over HTTPS: what is asked for is there, and there once."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from stacksmith.cli.app import run
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.raid import fits
 from stacksmith.model.realised import RaidVolume
@@ -264,3 +267,51 @@ def test_update_that_fails_says_why(
 ) -> None:
     with bmc.session() as session, pytest.raises(Refused, match=cause):
         session.update_firmware(name, f"{images}/{image}", version, soon())
+
+
+# --- by the command line
+
+
+STACK = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {gold: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+servers:
+  db:
+    flavor: gold
+    bare_metal: {raid: [{name: system, raid_type: LEVEL, drives: DRIVES}]}
+"""
+
+
+def test_plan_says_which_volumes_are_lost_and_apply_needs_leave_for_it(
+    bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bmc.session() as session:
+        session.set_raid((SYSTEM, DATA), soon())
+    fleet = {"fleet": "one", "nodes": {bmc.node.name: {**bmc.fields, "ca": str(bmc.node.ca)}}}
+    (tmp_path / "fleet.yaml").write_text(json.dumps(fleet))
+    (tmp_path / bmc.fields["password"]["file"]).write_text(bmc.password)
+    before = bmc.writes()
+
+    def said(*words: str, level: str = "RAID1", drives: str = "[Bay2, Bay3]") -> tuple[int, str]:
+        (tmp_path / "stack.yaml").write_text(STACK.replace("LEVEL", level).replace("DRIVES", drives))
+        capsys.readouterr()
+        status = run([words[0], str(tmp_path / "stack.yaml"), *words[1:]])
+        output = capsys.readouterr()
+        return status, output.out + output.err
+
+    status, text = said("plan")
+    assert status == 0, text
+    assert f"server.db will be created (on {bmc.node.name}; loses data)" in text
+    assert "# data-loss: RAID volume data (RAID1, 447.1 GiB) is deleted with what is on it" in text
+    assert "# data-loss: RAID volume system (RAID1, 93.1 GiB) is deleted with what is on it" in text
+    status, text = said("apply", "--yes")
+    assert status == 7 and "--allow data-loss" in text
+    assert bmc.writes() == before
+    status, text = said("apply", "--yes", "--allow", "data-loss")
+    assert status == 0, text
+    assert said("plan", "--detailed-exitcode")[0] == 0
+    before = bmc.writes()
+    status, text = said("apply", "--yes", level="RAID0", drives="[Bay0]")
+    assert status == 7 and "RAID volume system (RAID1, 447.1 GiB) is deleted with what is on it" in text
+    assert bmc.writes() == before

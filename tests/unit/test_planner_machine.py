@@ -12,7 +12,8 @@ from stacksmith.engine.preflight import node_faults
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
 from stacksmith.model.load import LoadOptions, load_stack
-from stacksmith.model.realised import ConfigDrive, Machine, Policy, from_data, to_data
+from stacksmith.model.raid import facts
+from stacksmith.model.realised import ConfigDrive, Machine, Policy, RaidVolume, from_data, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
@@ -235,6 +236,37 @@ def test_plan_raid_that_nobody_declares_is_left_alone(folder: Path) -> None:
     assert spec.raid
     plan = plan_of(stack_of(folder), found(spec), records=[record])
     assert not plan.steps
+
+
+RAID = STACK.replace("bios:", "raid: [{name: system, raid_type: RAID1, drives: [a, b]}], bios:")
+TIB = 2**40
+
+
+def test_plan_new_server_names_the_raid_volumes_that_are_lost_for_its_own(folder: Path) -> None:
+    kept, lost = RaidVolume("system", "RAID1", ("b", "a"), TIB), RaidVolume("customers", "RAID5", ("c", "d", "e"), TIB)
+    node = HostSnapshot("bm1", facts=facts((kept, lost)))
+    step = only(plan_of(stack_of(folder, RAID), node))
+    assert (step.operation, step.impact) == (Operation.CREATE, Impact.DATA_LOSS)
+    (change,) = step.changes
+    assert (change.path, change.wanted, change.found) == ("raid[customers]", None, to_data(lost))
+    assert change.note == "RAID volume customers (RAID5, 1024.0 GiB) is deleted with what is on it"
+    assert only(plan_of(stack_of(folder), node)).impact is Impact.NONE, "without raid: they are left alone"
+    only_kept = HostSnapshot("bm1", facts=facts((kept,)))
+    assert only(plan_of(stack_of(folder, RAID), only_kept)).impact is Impact.NONE
+
+
+def test_plan_change_of_raid_names_the_volume_that_is_lost(folder: Path) -> None:
+    spec, record = made(stack_of(folder, RAID))
+    there = replace(spec, raid=(RaidVolume("system", "RAID5", ("a", "b")), RaidVolume("other", "RAID0", ("c",))))
+    volumes = (replace(there.raid[0], size_bytes=TIB), there.raid[1])  # no size was declared
+    node = found(there, facts=facts(volumes))
+    step = only(plan_of(stack_of(folder, RAID), node, records=[replace(record, applied=to_data(there))]))
+    assert step.impact is Impact.DATA_LOSS
+    anew = "and the root disk is written anew"
+    assert {change.path: change.note for change in step.changes} == {
+        "raid[system].level": f"RAID volume system (RAID5, 1024.0 GiB) is deleted with what is on it, {anew}",
+        "raid[other]": f"RAID volume other (RAID0) is deleted with what is on it, {anew}",
+    }
 
 
 def test_plan_half_made_server_is_completed_on_its_node(folder: Path) -> None:

@@ -13,6 +13,7 @@ from stacksmith.model.change import Impact
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.node import ALL_DISKS, Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
+from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
@@ -126,7 +127,8 @@ class MachineDriver:
         if mode is not None or secure is not None:
             self._set_boot(target, mode, secure, deadline)
         if "raid" in paths and wanted.raid:
-            self._bmc.set_raid(wanted.raid, deadline, delete=target.allowed >= Impact.DATA_LOSS)
+            doomed = changed(target.changes) if target.allowed >= Impact.DATA_LOSS else ()
+            self._bmc.set_raid(wanted.raid, deadline, doomed)
 
     def _set_live(self, wanted: Machine, deadline: Deadline) -> None:
         """What is set at once: before any boot, for while a machine starts, some BMCs take no changes for minutes."""

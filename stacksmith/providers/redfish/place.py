@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from stacksmith.model import raid
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
-from stacksmith.model.raid import as_applied
 from stacksmith.model.realised import Machine, from_data, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Driver, Scope
@@ -38,7 +38,9 @@ class NodePlace:
     def observe(self, scope: Scope, deadline: Deadline) -> HostSnapshot:
         """The node, with its server when one is recorded; what is on without a record is nobody's."""
         seen = self._bmc.observe(deadline, self._access.aspects)
-        facts = {"power": str(seen.power_state), "uuid": seen.uuid}
+        facts: dict[str, JSON] = {"power": str(seen.power_state), "uuid": seen.uuid}
+        if self._access.aspects.raid:
+            facts |= raid.facts(seen.raid)
         found = self.server(seen)
         strange = found is None and seen.power_state is not Power.OFF
         detail = f"it is {seen.power_state}, and nothing says what it runs"
@@ -54,7 +56,8 @@ class NodePlace:
         occupant = self.occupant
         if occupant is None:
             return None
-        facts = {"state": str(seen.power_state)}
+        facts: dict[str, JSON] = {"state": str(seen.power_state)}
+        facts |= raid.facts(seen.raid) if self._access.aspects.raid else {}
         if not occupant.complete:
             return Found(occupant.address, self.host, occupant.uuid, self.host, None, HALF, partial=True, facts=facts)
         spec = self._live(occupant, seen)
@@ -74,7 +77,7 @@ class NodePlace:
             secure_boot=seen.secure_boot if aspects.secure_boot else applied.secure_boot,
             bios={name: _bios(name, applied, seen) for name in sorted(access.bios)},
             firmware={name: seen.firmware.get(name, "") for name in sorted(access.firmware)},
-            raid=as_applied(applied.raid, seen.raid) if aspects.raid else applied.raid,
+            raid=raid.as_applied(applied.raid, seen.raid) if aspects.raid else applied.raid,
             indicator_led=seen.indicator_led,
             asset_tag=seen.asset_tag,
         )

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stacksmith.model.raid import fits
+from stacksmith.model.raid import fits, told
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Stale, TimedOut, Transient
 from stacksmith.providers.bmc import NotNow, Unreachable
 from stacksmith.providers.redfish import reading, task
 from stacksmith.providers.redfish.connection import Answer
@@ -55,7 +55,9 @@ def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadlin
     return tuple(sorted(volumes, key=lambda volume: volume.name))
 
 
-def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline, delete: bool = True) -> None:
+def set_raid(
+    tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
+) -> None:
     """See BmcSession. Nothing is deleted before every volume has its place."""
     declared = [name for volume in volumes for name in volume.drives]
     controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=bool(volumes))
@@ -67,10 +69,10 @@ def set_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline, dele
             del places[there.shape.name]
         else:
             surplus.append(there)
-    if surplus and not delete:
-        names = ", ".join(sorted(volume.shape.name for volume in surplus))
-        hint = "if nobody needs them: --allow data-loss"
-        raise Refused(f"RAID volumes of {tree.name} would be deleted, with what is on them: {names}", "raid", hint)
+    spared = sorted(told(each.shape) for each in surplus if doomed is not None and each.shape.name not in doomed)
+    if spared:
+        cause = f"RAID volumes of {tree.name} would be deleted that the plan does not name: {', '.join(spared)}"
+        raise Stale(cause, "raid", "plan again, and if nobody needs them apply that with --allow data-loss")
     for volume in surplus:
         _delete(tree, volume, deadline)
     for missing, controller in places.values():

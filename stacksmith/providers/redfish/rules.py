@@ -8,7 +8,8 @@ from stacksmith.model.bare_metal import field_of
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import Found
-from stacksmith.model.realised import Machine, Realised
+from stacksmith.model.raid import changed, deleted, there
+from stacksmith.model.realised import Machine, RaidVolume, Realised
 
 _LIVE: Final = (Impact.LIVE, "")
 _RECORD: Final = (Impact.NONE, "")  # no BMC keeps it
@@ -49,6 +50,8 @@ class RedfishRules:
         worst, note = RULES[field_of(change)]
         if field_of(change) == "config_drive" and isinstance(found.spec, Machine) and found.spec.boot_iso:
             worst, note = _RECORD
+        if field_of(change) == "raid":
+            note = _volume(change, there(found.facts))
         if change.path == "power_state":
             worst, note = _power(change)
         is_off = isinstance(found.spec, Machine) and found.spec.power_state == "stopped"
@@ -59,6 +62,13 @@ class RedfishRules:
     def check(self, kind: str, wanted: Realised, host: Host) -> Sequence[tuple[str, str]]:
         """Nothing: what a node takes only its BMC knows."""
         return ()
+
+
+def _volume(change: Change, volumes: Sequence[RaidVolume]) -> str:
+    """What a change of a RAID volume loses."""
+    named = changed([change])
+    lost = [deleted(each) for each in volumes if each.name in named]
+    return ", and ".join([*lost, _ANEW[1]])
 
 
 def _power(change: Change) -> tuple[Impact, str]:

@@ -1,6 +1,6 @@
 """A node through its BMC."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -109,8 +109,10 @@ class RedfishSession:
     def set_boot(self, mode: str | None, secure_boot: bool | None, deadline: Deadline) -> None:
         boot.set_boot(self._tree, mode, secure_boot, deadline)
 
-    def set_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline, delete: bool = True) -> None:
-        raid.set_raid(self._tree, volumes, deadline, delete)
+    def set_raid(
+        self, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
+    ) -> None:
+        raid.set_raid(self._tree, volumes, deadline, doomed)
 
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         return firmware.update(self._tree, name, url, version, deadline)

@@ -58,6 +58,16 @@ class NodeFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """What waits for the next boot, of what was asked for: a boot mode, secure boot as it will be, and whether any
+    firmware does."""
+
+    boot_mode: str | None = None
+    secure_boot: bool | None = None
+    firmware: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSnapshot:
     """One node of the fleet, read: either ``found``, or the reason why not."""
 

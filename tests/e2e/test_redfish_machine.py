@@ -26,7 +26,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 26
+BMCS = 40
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -151,6 +151,44 @@ def test_bios_attributes_that_were_applied_to_a_node_that_is_off_are_no_drift_un
         assert bmc.reset("On") == 204
         started = opened.read(soon())
         assert started is not None and started.spec == replace(wanted, power_state="running") and started.saved is None
+
+
+WAITING = {
+    "boot mode": replace(BASE, power_state="stopped", boot_mode="bios", secure_boot=None),
+    "secure boot": replace(BASE, power_state="stopped", secure_boot=True),
+    "firmware": replace(BASE, power_state="stopped", firmware={"BIOS firmware": "2.0.0"}),
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_what_was_applied_to_a_node_that_stays_off_is_no_drift_until_it_starts(
+    bmc: LightBmc, tmp_path: Path, name: str
+) -> None:
+    bmc.behave(*(["boot-mode-by-bios"] if name == "boot mode" else []))
+    (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    with served(tmp_path, "127.0.0.1") as url, place(bmc, firmware=tuple(WAITING[name].firmware)) as opened:
+        images = {each: f"{url}/bios-2.bin" for each in WAITING[name].firmware}
+        wanted = replace(WAITING[name], firmware_images=images)
+        opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+        found = opened.read(soon())
+        assert found is not None and isinstance(found.spec, Machine)
+        undeclared = {"secure_boot": None} if wanted.secure_boot is None else {}
+        assert replace(found.spec, **undeclared) == wanted
+        assert bmc.reset("On") == 204
+        started = opened.read(soon())
+        assert started is not None and isinstance(started.spec, Machine)
+        assert (started.spec.boot_mode, started.spec.firmware) == (wanted.boot_mode, wanted.firmware)
+        assert wanted.secure_boot in (None, started.spec.secure_boot)
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_what_does_not_come_with_the_next_boot_of_a_node_that_is_off_is_drift(bmc: LightBmc, name: str) -> None:
+    bmc.behave(*(["boot-mode-by-bios"] if name == "boot mode" else []))
+    with place(bmc, occupant(WAITING[name]), tuple(WAITING[name].firmware)) as opened:
+        found = opened.read(soon())
+    assert found is not None and isinstance(found.spec, Machine)
+    told = (found.spec.boot_mode, found.spec.secure_boot, found.spec.firmware)
+    assert told == ("uefi", False, dict.fromkeys(WAITING[name].firmware, "1.0.0"))
 
 
 def test_9_every_boot_is_from_the_disk_that_has_the_image(bmc: LightBmc) -> None:

@@ -89,6 +89,23 @@ def secure_boot(tree: Tree, system: Page, deadline: Deadline) -> bool | None:
         return False if reading.boot_mode(system) == "bios" else None
 
 
+def coming_mode(tree: Tree, deadline: Deadline) -> str | None:
+    """The boot mode that waits for the next boot, where it is a BIOS attribute."""
+    path = reading.link(tree.system(deadline), "Bios")
+    waiting = bios.pending(tree, tree.get(path, deadline), deadline) if path else {}
+    words = {str(waiting[name]) for name in ATTRIBUTES if name in waiting}
+    return next((mode for mode, known in WORDS.items() if words & set(known)), None)
+
+
+def coming_secure_boot(tree: Tree, deadline: Deadline) -> bool | None:
+    """Secure boot after the next boot; None where it is not told."""
+    path = reading.link(tree.system(deadline), "SecureBoot")
+    try:
+        return _coming(tree, tree.get(path, deadline), deadline) if path else None
+    except Gone:
+        return None
+
+
 def _set_secure_boot(tree: Tree, wanted: bool, deadline: Deadline) -> None:
     system = tree.system(deadline)
     path = reading.link(system, "SecureBoot")

@@ -51,6 +51,11 @@ def update(tree: Tree, name: str, url: str, version: str, deadline: Deadline) ->
     return not waits and _is_shown(tree, name, (before, version), lost, deadline)
 
 
+def waits(tree: Tree, deadline: Deadline) -> bool:
+    """Whether the BMC has an update that the next boot brings into force."""
+    return task.waits(tree, AT_BOOT, deadline)
+
+
 def _idle(tree: Tree, name: str, deadline: Deadline) -> set[str] | None:
     """The tasks that the BMC lists, of which none runs: it may be the update that a killed run asked for.
 

@@ -13,7 +13,7 @@ from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, from_data, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Driver, Scope
-from stacksmith.providers.bmc import Access, Deployer, Occupant
+from stacksmith.providers.bmc import Access, Deployer
 from stacksmith.providers.redfish.machine import MachineDriver
 from stacksmith.providers.redfish.session import RedfishSession
 
@@ -41,7 +41,7 @@ class NodePlace:
         facts: dict[str, JSON] = {"power": str(seen.power_state), "uuid": seen.uuid}
         if self._access.aspects.raid:
             facts |= raid.facts(seen.raid)
-        found = self.server(seen)
+        found = self.server(seen, deadline)
         strange = found is None and seen.power_state is not Power.OFF
         detail = f"it is {seen.power_state}, and nothing says what it runs"
         unmanaged = (Unmanaged("server", self.host, self.host, seen.uuid, detail=detail),) if strange else ()
@@ -49,10 +49,11 @@ class NodePlace:
 
     def read(self, deadline: Deadline) -> Found | None:
         """The server now."""
-        return self.server(self._bmc.observe(deadline, self._access.aspects))
+        return self.server(self._bmc.observe(deadline, self._access.aspects), deadline)
 
-    def server(self, seen: NodeFound) -> Found | None:
-        """The recorded server as the node is: what the BMC cannot tell is as it was applied."""
+    def server(self, seen: NodeFound, deadline: Deadline) -> Found | None:
+        """The recorded server as the node is: what the BMC cannot tell is as it was applied, and what was applied to a
+        node that is off, and waits for its next boot, is so already."""
         occupant = self.occupant
         if occupant is None:
             return None
@@ -60,15 +61,35 @@ class NodePlace:
         facts |= raid.facts(seen.raid) if self._access.aspects.raid else {}
         if not occupant.complete:
             return Found(occupant.address, self.host, occupant.uuid, self.host, None, HALF, partial=True, facts=facts)
-        spec = self._live(occupant, seen)
+        applied = from_data("server", occupant.applied)
+        assert isinstance(applied, Machine)
+        spec = self._with_coming(self._live(applied, seen), applied, seen, deadline)
         pending = {name: value for name, value in seen.pending.items() if name in spec.bios}
         saved = replace(spec, bios={**spec.bios, **pending}) if pending else None
         print_of = _fingerprint(spec, saved)
         return Found(occupant.address, self.host, occupant.uuid, self.host, spec, print_of, saved=saved, facts=facts)
 
-    def _live(self, occupant: Occupant, seen: NodeFound) -> Machine:
-        applied = from_data("server", occupant.applied)
-        assert isinstance(applied, Machine)
+    def _with_coming(self, live: Machine, applied: Machine, seen: NodeFound, deadline: Deadline) -> Machine:
+        """The live server of a node that is off, with what of its boot settings was applied and comes with the next
+        boot. The BMC is asked for that only where something is not as it was applied."""
+        unlike = Aspects(
+            pending=applied.boot_mode not in (None, live.boot_mode),
+            secure_boot=applied.secure_boot not in (None, live.secure_boot),
+            firmware=any(live.firmware.get(name, version) != version for name, version in applied.firmware.items()),
+        )
+        if seen.power_state is not Power.OFF or unlike == Aspects():
+            return live
+        coming = self._bmc.coming(deadline, unlike)
+        told = {name: version for name, version in applied.firmware.items() if name in live.firmware}
+        is_secured = unlike.secure_boot and coming.secure_boot is applied.secure_boot
+        return replace(
+            live,
+            boot_mode=coming.boot_mode if unlike.pending and coming.boot_mode == applied.boot_mode else live.boot_mode,
+            secure_boot=applied.secure_boot if is_secured else live.secure_boot,
+            firmware={**live.firmware, **told} if coming.firmware else live.firmware,
+        )
+
+    def _live(self, applied: Machine, seen: NodeFound) -> Machine:
         aspects, access = self._access.aspects, self._access
         return replace(
             applied,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stacksmith.model.node import Node
-from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory, Power
+from stacksmith.model.node_found import Aspects, Coming, NodeFound, NodeInventory, Power
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Refused, TimedOut
@@ -36,6 +36,14 @@ class RedfishSession:
         """The system and its BIOS, and what else is asked for; as much at once as the BMC stands."""
         with self._connection.burst():
             return self._observe(deadline, aspects)
+
+    def coming(self, deadline: Deadline, aspects: Aspects) -> Coming:
+        """What waits for the next boot of these: ``pending`` is the boot mode here."""
+        return Coming(
+            boot.coming_mode(self._tree, deadline) if aspects.pending else None,
+            boot.coming_secure_boot(self._tree, deadline) if aspects.secure_boot else None,
+            aspects.firmware and firmware.waits(self._tree, deadline),
+        )
 
     def inspect(self, deadline: Deadline, remembered: Remembered = lambda found: None) -> NodeInventory:
         """Collections whole where the BMC can ($expand), else page by page; as many at once as it stands."""

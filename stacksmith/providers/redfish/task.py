@@ -1,7 +1,7 @@
 """What a BMC does later: followed to its end, by whatever it shows of it (DSP0266, asynchronous operations)."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -66,6 +66,16 @@ def is_working(tree: Tree, deadline: Deadline) -> bool:
     """Whether the BMC has any task that has not ended; none when it does not list them."""
     pages = tree.members(TASKS, deadline)
     return any(str(page.get("TaskState")) not in DONE | FAILED for page in pages)
+
+
+def waits(tree: Tree, identifiers: Collection[str], deadline: Deadline) -> bool:
+    """Whether a task that the BMC lists waits for a boot: it says so itself, or ended with one of these messages."""
+    for path in sorted(listed(tree, deadline) or ()):
+        with suppress(Gone):
+            answer = tree.connection.look(path, deadline)
+            if _state(answer) in WAITING or set(_outcome(answer).identifiers) & set(identifiers):
+                return True
+    return False
 
 
 def listed(tree: Tree, deadline: Deadline) -> set[str] | None:

@@ -88,6 +88,26 @@ def subset(random: Random, values: tuple[str, ...], most: int) -> list[str]:
     return sorted(random.sample(values, random.randint(0, min(most, len(values)))))
 
 
+def make_tight(random: Random) -> tuple[Data, Data]:
+    """A host with up to four parts of unequal room and few traits each, and a request for most of both."""
+    names, traits = [f"c{i}" for i in range(random.randint(2, 4))], [f"CUSTOM_{letter}" for letter in "ABCDEF"]
+    providers: Data = {"hv": {"inventories": {}}}
+    for i, name in enumerate(names):
+        offer = {c: {"total": random.randint(2, 6), "max_unit": random.choice([9, 9, 5])} for c in CLASSES}
+        parent = random.choice(["hv", "hv", *names[:i]])
+        providers[name] = {"parent": parent, "traits": subset(random, tuple(traits), 3), "inventories": offer}
+    groups: Data = {"": {"resources": {c: random.randint(1, 3) for c in CLASSES}}} if random.random() < 0.7 else {}
+    if groups:
+        groups[""]["required"] = random.sample(traits, random.randint(1, 5))
+    for suffix in ("_A", "_B", "_C", "_D")[: random.randint(1, 3 if groups else 4)]:
+        amounts = {c: random.randint(1, 4) for c in random.sample(CLASSES, random.randint(1, 2))}
+        groups[suffix] = {"resources": amounts, "required": subset(random, tuple(traits), 1)}
+    request: Data = {"groups": groups, "group_policy": random.choice(["none", "none", "isolate"])}
+    if random.random() < 0.3:
+        request["same_subtree"] = [sorted(name for name in groups if name)[:2]]
+    return {"providers": providers}, request
+
+
 def make_claims(random: Random, world: Data) -> list[Data]:
     """A transaction of one to three claims, mostly with the right generations and amounts that may be had."""
     found = []

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stacksmith.placement.tree.plain import load, load_request
     from stacksmith.placement.tree.provider import Consumer, Provider, World
     from stacksmith.placement.tree.query import parse_query
-    from stacksmith.placement.tree.reason import Reason, Refused
+    from stacksmith.placement.tree.reason import GaveUp, Reason, Refused
     from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy, ResourceGroup
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Conflict",
     "Constraint",
     "Consumer",
+    "GaveUp",
     "Goal",
     "Group",
     "GroupPolicy",
@@ -87,7 +88,7 @@ _TREE = {
     "plain": ("load", "load_request"),
     "provider": ("Consumer", "Provider", "World"),
     "query": ("parse_query",),
-    "reason": ("Reason", "Refused"),
+    "reason": ("GaveUp", "Reason", "Refused"),
     "request": ("CandidateRequest", "GroupPolicy", "ResourceGroup"),
 }
 _MODULE = {name: module for module, names in _TREE.items() for name in names}

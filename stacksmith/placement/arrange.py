@@ -65,7 +65,11 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal) -> Ou
     sites, eligible = open_sites(hosts), Eligible(hosts)
     alone = {unit.address for unit in units if any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit))}
     possible = [unit for unit in units if unit.address in alone]
-    hopeless = tuple(Failure(unit) for unit in units if unit.address not in alone)
+    hopeless = tuple(
+        Failure(unit, _limits(strategy) if eligible.is_unsettled(unit) else NO_HOST)
+        for unit in units
+        if unit.address not in alone
+    )
     if strategy is Strategy.OPTIMAL and possible:
         return _jointly(possible, hopeless, hosts, eligible, goal.time_limit_seconds)
     outcome = _settled(possible, hosts, eligible, strategy)
@@ -192,7 +196,7 @@ def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligi
     """Whether the units can all be placed; None when that was neither shown nor disproved with little work."""
     sites = open_sites(hosts)
     if not all(any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit)) for unit in units):
-        return False
+        return None if any(eligible.is_unsettled(unit) for unit in units) else False
     shortage = Shortage(units, sites, eligible)
     if any(shortage.cause(unit) for unit in units):
         return False

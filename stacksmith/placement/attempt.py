@@ -1,11 +1,12 @@
 """One greedy pass over a batch: every unit goes to the best host that takes it now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import HostState
+from stacksmith.placement.refusal import Refusal
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.weigher import Steady, Weigher
@@ -29,6 +30,7 @@ class Eligible:
         self._sites = open_sites(hosts)
         self._index = {host.name: index for index, host in enumerate(hosts)}
         self._known: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._unsettled: set[tuple[object, ...]] = set()
 
     def hosts(self, unit: Unit) -> tuple[int, ...]:
         """Indices in order of host name. Server groups that forbid do not count here."""
@@ -42,8 +44,22 @@ class Eligible:
         names = unit.named_hosts
         return range(len(self._sites)) if names is None else sorted(self._index[n] for n in names if n in self._index)
 
+    def is_unsettled(self, unit: Unit) -> bool:
+        """True when some host may fit a unit though it is not among its ``hosts``: a search was cut short."""
+        self.hosts(unit)
+        return unit.key in self._unsettled
+
     def _fits(self, unit: Unit, site: Site) -> bool:
-        return site.has_room(unit) and next(unfit(unit, site.host), None) is None
+        has_room = site.has_room(unit)
+        is_unsettled = not has_room and unit.has_parts and site.parts.is_unsettled(unit)
+        if not (has_room or is_unsettled) or next(self._unfit(unit, site.host), None) is not None:
+            return False
+        if is_unsettled:
+            self._unsettled.add(unit.key)
+        return has_room
+
+    def _unfit(self, unit: Unit, host: HostState) -> Iterator[Refusal]:
+        return unfit(unit, host)
 
 
 @dataclass(slots=True)

@@ -16,8 +16,7 @@ from stacksmith.placement.attempt import Eligible
 from stacksmith.placement.conflict import AMOUNT, constraint_of, order_of
 from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import HostState
-from stacksmith.placement.refusal import Rule
-from stacksmith.placement.site import Site
+from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.verdict import Clash, Constraint
 
@@ -51,9 +50,8 @@ class _Relaxed(Eligible):
         loose = any(constraint.rule in _NAMES for constraint in self._dropped)
         return range(len(self._sites)) if loose else super()._named(unit)
 
-    def _fits(self, unit: Unit, site: Site) -> bool:
-        kept = (r for r in unfit(unit, site.host) if constraint_of(r) not in self._dropped)
-        return site.has_room(unit) and next(kept, None) is None
+    def _unfit(self, unit: Unit, host: HostState) -> Iterator[Refusal]:
+        return (refusal for refusal in unfit(unit, host) if constraint_of(refusal) not in self._dropped)
 
 
 @dataclass(slots=True)

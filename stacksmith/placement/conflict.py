@@ -31,9 +31,10 @@ _WORDS: Final = {
     Rule.AFFINITY: "is where group {} is",
     Rule.ANTI_AFFINITY: "has a place left for group {}",
     Rule.PARTS: "has room for it in its parts",
+    Rule.UNSETTLED: "was found to have room for it in its parts",
 }
 _ORDER: Final = {rule: place for place, rule in enumerate((*(rule.value for rule in _WORDS), AMOUNT))}
-_PLURALS: Final = {"has": "have", "is": "are", "passes": "pass"}
+_PLURALS: Final = {"has": "have", "is": "are", "passes": "pass", "was": "were"}
 _SCENES: Final = {
     Beside.NOTHING: "even if all were empty",
     Beside.RUNNING: "beside what runs",

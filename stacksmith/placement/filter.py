@@ -19,7 +19,8 @@ def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
     yield from _alone(unit, site)
     yield from _short(unit, site)
     if unit.has_parts and (lack := site.parts_lack(unit)):
-        yield Refusal(Rule.PARTS if site.parts.offers(unit) else Rule.NO_PARTS, "", lack)
+        is_there = Rule.UNSETTLED if site.parts.is_unsettled(unit) else Rule.PARTS
+        yield Refusal(is_there if site.parts.offers(unit) else Rule.NO_PARTS, "", lack)
 
 
 def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:

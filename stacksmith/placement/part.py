@@ -10,16 +10,21 @@ from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.provider import Provider
+from stacksmith.placement.tree.reason import GaveUp
 from stacksmith.placement.tree.request import CandidateRequest, ResourceGroup
+from stacksmith.placement.tree.step import Steps
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.wording import claims_of
 
 if TYPE_CHECKING:
     from stacksmith.placement.site import Common
 
-# The search for room among those already here is cut short after so many choices, or for more of them.
+# The search for room is cut short after so many steps, and among those already here after so many choices of parts,
+# or for more of them.
+MOST_STEPS = 5_000
 MOST_TRIES = 2_000
 MOST_TOGETHER = 64
+CUT = "the search for room in its parts gave up, so whether there is some is not known"
 
 Choices = dict[Address, Candidate]
 
@@ -45,13 +50,18 @@ class Parts:
         self._root, self._claimed = host.name, host.parts_claimed
         self._asking: dict[Address, Request] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
+        self._unsettled: set[tuple[object, ...]] = set()
         self.choices: Choices = {}
         self.gave_up = False
-        self._tries = 0
+        self._tries, self._steps, self._is_cut = 0, Steps(MOST_STEPS), False
 
     def takes(self, unit: Unit) -> bool:
         """True when the parts have room for the unit beside all that is here."""
         return self._answer(unit) is not None
+
+    def is_unsettled(self, unit: Unit) -> bool:
+        """True when a unit was refused as things stand because the search was cut short."""
+        return _key(unit) in self._unsettled
 
     def add(self, unit: Unit) -> None:
         """Puts a unit here that it takes."""
@@ -88,11 +98,20 @@ class Parts:
         """Why there is no room, by the first request that finds none."""
         for request in _asking(unit).values():
             assert request.parts is not None
-            if next(at_root(self._forest, request.parts, self._root), None) is None:
-                found = why_not(self._forest, request.parts, self._root)
+            found = self._lacks(request.parts)
+            if found:
                 told = dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found)
-                return "; ".join((*told, *self._pending(request.parts, tuple(told))))
-        return "its parts have no room for all that must be here together"
+                cut = [CUT] if self.is_unsettled(unit) and self._asking else []
+                return "; ".join((*told, *self._pending(request.parts, tuple(told)), *cut))
+        return CUT if self.is_unsettled(unit) else "its parts have no room for all that must be here together"
+
+    def _lacks(self, asked: CandidateRequest) -> list[str]:
+        """Why there are no parts for one request as things stand; nothing when there are."""
+        try:
+            first = next(at_root(self._forest, asked, self._root, Steps(MOST_STEPS)), None)
+        except GaveUp as gave_up:
+            return [str(gave_up)]
+        return why_not(self._forest, asked, self._root) if first is None else []
 
     def _pending(self, asked: CandidateRequest, told: Sequence[str]) -> Iterator[str]:
         """What of the parts that were told is claimed and does not run yet."""
@@ -107,12 +126,20 @@ class Parts:
     def _answer(self, unit: Unit) -> Choices | None:
         """What everybody here would have with the unit: all as before if that works, else all anew."""
         if self._is_bound or (self._seen != self._common.changes and self._shares):
-            self._known.clear()  # what is used was changed by others
+            self._forget()  # what is used was changed by others
         self._seen = self._common.changes
-        key = tuple((address, request.parts.key) for address, request in _asking(unit).items() if request.parts)
+        key = _key(unit)
         if key not in self._known:
+            self._steps, self._tries, self._is_cut = Steps(MOST_STEPS), MOST_TRIES, False
             self._known[key] = self._solve(list(_asking(unit).values()))
+            if self._known[key] is None and self._is_cut:
+                self.gave_up = True
+                self._unsettled.add(key)
         return self._known[key]
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._unsettled.clear()
 
     def _solve(self, new: Sequence[Request]) -> Choices | None:
         added = self._first(new)
@@ -121,9 +148,9 @@ class Parts:
         if len(new) == 1 and not self.choices:
             return None
         if len(new) + len(self._asking) > MOST_TOGETHER:
-            self.gave_up = True
+            self._is_cut = True
             return None
-        before, self._tries = self.choices, MOST_TRIES
+        before = self.choices
         self._count(before, -1)
         found = self._together([*self._asking.values(), *new])
         self._count(before, 1)
@@ -147,7 +174,7 @@ class Parts:
             return {}
         for candidate in self._candidates(asking[0]):
             if not self._tries:
-                self.gave_up = True
+                self._is_cut = True
                 return None
             self._tries -= 1
             self._forest.count(candidate.allocations, 1)
@@ -159,7 +186,10 @@ class Parts:
 
     def _candidates(self, request: Request) -> Iterator[Candidate]:
         assert request.parts is not None
-        return at_root(self._forest, request.parts, self._root)
+        try:
+            yield from at_root(self._forest, request.parts, self._root, self._steps)
+        except GaveUp:
+            self._is_cut = True
 
     def _count(self, choices: Choices, sign: int) -> None:
         for candidate in choices.values():
@@ -170,7 +200,11 @@ class Parts:
         self._count(choices, 1)
         self.choices = choices
         self._common.changes += self._shares
-        self._known.clear()
+        self._forget()
+
+
+def _key(unit: Unit) -> tuple[object, ...]:
+    return tuple((address, request.parts.key) for address, request in _asking(unit).items() if request.parts)
 
 
 def _asking(unit: Unit) -> dict[Address, Request]:

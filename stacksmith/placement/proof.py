@@ -9,12 +9,16 @@ from stacksmith.placement.unit import Apart, Unit
 
 
 class Shortage:
-    """Counts what the units of a batch need against what the hosts that they may use have before the batch."""
+    """Counts what the units of a batch need against what the hosts that they may use have before the batch.
+
+    Units of which it is not settled which hosts they may use count nothing.
+    """
 
     def __init__(self, units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible) -> None:
         self._sites = sites
         sets: dict[tuple[int, ...], frozenset[int]] = {}
-        self._options = [(unit, sets.setdefault(h := eligible.hosts(unit), frozenset(h))) for unit in units]
+        settled = (unit for unit in units if not eligible.is_unsettled(unit))
+        self._options = [(unit, sets.setdefault(h := eligible.hosts(unit), frozenset(h))) for unit in settled]
         self._eligible = eligible
         self._joining: dict[str, list[tuple[int, frozenset[int]]]] = {}
         for unit, hosts in self._options:
@@ -26,6 +30,8 @@ class Shortage:
 
     def cause(self, unit: Unit) -> str:
         """What is short for a unit of the batch, in words; empty when counting does not show it."""
+        if self._eligible.is_unsettled(unit):
+            return ""
         words = [self._members(rule) for rule in unit.apart if not rule.words]
         return next(filter(None, words), "") or self._amounts(frozenset(self._eligible.hosts(unit)))
 

@@ -26,6 +26,7 @@ class Rule(StrEnum):
     SHORT = "short"
     PARTS = "parts"
     NO_PARTS = "no parts"
+    UNSETTLED = "unsettled parts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ _HELP: Final = {
     Rule.MISSING: "offer {subject} on {host}",
     Rule.AFFINITY: "take it out of group {subject}",
     Rule.BESIDE: "move {subject} to {host}",
+    Rule.UNSETTLED: "ask less of the parts of {host}, or for fewer of them: {reason}",
     Rule.NO_PARTS: "offer such parts on {host}: {reason}",
     Rule.REACH: "make {host} reachable: what it has free is not known",
 }

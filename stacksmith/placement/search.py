@@ -27,7 +27,8 @@ def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
     tree = _Tree(units, open_sites(hosts), [eligible.hosts(unit) for unit in units], most)
     chosen = tree.descend()
     if chosen is None:
-        return Answer(None, proven=tree.tries < most and not tree.gave_up)
+        unsettled = tree.gave_up or any(unit.has_parts and eligible.is_unsettled(unit) for unit in units)
+        return Answer(None, proven=tree.tries < most and not unsettled)
     return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
 
 

@@ -11,13 +11,15 @@ from stacksmith.address import Address
 class Verdict:
     """One host's answer to one server. ``reason`` has the numbers: ``MEMORY_MB 3,072 short (used 61,440 of 64,512)``.
 
-    ``score`` orders the hosts that fit, higher is better; None for those that do not.
+    ``score`` orders the hosts that fit, higher is better; None for those that do not. Where ``settled`` is not set, a
+    limit on the work was reached: no way was found to fit it there, and none was excluded.
     """
 
     host: str
     fits: bool
     reason: str
     score: float | None = None
+    settled: bool = True
 
 
 class Beside(StrEnum):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stacksmith.placement import Claim, Ledger, Refused, candidates, load, load_request, parse_query, verdicts
-from tests.forests import make_claims, make_request, make_world, to_query
+from stacksmith.placement import Claim, GaveUp, Ledger, Refused, candidates, load, load_request, parse_query, verdicts
+from tests.forests import make_claims, make_request, make_tight, make_world, to_query
 from tests.placement_oracle import Answer, Data, Oracle, grant, may_claim
 
 # Bounded by examples and not by time: a slow machine tests the same.
@@ -40,10 +40,33 @@ def test_candidates_of_thousands_of_forests_are_those_of_brute_force(batch: int)
     assert sum(map(bool, counts)) > 100  # enough of them have an answer
 
 
+@pytest.mark.parametrize("batch", range(4))
+def test_candidates_where_nearly_nothing_fits_are_those_of_brute_force(batch: int) -> None:
+    random = Random(batch)
+    counts = [check_candidates(*make_tight(random)) for _ in range(250)]
+    assert 30 < sum(map(bool, counts)) < 220
+
+
 @BOUNDED
 @given(RANDOM)
 def test_candidates_are_those_of_brute_force_each_once(random: Random) -> None:
     check_candidates(make_world(random), make_request(random))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_cut_short_finds_the_first_of_all_and_says_that_it_was_cut(seed: int) -> None:
+    random, cut = Random(seed), 0
+    for _ in range(200):
+        world, request = load(make_world(random)), load_request(make_request(random))
+        every, some = list(candidates(world, request)), []
+        try:
+            for candidate in candidates(world, request, most_steps=random.randint(1, 4)):
+                some.append(candidate)
+            assert some == every
+        except GaveUp:
+            cut += 1
+            assert [c for c in every if c in some] == some
+    assert cut > 10
 
 
 @pytest.mark.parametrize("seed", range(4))

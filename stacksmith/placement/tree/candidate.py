@@ -9,9 +9,10 @@ from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.ledger import Ledger
 from stacksmith.placement.tree.name import SHARES
 from stacksmith.placement.tree.provider import World, is_count
-from stacksmith.placement.tree.reason import BadRequest, Refused
+from stacksmith.placement.tree.reason import BadRequest, GaveUp, Reason, Refused, SearchCut
 from stacksmith.placement.tree.request import CandidateRequest
 from stacksmith.placement.tree.search import Search
+from stacksmith.placement.tree.step import MOST_STEPS, OutOfSteps, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +28,56 @@ class Candidate:
     mappings: Mapping[str, tuple[str, ...]]
 
 
-def candidates(world: World | Ledger, request: CandidateRequest, limit: int | None = None) -> Iterator[Candidate]:
+def candidates(
+    world: World | Ledger, request: CandidateRequest, limit: int | None = None, most_steps: int = MOST_STEPS
+) -> Iterator[Candidate]:
     """Yields each candidate once: roots by name, and for each the providers by name, parents before children.
 
     Nothing is searched before it is asked for, so the first few of very many cost little. At most ``limit``, and no
     more than the request's own limit. A world is indexed anew at every call: for many requests, ask a ledger. It may be
-    written to while candidates are taken; one that is out of date by then, its claim finds out.
-    Raises: Refused for a limit that is no integer of 1 or more.
+    written to while candidates are taken; one that is out of date by then, its claim finds out. From one candidate to
+    the next ``most_steps`` are searched, and a few more at each root; what that does not settle is told at the end.
+    Raises: Refused for a limit or steps that are no integer of 1 or more; when all that were found are taken, GaveUp
+    for the roots at which the search was cut short.
     """
     if limit is not None and not is_count(limit, 1):
         raise Refused([BadRequest(None, f"limit {limit!r} is not an integer of 1 or more")])
+    steps = make_steps(most_steps)
     forest = world.forest if isinstance(world, Ledger) else Forest.of(world)
     limits = [number for number in (limit, request.limit) if number is not None]
-    return islice(_find(forest, request), min(limits, default=None))
+    return islice(_find(forest, request, steps), min(limits, default=None))
 
 
-def _find(forest: Forest, request: CandidateRequest) -> Iterator[Candidate]:
+def make_steps(most: int) -> Steps:
+    """So many steps. Raises: Refused when that is no integer of 1 or more."""
+    if not is_count(most, 1):
+        raise Refused([BadRequest(None, f"most_steps {most!r} is not an integer of 1 or more")])
+    return Steps(most)
+
+
+def _find(forest: Forest, request: CandidateRequest, steps: Steps) -> Iterator[Candidate]:
     """All candidates. Only those on nothing but sharing providers can be met again at another root."""
     seen: set[object] = set()
+    cut: list[Reason] = []
     for root in anchors(forest, request):
-        for candidate in at_root(forest, request, root):
-            if all(SHARES in forest.providers[uuid].traits for uuids in candidate.mappings.values() for uuid in uuids):
-                key = (_frozen(candidate.allocations), tuple(candidate.mappings.items()))
-                if key in seen:
-                    continue
-                seen.add(key)
-            yield candidate
+        steps.open_root()
+        try:
+            for candidate in at_root(forest, request, root, steps):
+                steps.renew()
+                if _is_shared(forest, candidate):
+                    key = (_frozen(candidate.allocations), tuple(candidate.mappings.items()))
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                yield candidate
+        except GaveUp as gave_up:
+            cut += gave_up.reasons
+    if cut:
+        raise GaveUp(cut)
+
+
+def _is_shared(forest: Forest, candidate: Candidate) -> bool:
+    return all(SHARES in forest.providers[uuid].traits for uuids in candidate.mappings.values() for uuid in uuids)
 
 
 def anchors(forest: Forest, request: CandidateRequest) -> Sequence[str]:
@@ -69,8 +94,8 @@ def anchors(forest: Forest, request: CandidateRequest) -> Sequence[str]:
     return forest.roots if found is None else sorted(found, key=lambda root: forest.providers[root].name)
 
 
-def at_root(forest: Forest, request: CandidateRequest, root: str) -> Iterator[Candidate]:
-    """The candidates of one anchor."""
+def at_root(forest: Forest, request: CandidateRequest, root: str, steps: Steps) -> Iterator[Candidate]:
+    """The candidates of one anchor. Raises: GaveUp when the steps do not do to find the next or that there is none."""
     if next(root_refusals(forest, request, root), None) is not None:
         return
     found: list[Slot] = []
@@ -79,8 +104,11 @@ def at_root(forest: Forest, request: CandidateRequest, root: str) -> Iterator[Ca
             return
         found.append(slot)
     found.sort(key=lambda slot: len(slot.options))
-    for chosen in Search(forest, request, found).ways():
-        yield _candidate(forest, root, found, chosen)
+    try:
+        for chosen in Search(forest, request, found, steps).ways():
+            yield _candidate(forest, root, found, chosen)
+    except OutOfSteps:
+        raise GaveUp([SearchCut(forest.providers[root].name, steps.taken)]) from None
 
 
 def _candidate(forest: Forest, root: str, found: Sequence[Slot], chosen: Sequence[str]) -> Candidate:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from stacksmith.placement.tree.candidate import Candidate, at_root
+from stacksmith.placement.tree.candidate import Candidate, at_root, make_steps
 from stacksmith.placement.tree.fit import Slot, granular_refusals, pool, root_refusals, slots, spread_refusals
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.ledger import Ledger
 from stacksmith.placement.tree.provider import World
 from stacksmith.placement.tree.reason import (
+    GaveUp,
     LacksTrait,
     NoInventory,
     NotCovered,
@@ -18,18 +19,28 @@ from stacksmith.placement.tree.reason import (
     group_words,
 )
 from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy
+from stacksmith.placement.tree.step import FEW_STEPS, MOST_STEPS, Steps
 from stacksmith.placement.verdict import Verdict
 
 
-def verdicts(world: World | Ledger, request: CandidateRequest) -> tuple[Verdict, ...]:
-    """A verdict for every root, by name: its first candidate, or every reason why it has none."""
+def verdicts(world: World | Ledger, request: CandidateRequest, most_steps: int = MOST_STEPS) -> tuple[Verdict, ...]:
+    """A verdict for every root, by name: its first candidate, or every reason why it has none.
+
+    The search goes as far as that of ``candidates``; where it does not settle a root the verdict is not ``settled``.
+    Raises: Refused for steps that are no integer of 1 or more.
+    """
     forest = world.forest if isinstance(world, Ledger) else Forest.of(world)
-    return tuple(_verdict(forest, request, root) for root in forest.roots)
+    steps = make_steps(most_steps)
+    return tuple(_verdict(forest, request, root, steps) for root in forest.roots)
 
 
-def _verdict(forest: Forest, request: CandidateRequest, root: str) -> Verdict:
+def _verdict(forest: Forest, request: CandidateRequest, root: str, steps: Steps) -> Verdict:
     name = forest.providers[root].name
-    first = next(at_root(forest, request, root), None)
+    steps.open_root()
+    try:
+        first = next(at_root(forest, request, root, steps), None)
+    except GaveUp as gave_up:
+        return Verdict(name, False, str(gave_up).removeprefix(f"{name}: "), settled=False)
     if first is not None:
         return Verdict(name, True, told(forest, first))
     reasons = dict.fromkeys(text.removeprefix(f"{name}: ") for text in why_not(forest, request, root))
@@ -101,10 +112,14 @@ def _not_together(forest: Forest, request: CandidateRequest, root: str) -> NotTo
         traits = " and ".join(" or ".join(sorted(names)) for names in spread.required)
         words = f"no providers that fit have {traits} between them"
         relaxed[words] = replace(request, groups={**request.groups, "": replace(spread, required=())})
-    for cause, easier in relaxed.items():
-        if next(at_root(forest, easier, root), None) is not None:
-            return NotTogether(forest.providers[root].name, cause)
-    return NotTogether(forest.providers[root].name, "what they ask of one provider is more than it has")
+    cause = "what they ask of one provider is more than it has"
+    for words, easier in relaxed.items():
+        try:
+            if next(at_root(forest, easier, root, Steps(FEW_STEPS)), None) is not None:
+                return NotTogether(forest.providers[root].name, words)
+        except GaveUp:
+            cause = f"which condition is in the way was not found in {FEW_STEPS} steps"
+    return NotTogether(forest.providers[root].name, cause)
 
 
 def _without_subtrees(request: CandidateRequest) -> CandidateRequest:

@@ -47,6 +47,17 @@ class Refused(Exception):
         super().__init__("; ".join(map(str, self.reasons)))
 
 
+class GaveUp(Exception):
+    """The search for candidates was cut short at some roots, a ``SearchCut`` for each: there may be more than it found.
+
+    It is no refusal: whether these roots can meet the request is not known.
+    """
+
+    def __init__(self, reasons: Iterable[Reason]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("; ".join(map(str, self.reasons)))
+
+
 # What data and requests can be refused for.
 
 
@@ -222,6 +233,15 @@ class NotTogether(Reason):
     words = "{root}: every group fits by itself, but not all together: {cause}"
     root: str
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCut(Reason):
+    """The search at this root took the steps it may take, without a candidate since the last one."""
+
+    words = "{root}: gave up after {steps:,} steps: whether it can meet the request is not known"
+    root: str
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)

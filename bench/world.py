@@ -32,7 +32,7 @@ def main() -> None:
     report = session.apply(options, session.plan(options).plan, lambda event: None, what)
     if report.exit_status:
         raise SystemExit(f"{len(report.failed)} steps failed: {report.failed[:3]}")
-    here, there = world("memory:bench"), world(f"memory://{folder}/world.json")
+    here, there = world("memory:bench"), world(f"memory://{folder}/world.json?{CAPACITY}")
     for name in [f"hv{number:03}" for number in range(hosts)]:
         with there.changing(name) as state:
             for item in here.objects(name):

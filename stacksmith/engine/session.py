@@ -35,6 +35,7 @@ from stacksmith.model.report import Report
 from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.against import against_rules
 from stacksmith.planner.aim import Aim
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Plan
@@ -117,7 +118,8 @@ def _planning(options: Options, read_only: bool, is_lenient: bool = False) -> It
             made = replace(made, journal=newest)
             if faults := node_faults(stack, made, read.sessions):
                 raise Faults(faults)
-        diagnostics += tuple(quoted(unnamed_that_go(stack, made), stack.secrets))
+        told = [*unnamed_that_go(stack, made), *against_rules(stack, made)]
+        diagnostics += tuple(quoted(told, stack.secrets))
         sessions = {} if read_only else read.sessions
         yield Planned(made, snapshot, stack, diagnostics, sessions, unplanned)
 

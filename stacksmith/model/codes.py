@@ -76,6 +76,7 @@ CODES: Final[dict[str, str]] = {
     "bad-output": "An output cannot be evaluated.",
     # the plan
     "no-valid-host": "No host can take a server; every host's reason is listed.",
+    "against-rules": "Warning: servers run on a host that would refuse them if they were new; rebalance moves them.",
     "unnamed-disk": "Warning: a server loses disks without `device_name`, which are known by their place in the list.",
     "same-machine": "The URIs of two hosts of the fleet lead to one machine, whose room would be counted twice.",
     "renamed-host": "A host of the fleet has another name than when the stack was applied there.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
@@ -13,6 +14,8 @@ from stacksmith.placement.site import open_sites
 from stacksmith.placement.unit import bundle
 from stacksmith.placement.verdict import Placement, Verdict
 
+EVERY_RULE_IS_KEPT: Mapping[Address, Sequence[str]] = MappingProxyType({})
+
 
 def stays(
     requests: Sequence[Request],
@@ -20,11 +23,13 @@ def stays(
     groups: Mapping[str, Group],
     kept: Mapping[Address, str],
     strategy: str | SchedulerSpec = Strategy.SPREAD,
+    against: Mapping[Address, Sequence[str]] = EVERY_RULE_IS_KEPT,
 ) -> tuple[Placement, ...]:
     """The kept placements of requests, in order of address, each by itself and without what binds it to others.
 
     ``kept`` are the hosts of all that stays, already counted in the hosts' ``used`` and ``groups``. A verdict says
-    what a host would answer now, if the server were to move there alone. Raises: as ``place``.
+    what a host would answer now, if the server were to move there alone; ``against`` is why its own host would refuse
+    a server if it were new. Raises: as ``place``.
     """
     hosts = sorted(hosts, key=lambda host: host.name)
     sites = open_sites(hosts)
@@ -41,9 +46,17 @@ def stays(
         without = [_without(host, request) if host.name == home else host for host in hosts]
         unit = bundle([replace(request, together=None)], without, groups)[0]
         told = verdicts(unit, [site for site in sites if site.host.name != home], weigher)
-        here = Verdict(home, True, "stays here, where it is")
+        here = _here(home, against.get(request.address, ()), any(each.fits for each in told))
         found.append(Placement(request.address, home, (here, *told), kept=True))
     return tuple(found)
+
+
+def _here(home: str, against: Sequence[str], has_other: bool) -> Verdict:
+    """The verdict of the host it is on."""
+    if not against:
+        return Verdict(home, True, "stays here, where it is")
+    other = "stacksmith rebalance mends it" if has_other else "no other host takes it alone as things stand"
+    return Verdict(home, False, f"stays here against its rules: {'; '.join(against)}; {other}")
 
 
 def _without(host: HostState, request: Request) -> HostState:

@@ -1,136 +1,210 @@
-"""The fewest migrations after which no server group, host pin or availability zone is violated."""
+"""The fewest migrations after which no server runs where a rule does not let it be."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
-from stacksmith.model.kinds.server import ServerSpec
-from stacksmith.model.stack import Stack
 from stacksmith.planner.aim import Aim, Outcome
+from stacksmith.planner.inventory import host_states
+from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions
+from stacksmith.planner.mend import Moving, Search
+from stacksmith.planner.offence import Offence, names
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.scene import Scene, whereabouts
+from stacksmith.planner.view import view_of
+from stacksmith.planner.watch import Watch
 
-MOST_TRIES = 500  # sets of servers that are tried before the search for the fewest moves is given up
+MOST_TRIES = 500  # sets of servers that are tried before the search for the fewest moves is given up,
+MOST_WIDER = 100  # of those with servers that break no rule and make room for others so many more;
+LARGE = 200  # fewer of a stack of more servers than this
+MORE = 3  # servers by which these sets are larger at most
 LISTED = 5
 
-Moving = frozenset[Address]
+Keys = frozenset[object]
 
 
 def keep_rules(scene: Scene, aim: Aim) -> Plan:
-    """The plan with the fewest migrations that end what is violated, or that come nearest with as many as are allowed.
+    """The plan with the fewest migrations that end what is broken, or that come nearest with as many as are allowed.
 
-    Sets of servers are tried, smaller ones first, so that the first that does it is the smallest. Where servers could
-    only exchange full hosts, one of them stops on a third host, and is brought on by the next rebalance.
-    Raises: Faults when none of the sets that were tried does it.
+    Where servers could only exchange full hosts, one of them stops on a third host, and is brought on by the next
+    rebalance. What cannot be mended is told, and does not keep the rest from it.
+    Raises: Faults when nothing of it can be mended.
     """
+    watch = watch_of(scene)
+    offences = watch.offences()
+    if not offences:
+        return replace(scene.plan(PlanOptions()), outcome=Outcome())
+    mending, causes = _Mending(scene, watch), dict[object, str]()
+    found = mending.whole(frozenset())
+    if found is None and (stop := mending.stopover(aim.max_moves)) is not None:
+        return stop
+    if found is None:
+        found, causes = mending.in_part(offences)
+    if aim.max_moves is not None and len(found.moving) > aim.max_moves:
+        found = mending.cut(found.moving, aim.max_moves)
+    elif not found.moving:
+        raise mending.faults[0] if mending.faults else _nothing(offences[0])
+    left = [_told(each, causes.get(each.key, "")) for each in mending.left(found.plan)]
+    return replace(found.plan, outcome=Outcome(found.is_fewest, tuple(left)))
+
+
+def watch_of(scene: Scene) -> Watch:
+    """The rules of the servers of a stack where they are. Raises: Faults when other changes come first."""
     where = whereabouts(scene)
-    guilty = sorted(broken(scene.stack, where))
-    most = len(guilty) if aim.max_moves is None else min(aim.max_moves, len(guilty))
-    faults: list[tuple[Faults, Moving]] = []
-    best: Plan | None = None
-    for moving in _tries(scene.stack, where, guilty, most):
+    stack, snapshot = scene.stack, scene.snapshot
+    ledger = Ledger(stack.name, stack.fleet, snapshot, scene.consumers)
+    states = host_states(stack.fleet, snapshot, (), {}, pending=ledger.pending())
+    found = view_of(snapshot, scene.records).found
+    return Watch(stack, ledger, {state.name: state for state in states}, found, where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A plan in which these servers move."""
+
+    plan: Plan
+    moving: Moving
+    is_fewest: bool = True
+
+
+@dataclass(slots=True)
+class _Mending:
+    """Tries sets of servers, each with a plan; ``faults`` are those of the sets that no plan was found for."""
+
+    scene: Scene
+    watch: Watch
+    faults: list[Faults] = field(default_factory=list)
+    circles: list[Moving] = field(default_factory=list)
+    _known: dict[Moving, Plan | None] = field(default_factory=dict)
+
+    def whole(self, accepted: Keys) -> _Found | None:
+        """The fewest moves after which only the accepted offences are left."""
+        search = Search(self.watch, accepted)
+        failed: dict[Moving, None] = {}
+        found = self._first(search, islice(_growing(search), self._at_most(MOST_TRIES)), failed)
+        is_cut = search.is_cut or len(failed) >= self._at_most(MOST_TRIES)
+        most = len(found.moving) - 1 if found is not None else len(self.watch.where)
+        wider = (m for first in list(failed) for m in search.wider(first, min(most, len(first) + MORE)))
+        tried = list(islice(dict.fromkeys(m for m in wider if m not in failed), self._at_most(MOST_WIDER)))
+        found = self._first(search, sorted(tried, key=len), failed) or found
+        is_cut = is_cut or search.is_cut or len(tried) >= self._at_most(MOST_WIDER)
+        return None if found is None else replace(found, is_fewest=not is_cut)
+
+    def _first(self, search: Search, sets: Iterable[Moving], failed: dict[Moving, None]) -> _Found | None:
+        for moving in sets:
+            if moving not in failed:
+                if (found := self._try(search, moving)) is not None:
+                    return found
+                failed[moving] = None
+        return None
+
+    def _at_most(self, count: int) -> int:
+        return max(1, count * LARGE // max(LARGE, len(self.watch.where)))
+
+    def in_part(self, offences: Sequence[Offence]) -> tuple[_Found, dict[object, str]]:
+        """The plan that mends what can be, perhaps nothing, and why the rest cannot."""
+        causes: dict[object, str] = {}
+        accepted = frozenset[object]()
+        while (found := self.whole(accepted)) is None:
+            hopeless = self._hopeless(offences, accepted)
+            causes |= hopeless
+            accepted |= hopeless.keys()
+        for key in islice(causes, self._at_most(MOST_WIDER)):  # one may have been given up for the sake of another
+            if (more := self.whole(accepted - {key})) is not None:
+                found, accepted = more, accepted - {key}
+        return found, causes
+
+    def _hopeless(self, offences: Sequence[Offence], accepted: Keys) -> dict[object, str]:
+        """Offences to give up, and why: those whose servers nothing else can take, else those of who found no host."""
+        left = [each for each in offences if each.key not in accepted]
+        stuck = [each for each in left if not any(map(self.watch.may_leave, each.servers))]
+        if stuck:
+            return {each.key: "no other host may take it" for each in stuck}
+        for fault in self.faults[-1:]:
+            blamed = {d.address: d.message for d in fault.diagnostics if d.address is not None}
+            named = [each for each in left if not blamed.keys().isdisjoint(each.servers)]
+            if named:
+                return {each.key: next(blamed[a] for a in each.servers if a in blamed) for each in named[:1]}
+        cause = self.faults[-1].diagnostics[0].message if self.faults else "no set of migrations that was tried ends it"
+        return {left[-1].key: cause}
+
+    def cut(self, moving: Moving, most: int) -> _Found:
+        """As many of the moves as are allowed, so that no other rule is broken by them."""
+        offences = self.watch.offences()
+        search = Search(self.watch, frozenset(each.key for each in offences))
+        must = {each.servers[0] for each in offences if len(each.servers) == 1}
+        ordered = sorted(moving, key=lambda a: (a not in must, a.order))
+        fewer = (frozenset(some) for size in range(most, 0, -1) for some in combinations(ordered, size))
+        found = self._first(search, islice(fewer, self._at_most(MOST_TRIES)), {})
+        return found or _Found(self.scene.plan(PlanOptions()), frozenset())
+
+    def stopover(self, most: int | None) -> Plan | None:
+        """A plan in which one server of a circle goes to a third host, so that the others can go where they must."""
+        hosts = [n for n, host in sorted(self.scene.stack.fleet.hosts.items()) if host.state == "enabled"]
+        where = self.watch.where
+        circles = [each for each in self.circles if most is None or len(each) <= most]
+        stops = ((a, host, moving) for moving in circles for a in sorted(moving) for host in hosts if host != where[a])
+        for address, host, moving in islice(stops, self._at_most(MOST_TRIES)):
+            try:
+                plan = self.scene.plan(PlanOptions(moving=moving, to={address: host}))
+            except Faults:
+                continue
+            if len(self.left(plan)) == 1:
+                words = f"{address} stops on {host} on its way: apply this, then rebalance again"
+                return replace(plan, outcome=Outcome(is_fewest=False, left=(words,)))
+        return None
+
+    def left(self, plan: Plan) -> list[Offence]:
+        """What is broken after a plan."""
+        moves = {s.address: s.host for s in plan.steps if s.operation is Operation.MIGRATE}
+        return self.watch.offences({a: moves.get(a, host) for a, host in self.watch.where.items()})
+
+    def _try(self, search: Search, moving: Moving) -> _Found | None:
+        """The plan in which these move, when it leaves no other offences than those that are accepted."""
+        if moving not in self._known:
+            self._known[moving] = self._plan(moving, search.goals(moving))
+        plan = self._known[moving]
+        if plan is None or any(each.key not in search.accepted for each in self.left(plan)):
+            return None
+        return _Found(plan, moving)
+
+    def _plan(self, moving: Moving, to: Mapping[Address, str]) -> Plan | None:
         try:
-            plan = _judged(scene, where, scene.plan(PlanOptions(moving=moving)))
+            return self.scene.plan(PlanOptions(moving=moving, to=to))
         except Faults as fault:
-            faults.append((fault, moving))
-            continue
-        if not _left(plan):
-            return plan
-        if best is None or len(_left(plan)) < len(_left(best)):
-            best = plan
-    stopover = _stopover(scene, where, faults, most)
-    if stopover is not None:
-        return stopover
-    if best is not None and most < len(guilty):
-        return best
-    if faults:
-        raise faults[-1][0]
-    names = ", ".join(map(str, guilty))
-    raise Faults([error("no-valid-host", f"cannot keep the rules of {names}: no set of migrations tried does it")])
+            self.faults.append(fault)
+            if fault.diagnostics[0].code == "circular-steps":
+                self.circles.append(moving)
+            return None
 
 
-def _tries(stack: Stack, where: Mapping[Address, str], guilty: Sequence[Address], most: int) -> Iterator[Moving]:
-    """Those that break a rule by themselves must all move; of the others ever more."""
-    must = [address for address in guilty if _is_astray(stack, address, where[address])]
-    others = [address for address in guilty if address not in must]
-    if len(must) > most:
-        fewer = (combinations(must, size) for size in range(most, -1, -1))
-        yield from islice((frozenset(moving) for each in fewer for moving in each), MOST_TRIES)
-        return
-    more = (combinations(others, size) for size in range(most - len(must) + 1))
-    yield from islice((frozenset((*must, *moving)) for each in more for moving in each), MOST_TRIES)
-    if most == len(guilty) and 2 ** len(others) > MOST_TRIES:
-        yield frozenset(guilty)
+def _growing(search: Search) -> Iterator[Moving]:
+    for size in range(len(search.forced), search.most + 1):
+        yield from search.sets(size)
+        if search.is_cut:
+            return
 
 
-def _judged(scene: Scene, where: Mapping[Address, str], plan: Plan) -> Plan:
-    """The plan with what rules it leaves broken."""
-    after = {**where, **{s.address: s.host for s in plan.steps if s.operation is Operation.MIGRATE}}
-    left = [str(a) for a in sorted(broken(scene.stack, {a: h for a, h in after.items() if a in where}))]
-    words = tuple(f"{name} is where a rule does not let it be" for name in left)
-    return replace(plan, outcome=Outcome(is_fewest=not words, left=words))
+def _told(offence: Offence, cause: str) -> str:
+    """An offence that is left, for the outcome."""
+    on = f"on {offence.host} " if offence.host else ""
+    why = f"; {cause}" if cause else ""
+    return f"{names(offence.servers)} {_are(offence)} {on}against the rules: {offence.reason}{why}"
 
 
-def _left(plan: Plan) -> tuple[str, ...]:
-    return plan.outcome.left if plan.outcome is not None else ()
+def _nothing(offence: Offence) -> Faults:
+    message = f"cannot mend where {names(offence.servers)} {_are(offence)}: {offence.reason}"
+    hint = "no other host may take it, whatever is there: stacksmith placement explain shows why"
+    return Faults([error("no-valid-host", message, hint=hint, address=offence.servers[0])])
 
 
-def _stopover(
-    scene: Scene, where: Mapping[Address, str], faults: Sequence[tuple[Faults, Moving]], most: int
-) -> Plan | None:
-    """A plan in which one server of a circle goes to a third host, so that the others can go where they are to be."""
-    circles = [moving for fault, moving in faults if fault.diagnostics[0].code == "circular-steps"]
-    hosts = [n for n, host in sorted(scene.stack.fleet.hosts.items()) if host.state == "enabled"]
-    stops = ((a, host, moving) for moving in circles for a in sorted(moving) for host in hosts if host != where[a])
-    for address, host, moving in islice(stops, MOST_TRIES):
-        try:
-            plan = scene.plan(PlanOptions(moving=moving, to={address: host}))
-        except Faults:
-            continue
-        plan = _judged(scene, where, plan)
-        if len(_left(plan)) == 1 and len(moving) <= most:
-            words = f"{address} stops on {host} on its way: apply this, then rebalance again"
-            return replace(plan, outcome=Outcome(is_fewest=False, left=(words,)))
-    return None
+def _are(offence: Offence) -> str:
+    return "is" if len(offence.servers) == 1 else "are"
 
 
 def listed(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-
-
-def broken(stack: Stack, where: Mapping[Address, str]) -> set[Address]:
-    """Servers that are where a rule does not let them be: their pin, their zone, or the policy of their group."""
-    guilty = set()
-    groups: dict[str, dict[str, list[Address]]] = defaultdict(lambda: defaultdict(list))
-    for address, host in where.items():
-        spec = stack.resources[address].spec
-        assert isinstance(spec, ServerSpec)
-        if _is_astray(stack, address, host):
-            guilty.add(address)
-        if spec.group:
-            groups[spec.group][host].append(address)
-    for name, by_host in groups.items():
-        guilty |= set(_apart(stack, name, by_host))
-    return guilty
-
-
-def _is_astray(stack: Stack, address: Address, host: str) -> bool:
-    """True for a server that its own pin or zone does not let be there."""
-    spec = stack.resources[address].spec
-    assert isinstance(spec, ServerSpec)
-    zone = stack.fleet.hosts[host].availability_zone
-    return spec.host not in (None, host) or spec.availability_zone not in (None, zone)
-
-
-def _apart(stack: Stack, name: str, by_host: Mapping[str, Sequence[Address]]) -> Iterator[Address]:
-    group = stack.server_groups[name]
-    for members in by_host.values():
-        too_near = group.policy == "anti-affinity" and len(members) > group.max_server_per_host
-        too_far = group.policy == "affinity" and len(by_host) > 1
-        if too_near or too_far:
-            yield from members

@@ -32,6 +32,7 @@ from stacksmith.planner.subnet import check_subnets
 from stacksmith.planner.unplanned import gone, hidden, no_valid_host
 from stacksmith.planner.view import View, check_names, view_of
 from stacksmith.planner.wait import waits
+from stacksmith.planner.watch import running
 from stacksmith.providers.base import ProviderRules
 
 Rules = Callable[[str], ProviderRules]
@@ -129,6 +130,7 @@ def make_plan(
         unreachable=tuple((h.host, h.error or "") for h in snapshot.unreachable),
         unknown=tuple(sorted(set(plan.unknown))),
         placements=scheduled.placements,
+        offences=() if options.moving else running(stack, ledger, scheduled.states, view.found, wanted),
         optimum=scheduled.optimum,
         refusals=tuple(r for r in plan.refusals if r[0] in kept or not (options.targets or options.excludes)),
         destroy=options.destroy,

@@ -13,6 +13,7 @@ from stacksmith.model.types import JSON
 from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.aim import Outcome
 from stacksmith.planner.claim import Claims
+from stacksmith.planner.offence import Offence
 from stacksmith.providers.base import WaitFor
 
 FORMAT_VERSION = "1"
@@ -90,7 +91,8 @@ class Plan:
     steps are in topological order, ties by address. ``unreachable`` are (host, error): their resources are unknown
     and no step touches them. ``refusals`` are (step id, cause): deletes of protected objects, shrunk volumes,
     conflicts: the plan can be shown but not applied. ``provider`` is the one that was asked for instead of the hosts'
-    own. ``outputs`` are as they will be. ``outcome`` is there in the plan of a rebalance. ``journal`` is the number of
+    own. ``outputs`` are as they will be. ``offences`` are what servers that run break where they are: no step ends
+    them, and they are in no plan file. ``outcome`` is there in the plan of a rebalance. ``journal`` is the number of
     the newest journal entry that it was made after, None when it was made without a store.
     """
 
@@ -106,6 +108,7 @@ class Plan:
     optimum: Optimum | None = None
     refusals: tuple[tuple[str, str], ...] = ()
     outputs: Mapping[str, JSON] = field(default_factory=dict)
+    offences: tuple[Offence, ...] = ()
     destroy: bool = False
     stack_path: str = ""
     fleet_path: str = ""

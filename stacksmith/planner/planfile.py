@@ -36,7 +36,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     """
     steps = tuple(replace(step, changes=_bare(step.changes)) for step in plan.steps)
     deviations = tuple(replace(each, changes=_bare(each.changes)) for each in plan.deviations)
-    text = _dump(replace(plan, steps=steps, deviations=deviations))
+    text = _dump(replace(plan, steps=steps, deviations=deviations, offences=()))
     head = {"format": _FORMAT, "version": FORMAT_VERSION, "sha256": _digest(text)}
     try:
         _write(path, f'{_dump(head)[:-1]},"plan":{text}}}\n')

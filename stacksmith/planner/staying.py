@@ -1,5 +1,6 @@
 """Why servers that exist could be elsewhere or not: their requests as if they were new, put to the other hosts."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from stacksmith.address import Address
@@ -14,16 +15,22 @@ from stacksmith.planner.build import draft
 from stacksmith.planner.hint import hinted
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.offence import Offence
 from stacksmith.planner.part import demands
 from stacksmith.planner.schedule import EXPLAINED, Schedule, group_members, server_requests, with_hints
 
 
 def staying(
-    stack: Stack, snapshot: Snapshot, consumers: Iterable[Consumer], wanted: Collection[Address] | None = None
+    stack: Stack,
+    snapshot: Snapshot,
+    consumers: Iterable[Consumer],
+    wanted: Collection[Address] | None = None,
+    offences: Iterable[Offence] = (),
 ) -> tuple[Placement, ...]:
     """The servers of the stack that were found, or those wanted, with a verdict of every host as things stand.
 
-    Of more servers than a plan explains, none when none is named: the tables would be servers times hosts.
+    ``offences`` are what servers break where they are, told at their hosts. Of more servers than a plan explains, none
+    when none is named: the tables would be servers times hosts.
     """
     drafted = draft(stack, {})
     blocks = {*drafted.layouts, *drafted.volumes}
@@ -40,4 +47,8 @@ def staying(
     states = host_states(stack.fleet, snapshot, (), group_members(asking, fixed, hints), pending=pending)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
-    return stays(chosen, states, groups, kept, order)
+    against: dict[Address, list[str]] = defaultdict(list)
+    for offence in offences:
+        for address in offence.servers:
+            against[address].append(offence.reason)
+    return stays(chosen, states, groups, kept, order, against)

@@ -35,7 +35,8 @@ def _placement(placement: Placement, paint: Paint) -> Iterator[str]:
         answer = f"goes to {paint.green}{placement.host}{paint.reset}"
     yield f"{paint.bold}{placement.address}{paint.reset} {answer}"
     if placement.verdicts:
-        rows = [_row(verdict, placement) for verdict in sorted(placement.verdicts, key=_order)]
+        at = placement.host if placement.kept else None
+        rows = [_row(v, placement) for v in sorted(placement.verdicts, key=lambda v: (v.host != at, *_order(v)))]
         yield from (f"  {line}" for line in table(("HOST", "FITS", "SCORE", "WHY"), rows, paint))
     if placement.hint:
         yield f"  {paint.cyan}hint:{paint.reset} {clean(placement.hint)}"

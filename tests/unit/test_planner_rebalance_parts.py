@@ -13,7 +13,7 @@ from stacksmith.engine.allow import NotAllowed
 from stacksmith.model.change import Impact
 from stacksmith.model.hardware import Cell, Hardware, PciDevice
 from stacksmith.model.realised import Server
-from stacksmith.planner.aim import Aim
+from stacksmith.planner.aim import Aim, Outcome
 from stacksmith.planner.make import PlanOptions
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.planfile import read_plan, write_plan
@@ -171,9 +171,25 @@ def test_running_server_with_a_device_is_refused_and_moves_when_it_is_stopped(sh
     assert shop.steps() == []
 
 
-def test_servers_that_could_take_the_parts_that_each_other_leaves_are_refused_with_the_chain(shop: Shop) -> None:
+def test_one_of_two_that_change_places_goes_first_where_it_has_room_and_who_is_left_is_told(shop: Shop) -> None:
     shop.apply(a="flavor: own, host: hv1", b="flavor: own, host: hv2")
     shop.write(a="flavor: own, host: hv2", b="flavor: own, host: hv1")
+    plan = session.rebalance(shop.options(), Aim()).plan
+    assert moves(plan) == ["server.b"]
+    assert plan.outcome is not None
+    (left,) = plan.outcome.left
+    assert left.startswith("server.a is on hv1 against the rules: not hv2, where it is pinned; cannot place server.a")
+    assert shop.run(plan) == []
+    plan = session.rebalance(shop.options(), Aim()).plan
+    assert moves(plan) == ["server.a"]
+    assert shop.run(plan) == []
+    assert session.rebalance(shop.options(), Aim()).plan.outcome == Outcome()
+
+
+def test_servers_that_could_take_the_parts_that_each_other_leaves_are_refused_with_the_chain(shop: Shop) -> None:
+    full = {name: "flavor: own, host: hv1" for name in "cd"}
+    shop.apply(a="flavor: own, host: hv1", b="flavor: own, host: hv2", **full)
+    shop.write(a="flavor: own, host: hv2", b="flavor: own, host: hv1", **full)
     with pytest.raises(Faults) as faults:
         session.rebalance(shop.options(), Aim())
     (fault,) = faults.value.diagnostics

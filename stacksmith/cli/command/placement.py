@@ -55,7 +55,7 @@ def explain(
         _answer(call, chosen, format)
         return Status.ERROR
     wanted = None if address is None else {a for a in planned.stack.resources if str(a) == address}
-    stays = staying(planned.stack, planned.snapshot, session.claims(options), wanted)
+    stays = staying(planned.stack, planned.snapshot, session.claims(options), wanted, planned.plan.offences)
     known = placements(planned.plan, planned.snapshot, stays)
     chosen = [each for each in known if address is None or str(each.address) == address]
     if address is not None and not chosen:

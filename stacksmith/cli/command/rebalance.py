@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Show the fewest migrations that empty hosts, even out their use, or end what breaks rules; hosts are only read.
 
-    Without --drain and --even: after them no server group, host pin or availability zone is violated.
+    Without --drain and --even: after them no server runs where a rule does not let it be, as plan warns of.
     """
     from stacksmith.engine import session
     from stacksmith.planner.aim import Aim

@@ -1,0 +1,250 @@
+"""The rules of the servers of a stack that run, and which of them are broken where they are."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from stacksmith.address import Address
+from stacksmith.model.found import Found
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.kinds.volume import VolumeSpec
+from stacksmith.model.realised import Server
+from stacksmith.model.stack import Stack
+from stacksmith.placement.filter import unfit
+from stacksmith.placement.host import INSTANCES, HostState, Inventory
+from stacksmith.placement.refusal import Refusal, Rule
+from stacksmith.placement.request import Hint, Request
+from stacksmith.placement.wording import capacity_sum, claims_of, number
+from stacksmith.planner import offence
+from stacksmith.planner.asking import Asking
+from stacksmith.planner.build import Wanted
+from stacksmith.planner.floor import lone_unit
+from stacksmith.planner.hint import Hinted, hinted
+from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.offence import Apart, Astray, Crowd, Follow, Full, Near, Offence, by_host
+from stacksmith.planner.schedule import kept_zone
+
+# Not a rule of the server: a host that is to be emptied is `rebalance --drain`, of one that is not read nothing is
+# known.
+_OF_THE_HOST = (Rule.STATE, Rule.REACH)
+
+
+@dataclass
+class Watch:
+    """Servers of a stack on hosts, of which ``states`` count all that is there.
+
+    ``found`` are what was found, by address, ``where`` the hosts of the servers that are looked at. Rules that depend
+    on the server and its host alone are looked up once for all servers that ask the same.
+    """
+
+    stack: Stack
+    ledger: Ledger
+    states: Mapping[str, HostState]
+    found: Mapping[Address, Found]
+    where: Mapping[Address, str]
+    _asking: Asking = field(init=False)
+    _verdicts: dict[tuple[object, ...], tuple[Refusal, ...]] = field(default_factory=dict)
+    _open: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._asking = Asking(self.stack)
+
+    @cached_property
+    def rules(self) -> Sequence[offence.Rule]:
+        """The rules of the servers: those that one breaks by itself only where it is broken."""
+        return [*self._astray(), *self._groups(), *self._hints(), *self._full()]
+
+    def offences(self, where: Mapping[Address, str] | None = None) -> list[Offence]:
+        """What is broken, when servers are there instead of where they are."""
+        if where is None:
+            return [each for rule in self.rules for each in rule.broken(self.where)]
+        moved = [(a, host) for a, host in where.items() if host != self.where[a]]
+        found = [each for rule in self.rules for each in rule.broken(where)]
+        return found + [each for address, host in moved for each in self._own(address, host)]
+
+    def may_leave(self, address: Address) -> bool:
+        """True when some other host, whatever is on it, may take the server."""
+        return bool(self.hosts(address) - {self.where[address]})
+
+    def hosts(self, address: Address) -> frozenset[str]:
+        """The hosts that may take the server, whatever is on them."""
+        zone = kept_zone(self.stack, self.stack.resources[address], self.where[address])
+        key = (*self.question(address), zone)
+        if key not in self._open:
+            fitting = [s for s in self.states.values() if not self._refusals(address, s)]
+            self._open[key] = frozenset(s.name for s in fitting if zone in (None, s.availability_zone))
+        return self._open[key]
+
+    def question(self, address: Address) -> tuple[object, ...]:
+        """Equal for servers that hosts answer alike, whatever is on them."""
+        spec = self.stack.resources[address].spec
+        assert isinstance(spec, ServerSpec)
+        question = self._asking.of(spec)
+        return (id(question), spec.host, spec.availability_zone, self._pins.get(address), *self._fixed_hints(address))
+
+    def amounts(self, address: Address) -> dict[str, dict[str, int]]:
+        """What a server takes with its volumes of its host and of the parts of it, by provider and class."""
+        home, taken = self.where[address], defaultdict[str, dict[str, int]](dict)
+        taken[home][INSTANCES] = 1
+        for each in (address, *self._volumes(address)):
+            for provider, amounts in self.ledger.taken(self.found.get(each)).items():
+                for name, amount in amounts.items():
+                    taken[provider][name] = taken[provider].get(name, 0) + amount
+        return dict(taken)
+
+    def _volumes(self, address: Address) -> list[Address]:
+        spec = self.found[address].spec if address in self.found else None
+        disks = spec.disks if isinstance(spec, Server) else ()
+        return [Address.parse(disk.ref) for disk in disks if disk.source == "volume" and disk.ref]
+
+    @cached_property
+    def _pins(self) -> Mapping[Address, tuple[str, ...]]:
+        """The hosts that servers are pinned to by their volumes."""
+        specs = {a: r.spec for a, r in self.stack.resources.items() if a.kind == "volume"}
+        pinned = {a: spec.host for a, spec in specs.items() if isinstance(spec, VolumeSpec) and spec.host}
+        if not pinned:
+            return {}
+        pins = {a: sorted({pinned[v] for v in self._volumes(a) if v in pinned}) for a in self.where}
+        return {a: tuple(hosts) for a, hosts in pins.items() if hosts}
+
+    @cached_property
+    def _hinted(self) -> Mapping[Address, Hinted]:
+        return hinted(self.stack, self.ledger.snapshot, {})
+
+    def _fixed_hints(self, address: Address) -> tuple[tuple[Hint, ...], tuple[Hint, ...]]:
+        """What its hints say of hosts alone: of servers that are not of the stack."""
+        hint = self._hinted.get(address)
+        if hint is None:
+            return ((), ())
+        away = tuple(Hint("", each.words, each.hosts) for each in hint.away if each.hosts)
+        return (away, tuple(each for each in hint.follows if not each.mark))
+
+    def _refusals(self, address: Address, state: HostState) -> tuple[Refusal, ...]:
+        key = (*self.question(address), state.name)
+        if key not in self._verdicts:
+            self._verdicts[key] = tuple(unfit(lone_unit(self._request(address), {}), state))
+        return self._verdicts[key]
+
+    def _request(self, address: Address) -> Request:
+        """What it asks of a host whatever is there: no room, and no group."""
+        spec = self.stack.resources[address].spec
+        assert isinstance(spec, ServerSpec)
+        question, (away, follows) = self._asking.of(spec), self._fixed_hints(address)
+        return Request(
+            address,
+            {},
+            required=question.required,
+            forbidden=question.forbidden,
+            availability_zone=spec.availability_zone,
+            host=spec.host,
+            with_hosts=self._pins.get(address, ()),
+            conditions=question.conditions,
+            away=away,
+            follows=follows,
+        )
+
+    def _own(self, address: Address, host: str) -> Iterator[Offence]:
+        """What its host refuses of the server by itself."""
+        for refusal in self._refusals(address, self.states[host]):
+            if refusal.rule not in _OF_THE_HOST:
+                yield Offence(refusal.rule.value, refusal.subject, host, refusal.reason, (address,))
+
+    def _astray(self) -> Iterator[offence.Rule]:
+        for address, host in self.where.items():
+            yield from map(Astray, self._own(address, host))
+
+    def _groups(self) -> Iterator[offence.Rule]:
+        members: dict[str, dict[Address, str]] = defaultdict(dict)
+        for address, host in self.where.items():
+            spec = self.stack.resources[address].spec
+            if isinstance(spec, ServerSpec) and spec.group:
+                members[spec.group][address] = host
+        for name, start in sorted(members.items()):
+            group = self.stack.server_groups[name]
+            if group.policy == "anti-affinity":
+                yield Crowd(name, group.max_server_per_host, start)
+            elif group.policy == "affinity":
+                yield Near("affinity", name, f"affinity: {name}", start)
+
+    def _hints(self) -> Iterator[offence.Rule]:
+        bound: dict[str, dict[Address, str]] = defaultdict(dict)
+        bearers: dict[str, list[Address]] = defaultdict(list)
+        for address, hint in self._hinted.items():
+            if address in self.where:
+                for mark in hint.marks:
+                    bearers[mark].append(address)
+                if hint.together is not None:
+                    bound[hint.together][address] = self.where[address]
+        for start in bound.values():
+            told = f"same_host: {offence.names(list(start))}"
+            yield Near("filter", "SameHostFilter", told, start)
+        yield from self._apart(bearers)
+        for address in filter(self.where.__contains__, self._hinted):
+            for each in self._hinted[address].follows:
+                others = tuple(bearers.get(each.mark, ()))
+                if each.mark and (others or each.hosts) and address not in others:
+                    yield Follow(address, others, each.hosts, each.words, self.where)
+
+    def _apart(self, bearers: Mapping[str, Sequence[Address]]) -> Iterator[offence.Rule]:
+        keepers: dict[str, list[Address]] = defaultdict(list)
+        for address, hint in self._hinted.items():
+            for each in hint.away if address in self.where else ():
+                keepers[each.mark].append(address)
+        told = set()
+        for mark, those in keepers.items():
+            sides = (tuple(those), tuple(bearers.get(mark, ())))
+            if sides[::-1] not in told:  # the other side has a mark for the same
+                told.add(sides)
+                yield Apart(*sides, self.where)
+
+    def _full(self) -> Iterator[offence.Rule]:
+        on_host = by_host(self.where, self.where)
+        for host in on_host:
+            state = self.states[host]
+            for provider, name, inventory, used in _overfull(state):
+                amounts = {a: self.amounts(a).get(provider, {}).get(name, 0) for a in on_host[host]}
+                amounts = {a: amount for a, amount in amounts.items() if amount}
+                claimed = claims_of(state.claimed.get(name, {})) if provider == host else ""
+                over = number(used - inventory.capacity)
+                reason = f"{host} is over its capacity: {name} {over} short"
+                reason += f" (used {used:,} of {capacity_sum(inventory)}{claimed})"
+                subject = name if provider == host else f"{name} of {provider.partition('/')[2]}"
+                if amounts:
+                    told = Offence("short", subject, host, reason, tuple(amounts))
+                    yield Full(told, used - inventory.capacity, amounts)
+
+
+def running(
+    stack: Stack,
+    ledger: Ledger,
+    states: Iterable[HostState],
+    found: Mapping[Address, Found],
+    wanted: Mapping[Address, Wanted],
+) -> tuple[Offence, ...]:
+    """What servers break where they were found, of those that stay there: on hosts that were read."""
+    hosts = {state.name: state for state in states if state.reachable and state.state != "failed"}
+    where = {
+        address: there.host
+        for address in wanted
+        if address.kind == "server"
+        and (there := found.get(address)) is not None
+        and there.host == wanted[address].host
+        and not there.partial
+        and there.host in hosts
+    }
+    return tuple(Watch(stack, ledger, hosts, found, where).offences()) if where else ()
+
+
+def _overfull(state: HostState) -> Iterator[tuple[str, str, Inventory, int]]:
+    """(provider, class, inventory, used) of what is used beyond its capacity: of the host, and of parts of its own."""
+    for name, inventory in state.inventories.items():
+        if state.used.get(name, 0) > inventory.capacity:
+            yield state.name, name, inventory, state.used[name]
+    for part in state.parts:
+        if part.parent is None or part.uuid in state.own_disks:
+            continue
+        for name, inventory in part.inventories.items():
+            used = state.parts_used.get(part.uuid, {}).get(name, 0)
+            if used > inventory.capacity:
+                yield part.uuid, name, inventory, used

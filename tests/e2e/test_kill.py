@@ -1,6 +1,5 @@
 """SIGKILL anywhere, then the same apply again: the end is as if nothing had happened."""
 
-import re
 import shutil
 import signal
 import subprocess
@@ -10,11 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import libvirt
 import pytest
-import yaml
 
 from stacksmith.engine import session
+from tests.e2e.end_state import Thing, differences, live, make_pools
 from tests.e2e.kit import Site, settle
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(120), pytest.mark.xdist_group("lab")]
@@ -48,40 +46,22 @@ def start(site: Site, at: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(argv, cwd=ROOT)
 
 
-def live(site: Site) -> Counter[tuple[str, str]]:
-    """How often each domain, network and volume is on the three hosts: (kind, name with its uuid).
-
-    Which host a server is on is not compared, nor its config drive's digest, which holds the host's zone: a killed
-    run leaves a pool, whose size placement then knows.
-    """
-    found: Counter[tuple[str, str]] = Counter()
-    for host in yaml.safe_load(site.fleet.read_text())["hosts"].values():
-        connection = libvirt.open(host["libvirt"])
-        found.update(("server", f"{each.UUIDString()} {each.name()}") for each in connection.listAllDomains())
-        found.update(("network", each.UUIDString()) for each in connection.listAllNetworks())
-        for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-            pool.refresh()
-            names = (re.sub(r"\.config-[0-9a-f]+\.", ".config.", name) for name in pool.listVolumes())
-            found.update(("volume", name) for name in names)
-        connection.close()
-    return found
-
-
-def converges(site: Site, clean: Counter[tuple[str, str]], whole: Counter[tuple[str, str]], what: str) -> None:
+def converges(site: Site, clean: Counter[Thing], whole: Counter[Thing], what: str) -> None:
     settle(site)
     site.apply()
-    assert live(site) == whole, what
+    assert differences(live(site), whole) == [], what
     plan = site.plan()
     left = [(s.id, s.reason, [(c.path, c.found, c.wanted) for c in s.changes]) for s in plan.steps]
     assert left == [], what
     assert plan.claims.there == (), what
     site.destroy()
-    assert live(site) == clean, what
+    assert differences(live(site), clean) == [], what
     assert session.claims(site.options()) == (), what
 
 
 def test_killed_at_each_journal_write_then_run_again_ends_the_same(demo: Site) -> None:
     small(demo)
+    make_pools(demo)
     clean = live(demo)
     assert start(demo, 0).wait(120) == 0
     whole = live(demo)
@@ -96,6 +76,7 @@ def test_killed_at_each_journal_write_then_run_again_ends_the_same(demo: Site) -
 
 
 def test_killed_in_the_middle_of_operations_then_run_again_ends_the_same(demo: Site) -> None:
+    make_pools(demo)
     clean = live(demo)
     began = time.monotonic()
     assert start(demo, 0).wait(120) == 0

@@ -13,6 +13,7 @@ it is interrupted. Half of the round trip is added each way and calls in flight 
 
 import argparse
 import contextlib
+import math
 import queue
 import signal
 import socket
@@ -83,6 +84,7 @@ class RpcProxy:
     def __init__(self, real: Path, listen: Path, rtt_seconds: float = 0.0) -> None:
         self.socket = listen
         self.sent: Callable[[str], object] = _ignore  # told the name of each call that is on its way to `real`
+        self.swallows_after: float = math.inf  # of a connection's bytes on their way to `real`; what follows is lost
         self._real = real
         self._delay = rtt_seconds / 2
         self._lock = threading.Lock()
@@ -160,9 +162,12 @@ class RpcProxy:
     def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
         outbox: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
         sender = self._start(_send, outbox, target)
+        passed = 0
         with contextlib.suppress(OSError):
             for frame in _frames(source):
-                outbox.put((time.monotonic() + self._delay, frame))
+                passed += len(frame)
+                if not up or passed <= self.swallows_after:
+                    outbox.put((time.monotonic() + self._delay, frame))
                 self._note(frame, up)
         outbox.put((time.monotonic() + self._delay, b""))
         sender.join()

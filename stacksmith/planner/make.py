@@ -237,11 +237,11 @@ def _plan_wanted(wanted: Wanted, view: View, rules: Rules, options: PlanOptions,
 
 def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> None:
     found, record = view.found.get(wanted.address), view.records.get(wanted.address)
-    if found is not None and found.partial:
-        reason = "a run that did not finish left parts of it"
-    elif record is not None and is_edited_image(record, view):
+    if record is not None and is_edited_image(record, view):
         reason = "its file in the stack is another than what was applied"
         record = None
+    elif found is not None and found.partial:
+        reason = "a run that did not finish left parts of it"
     elif record is not None and record.complete and not reason:
         reason = f"it is missing on {record.host}"
     if record is not None and record.complete and (found is None or found.partial):

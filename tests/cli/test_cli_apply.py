@@ -230,6 +230,27 @@ def test_drift_of_an_image_whose_file_was_edited_is_a_change_not_applied(applied
     assert (result.status, json.loads(result.out)["drift"]) == (3, [])
 
 
+def test_drift_of_an_image_with_one_of_its_two_files_edited_is_a_change_not_applied(
+    cli: Cli, project: Path, live: World
+) -> None:
+    stack = project / "stack.yaml"
+    two = "tiny: {kernel: {source: kernel}, ramdisk: {source: ramdisk}}"
+    stack.write_text(stack.read_text().replace("tiny: {source: tiny.img, format: raw}", two))
+    (project / "kernel").write_bytes(b"kernel")
+    (project / "ramdisk").write_bytes(b"ramdisk")
+    assert cli("apply", "--yes").status == 0
+    (project / "ramdisk").write_bytes(b"another ramdisk")
+    result = cli("drift", "--json")
+    assert (result.status, json.loads(result.out)["drift"]) == (3, [])
+    host = host_of(live, "server.web[0]")
+    with live.changing(host) as state:
+        for each in [each for each in state.objects["image"].values() if "kernel" in each.name]:
+            del state.objects["image"][each.name]
+    result = cli("drift", "--json")
+    gone = [each["address"] for each in json.loads(result.out)["drift"] if each["missing"]]
+    assert (result.status, gone) == (2, [f"image.tiny@{host}"])
+
+
 def test_drift_of_an_edited_image_that_is_gone_is_missing(applied: Cli, project: Path, live: World) -> None:
     host = host_of(live, "server.web[0]")
     (image,) = (each for each in live.objects(host) if isinstance(each.spec, Image))

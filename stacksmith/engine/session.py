@@ -25,7 +25,7 @@ from stacksmith.engine.quote import quoted, quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
-from stacksmith.engine.unplanned import plan_what_can_be
+from stacksmith.engine.unplanned import as_warnings, plan_what_can_be
 from stacksmith.events import Event, RunEnded, RunStarted
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Snapshot
@@ -53,7 +53,7 @@ from stacksmith.state.store import Store
 class Planned:
     """A plan with what it was made from. ``sessions`` are hosts that are still open, for writing.
 
-    ``unplanned`` are warnings of what the plan is without, for none can be made of it.
+    ``unplanned`` are warnings of what the plan is without, for none can be made of it, or has in vain.
     """
 
     plan: Plan
@@ -62,6 +62,11 @@ class Planned:
     diagnostics: tuple[Diagnostic, ...] = ()
     sessions: Mapping[str, Session] = field(default_factory=dict)
     unplanned: tuple[Diagnostic, ...] = ()
+
+    @property
+    def unplanned_addresses(self) -> frozenset[Address]:
+        """The resources that ``unplanned`` is about."""
+        return frozenset(each.address for each in self.unplanned if each.address is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +119,13 @@ def _planning(options: Options, read_only: bool, is_lenient: bool = False) -> It
         snapshot = with_owners(read.snapshot, stack.name, consumers)
         with quoting(stack):
             make = partial(_planned, stack, snapshot, records, options, consumers)
-            made, unplanned = plan_what_can_be(stack, make) if is_lenient else (make(), ())
+            wanted = PlanOptions(options.targets, options.excludes, options.replaces, options.destroy)
+            made, unplanned = plan_what_can_be(stack, wanted, make) if is_lenient else (make(wanted), ())
             made = replace(made, journal=newest)
-            if faults := node_faults(stack, made, read.sessions):
+            faults = node_faults(stack, made, read.sessions)
+            if faults and not is_lenient:
                 raise Faults(faults)
+            unplanned += tuple(quoted(as_warnings(faults), stack.secrets))
         told = [*unnamed_that_go(stack, made), *against_rules(stack, made)]
         diagnostics += tuple(quoted(told, stack.secrets))
         sessions = {} if read_only else read.sessions
@@ -359,17 +367,10 @@ def _planned(
     records: tuple[Record, ...],
     options: Options,
     consumers: tuple[Consumer, ...],
-    unplanned: frozenset[Address] = frozenset(),
+    wanted: PlanOptions,
 ) -> Plan:
-    made = make_plan(
-        stack,
-        snapshot,
-        records,
-        _rules(stack),
-        PlanOptions(options.targets, options.excludes, options.replaces, options.destroy, unplanned=unplanned),
-        consumers,
-    )
+    made = make_plan(stack, snapshot, records, _rules(stack), wanted, consumers)
     made = replace(made, provider=options.provider)
-    if options.destroy or unplanned or not stack.outputs:
+    if options.destroy or wanted.unplanned or not stack.outputs:
         return made
     return replace(made, outputs=evaluate_outputs(stack, server_values(stack, made, snapshot)))

@@ -1,29 +1,47 @@
 """A plan without what none can be made of: drift is told of all the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity
 from stacksmith.engine.quote import quoted
 from stacksmith.model.stack import Stack
+from stacksmith.planner.make import PlanOptions
 from stacksmith.planner.plan import Plan
 
-_CODES = frozenset({"no-valid-host", "subnet-in-use"})
+_UNPLANNED = frozenset({"no-valid-host", "subnet-in-use"})
+_IMPOSSIBLE = "not-possible"  # what is there is still compared with what is wanted
 
 
-def plan_what_can_be(stack: Stack, make: Callable[[frozenset[Address]], Plan]) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """The plan that ``make`` gives without the addresses it cannot plan, and a warning for each of these.
+def plan_what_can_be(
+    stack: Stack, wanted: PlanOptions, make: Callable[[PlanOptions], Plan]
+) -> tuple[Plan, tuple[Diagnostic, ...]]:
+    """The plan that ``make`` gives without the addresses it cannot plan, with those that no host can make, and a
+    warning for each of both.
 
     What is left out can show the next fault, as a subnet in use does once the servers are placed.
     Raises: Faults when it has others.
     """
-    told: dict[Address, Diagnostic] = {}
+    told: dict[tuple[Address | None, str], list[Diagnostic]] = {}
     while True:
+        unplanned = frozenset(a for a, code in told if a is not None and code != _IMPOSSIBLE)
+        impossible = frozenset(a for a, code in told if a is not None and code == _IMPOSSIBLE)
         try:
-            return make(frozenset(told)), tuple(quoted(told.values(), stack.secrets))
+            made = make(replace(wanted, unplanned=unplanned, impossible=impossible))
         except Faults as fault:
-            new = {d.address: d for d in fault.diagnostics if d.address is not None and d.code in _CODES}
-            if len(new) < len(fault.diagnostics) or new.keys() <= told.keys():
+            if any(d.address is None or d.code not in {*_UNPLANNED, _IMPOSSIBLE} for d in fault.diagnostics):
                 raise
-            told |= {address: replace(d, severity=Severity.WARNING) for address, d in new.items()}
+            new = [d for d in as_warnings(fault.diagnostics) if (d.address, d.code) not in told]
+            if not new:
+                raise
+            for each in new:
+                told.setdefault((each.address, each.code), []).append(each)
+        else:
+            return made, tuple(quoted(chain.from_iterable(told.values()), stack.secrets))
+
+
+def as_warnings(faults: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The same, for a drift, which they do not keep from telling the rest."""
+    return [replace(each, severity=Severity.WARNING) for each in faults]

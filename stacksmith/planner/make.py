@@ -53,6 +53,7 @@ class PlanOptions:
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
     may not go to, ``to`` the only ones that some of them may be on. What those ``holding`` have of the parts of their
     hosts goes to no other of them. ``unplanned`` are what no plan can be made for: what is there of them is left alone.
+    ``impossible`` are planned though their host cannot make them: what is there of them is to be compared.
     """
 
     targets: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class PlanOptions:
     to: Mapping[Address, str] = field(default_factory=dict)
     holding: frozenset[Address] = frozenset()
     unplanned: frozenset[Address] = frozenset()
+    impossible: frozenset[Address] = frozenset()
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ def make_plan(
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     states += node_states(stack, snapshot, consumers, leaving)
     plan.refusals += [*overgrown(plan.steps, states), *maintained(plan.steps, snapshot)]
-    _check(stack, plan.steps, wanted, rules)
+    _check(stack, [s for s in plan.steps if s.address not in options.impossible], wanted, rules)
     named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))

@@ -1,8 +1,9 @@
 """Drift as a JUnit report: a test case per resource, or per node, a failure is drift."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from xml.etree import ElementTree
 
+from stacksmith.address import Address
 from stacksmith.planner.plan import Deviation, Plan
 from stacksmith.views import outside
 from stacksmith.views.action import resource_actions
@@ -10,13 +11,18 @@ from stacksmith.views.node_drift import NodeDrift
 from stacksmith.views.words import clean
 
 
-def junit_text(plan: Plan, timestamp: str, seconds: float) -> str:
-    """One suite per run: deviating resources fail, unknown ones and unread hosts are errors, the rest pass."""
+def junit_text(plan: Plan, timestamp: str, seconds: float, unplanned: Collection[Address] = ()) -> str:
+    """One suite per run: deviating resources fail, unknown ones and unread hosts are errors, the rest pass.
+
+    ``unplanned``: no plan can be made for these.
+    """
     cases = {str(each.address): _case(str(each.address), each.host) for each in plan.unchanged}
-    for action in resource_actions(plan):
-        case = _case(str(action.address), action.step.host)
-        ElementTree.SubElement(case, "system-out").text = f"change not applied yet: {action.action.value}"
-        cases[str(action.address)] = case
+    waiting = {each: ("", "it cannot be planned") for each in unplanned}
+    waiting |= {each.address: (each.step.host, each.action.value) for each in resource_actions(plan)}
+    for address, (host, word) in waiting.items():
+        case = _case(str(address), host)
+        ElementTree.SubElement(case, "system-out").text = f"change not applied yet: {word}"
+        cases[str(address)] = case
     for deviation in plan.deviations:
         cases[str(deviation.address)] = _failure(deviation, str(deviation.address))
     for address in plan.unknown:

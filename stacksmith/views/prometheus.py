@@ -1,8 +1,9 @@
 """Drift, hosts and nodes in Prometheus' text format, for node_exporter's textfile collector."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from stacksmith.address import Address
 from stacksmith.planner.plan import Plan
 from stacksmith.views.drift_text import pending
 from stacksmith.views.host import HostRow
@@ -29,16 +30,23 @@ _MIB, _GIB = 2**20, 2**30
 Sample = tuple[dict[str, str], float | int]
 
 
-def drift_metrics(plan: Plan, hosts: Sequence[HostRow], now: float, seconds: float, last_success: float | None) -> str:
+def drift_metrics(
+    plan: Plan,
+    hosts: Sequence[HostRow],
+    now: float,
+    seconds: float,
+    last_success: float | None,
+    unplanned: Collection[Address] = (),
+) -> str:
     """The whole textfile. Times are seconds since 1970; ``last_success`` is of the run before, kept when this one
-    could not read every host."""
+    could not read every host. ``unplanned``: no plan can be made for these."""
     own = {"fleet": plan.fleet, "stack": plan.stack}
     drift = Counter(each.address.kind for each in plan.deviations)
     kinds = {each.address.kind for each in plan.unchanged} | set(drift)
     succeeded = last_success if plan.unreachable or plan.unknown else now
     lines = [
         *_metric("drift_resources", [({**own, "kind": kind}, drift[kind]) for kind in sorted(kinds)]),
-        *_metric("pending_changes", [(own, len(pending(plan)))]),
+        *_metric("pending_changes", [(own, len(pending(plan, unplanned)))]),
         *_metric("unmanaged_resources", [(own, sum(each.owner is None for each in plan.unmanaged))]),
         *_run(own, now, seconds, succeeded),
         *_hosts(plan, hosts),

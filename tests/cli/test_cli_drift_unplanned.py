@@ -39,7 +39,16 @@ def test_drift_with_nothing_but_a_server_that_fits_nowhere_is_status_3(grown: Cl
     assert grown("plan").status == 1
     result = grown("drift", "--json")
     assert result.status == 3
-    assert json.loads(result.out)["drift"] == []
+    told = json.loads(result.out)
+    assert (told["drift"], told["pending"]) == ([], ["server.huge"])
+
+
+def test_server_that_fits_nowhere_counts_as_a_change_not_applied(grown: Cli, project: Path) -> None:
+    result = grown("drift", "--format", "prometheus", "--into", "shop.prom")
+    assert "  cannot be planned: server.huge\n" in result.out
+    assert "No drift, but changes to apply: 1 change not applied yet, " in result.out
+    assert 'stacksmith_pending_changes{fleet="lab",stack="shop"} 1' in (project / "shop.prom").read_text()
+    assert "change not applied yet: it cannot be planned" in grown("drift", "--format", "junit").out
 
 
 def test_drift_tells_what_is_gone_and_fits_nowhere_any_more(applied: Cli, project: Path, live: World) -> None:

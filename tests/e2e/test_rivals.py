@@ -8,6 +8,7 @@ import pytest
 
 from stacksmith import lab
 from stacksmith.diagnostics import Faults
+from stacksmith.engine import session
 from stacksmith.engine.allow import NotAllowed
 from stacksmith.model.change import Impact
 from stacksmith.planner.plan import Operation
@@ -67,6 +68,24 @@ def test_memory_and_vcpus_changed_by_hand_is_drift_each_named(make_site: Callabl
     plan = site.plan()
     assert set(deviations(plan)["server.a"]) == {"ram_mib", "vcpus"}
     assert changes(plan, "server.a") == {"ram_mib": (24, 32, "drift"), "vcpus": (2, 1, "drift")}
+
+
+def test_drift_is_told_beside_what_the_host_cannot_make(make_site: Callable[[], Site]) -> None:
+    site = make_site()
+    base = "images: {base: {source: base.raw, format: raw, properties: {hw_machine_type: pc}}}"
+    servers = "servers: {a: {flavor: acpi, image: base, power_state: stopped}}"
+    site.write(f"{base}\n{servers}")
+    (site.folder / "base.raw").write_bytes(b"stacksmith" * 512)
+    site.apply()
+    site.virsh(host_of(site), "setmem", f"{site.name}-a", "24M", "--config")
+    site.write(f"{base.replace('pc', 'q35, hw_disk_bus: ide')}\n{servers}")
+    with pytest.raises(Faults):
+        site.plan()
+    drift = session.drift(site.options())
+    (warning,) = drift.unplanned
+    assert (warning.code, str(warning.address)) == ("not-possible", "server.a") and warning.snippet is not None
+    assert deviations(drift.plan) == {"server.a": ["ram_mib"]}
+    site.write(f"{base}\n{servers}")
 
 
 def test_power_off_by_hand_is_drift_and_apply_starts_it(site: Site) -> None:

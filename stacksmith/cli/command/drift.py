@@ -41,21 +41,21 @@ class _Drift:
     def text(self, paint: Paint) -> str:
         from stacksmith.views.drift_text import drift_text
 
-        return drift_text(self.of.plan, paint)
+        return drift_text(self.of.plan, paint, self.of.unplanned_addresses)
 
     def data(self, timestamp: str) -> JSON:
         from stacksmith.views.drift_data import drift_data
 
-        return drift_data(self.of.plan, timestamp)
+        return drift_data(self.of.plan, timestamp, self.of.unplanned_addresses)
 
     def junit(self, timestamp: str, seconds: float) -> str:
         from stacksmith.views.junit import junit_text
 
-        return junit_text(self.of.plan, timestamp, seconds)
+        return junit_text(self.of.plan, timestamp, seconds, self.of.unplanned_addresses)
 
     def metrics(self, now: float, seconds: float, last_success: float | None) -> str:
         from stacksmith.views.host import host_rows
         from stacksmith.views.prometheus import drift_metrics
 
         rows = host_rows(self.of.stack.fleet, self.of.snapshot)
-        return drift_metrics(self.of.plan, rows, now, seconds, last_success)
+        return drift_metrics(self.of.plan, rows, now, seconds, last_success, self.of.unplanned_addresses)

@@ -53,6 +53,20 @@ def open_screen(environment: Mapping[str, str], no_color: bool) -> Screen:
     )
 
 
+def clear_file(path: Path | None) -> None:
+    """Takes away what an earlier command wrote, for it says nothing of this one; where a link leads is emptied.
+
+    A pipe or a terminal is left alone. Raises: OSError.
+    """
+    if path is None or not path.is_file():
+        return
+    if not path.is_symlink():
+        with suppress(OSError):  # a file that is mounted, or in a folder that may not be written
+            path.unlink()
+            return
+    path.write_text("", encoding="utf-8")
+
+
 def write_file(path: Path, text: str) -> None:
     """Writes the file whole or not at all, readable by all that the umask lets: a reader never sees a part of it.
 

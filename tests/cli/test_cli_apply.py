@@ -71,6 +71,31 @@ def test_run_that_has_nothing_to_do_makes_the_events_anew(applied: Cli, project:
     assert [event["type"] for event in events()] == ["run_started", "run_ended"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("apply", "--var", "count=3"), 1),
+        (("apply", "--yes", "--var", "ram=1024"), 7),
+        (("apply", "--yes", "--var", "ram=lots"), 1),
+        (("destroy",), 1),
+        (("plan", "--var", "ram=99999999", "--var", "count=3"), 1),
+    ],
+    ids=["nobody to ask", "not allowed", "bad variable", "destroy with nobody to ask", "plan that cannot be made"],
+)
+@pytest.mark.parametrize("is_link", [False, True], ids=["file", "link"])
+def test_what_an_earlier_run_wrote_does_not_stay_after_one_that_does_nothing(
+    applied: Cli, project: Path, arguments: tuple[str, ...], status: int, is_link: bool
+) -> None:
+    told, target = project / "told.json", project / "target.json"
+    told.write_text("an earlier run")
+    if is_link:
+        told.rename(target)
+        told.symlink_to(target)
+    assert applied(*arguments, "--json-into", "told.json").status == status
+    assert told.is_symlink() == is_link
+    assert target.read_text() == "" if is_link else not told.exists()
+
+
 def test_impact_that_was_not_allowed_is_status_7_and_changes_nothing(applied: Cli, live: World) -> None:
     before = live.objects("hv1"), live.objects("hv2")
     result = applied("apply", "--yes", "--var", "count=1")

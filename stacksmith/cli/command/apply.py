@@ -19,6 +19,7 @@ from stacksmith.cli.option import (
     Yes,
     worst_allowed,
 )
+from stacksmith.cli.screen import clear_file
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def command(
     """Make the hosts as the stack says."""
     from stacksmith.planner.planfile import is_planfile
 
+    clear_file(json_into)
     manner = Manner("apply", worst_allowed(allow), overwrite_drift, lock_timeout, parallel, json_into)
     if what is not None and is_planfile(what):
         if targets or excludes or replaces:

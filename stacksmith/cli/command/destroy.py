@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from stacksmith.cli.call import Call
 from stacksmith.cli.carry_out import Manner, carry_out, conclude, confirmed, refused, unless_overtaken
 from stacksmith.cli.option import Exclude, JsonInto, LockTimeout, Parallel, StackArgument, Target, Yes
+from stacksmith.cli.screen import clear_file
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def command(
     call = call.on(what)
     options = call.options(destroy=True, targets=tuple(targets or ()), excludes=tuple(excludes or ()))
     # The answer to the question allows what it is about.
+    clear_file(json_into)
     manner = Manner("destroy", Impact.DATA_LOSS, True, lock_timeout, parallel, json_into)
     return unless_overtaken(call, lambda: _planned(call, options, manner, yes), asks=not yes)
 

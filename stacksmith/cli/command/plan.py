@@ -9,7 +9,7 @@ import typer
 from stacksmith.cli.call import Call
 from stacksmith.cli.clock import timestamp
 from stacksmith.cli.option import Exclude, Json, Replace, StackArgument, Target
-from stacksmith.cli.screen import write_file
+from stacksmith.cli.screen import clear_file, write_file
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def command(
     from stacksmith.engine import session
     from stacksmith.planner.planfile import write_plan
 
+    clear_file(json_into)
     call = call.on(what)
     options = call.options(
         targets=tuple(targets or ()), excludes=tuple(excludes or ()), replaces=tuple(replaces or ()), destroy=destroy

@@ -28,10 +28,11 @@ class Site:
         (folder / "fleet.yaml").write_text(json.dumps({"fleet": "f", "state": "sqlite:///s.db", "hosts": hosts}))
 
     def plan(self, *mapping: dict[str, object], volumes: object = None) -> session.Planned:
+        ephemeral = sum(int(str(each["volume_size"])) for each in mapping if each["destination_type"] == "local")
         stack = {
             "stack": "shop",
             "fleet": "fleet.yaml",
-            "flavors": {"small": {"vcpus": 1, "ram": 512, "disk": 1}},
+            "flavors": {"small": {"vcpus": 1, "ram": 512, "disk": 1, "ephemeral": ephemeral}},
             "images": {"base": {"source": "base.img", "format": "raw"}},
             "volumes": volumes or {},
             "servers": {"db": {"flavor": "small", "image": "base", "block_device_mapping": [ROOT, *mapping]}},
@@ -99,3 +100,31 @@ def test_volume_declared_by_its_name_stays_attached_and_the_other_goes(site: Sit
     (update,) = [step for step in planned.plan.steps if step.address.kind == "server"]
     assert [(change.path, change.wanted) for change in update.changes] == [("disks[vdb]", None)]
     assert [step.id for step in planned.plan.steps] == ["update server.db", "forget volume.db-disk1"]
+
+
+def local(size: int, **more: object) -> dict[str, object]:
+    return {"source_type": "blank", "destination_type": "local", "volume_size": size, **more}
+
+
+def test_local_disk_taken_out_of_the_middle_warns_that_the_last_goes(site: Site) -> None:
+    site.apply(local(1), local(2), local(3))
+    found = warning(site.plan(local(1), local(3)))
+    assert found.message.startswith("server.db: vdd (local) goes: ")
+    assert "give those that stay the device_name they have" in (found.hint or "")
+    # What the hint says ends it.
+    planned = site.plan(local(1, device_name="vdb"), local(3, device_name="vdd"))
+    assert planned.diagnostics == ()
+    (update,) = planned.plan.steps
+    assert [(change.path, change.wanted) for change in update.changes] == [("disks[vdc]", None)]
+
+
+def test_all_local_disks_taken_out_go_without_a_warning(site: Site) -> None:
+    site.apply(local(1), local(2))
+    planned = site.plan()
+    assert planned.diagnostics == ()
+    assert [change.path for step in planned.plan.steps for change in step.changes] == ["disks[vdb]", "disks[vdc]"]
+
+
+def test_local_disk_with_a_name_no_place_gives_goes_without_a_warning(site: Site) -> None:
+    site.apply(local(1), local(2, device_name="vdz"))
+    assert site.plan(local(1)).diagnostics == ()

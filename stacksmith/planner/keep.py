@@ -78,7 +78,7 @@ class _Mending:
     watch: Watch
     faults: list[Faults] = field(default_factory=list)
     circles: list[Moving] = field(default_factory=list)
-    _known: dict[Moving, Plan | None] = field(default_factory=dict)
+    _known: dict[tuple[Moving, frozenset[tuple[Address, str]]], Plan | None] = field(default_factory=dict)
 
     def whole(self, accepted: Keys) -> _Found | None:
         """The fewest moves after which only the accepted offences are left."""
@@ -164,9 +164,11 @@ class _Mending:
 
     def _try(self, search: Search, moving: Moving) -> _Found | None:
         """The plan in which these move, when it leaves no other offences than those that are accepted."""
-        if moving not in self._known:
-            self._known[moving] = self._plan(moving, search.goals(moving))
-        plan = self._known[moving]
+        to = search.goals(moving)
+        key = (moving, frozenset(to.items()))
+        if key not in self._known:
+            self._known[key] = self._plan(moving, to)
+        plan = self._known[key]
         if plan is None or any(each.key not in search.accepted for each in self.left(plan)):
             return None
         return _Found(plan, moving)

@@ -71,9 +71,12 @@ class Search:
         """The only hosts for some that move, so that they are with those that stay; a plan knows those of groups."""
         goals: dict[Address, str] = {}
         for rule in self._rules(moving):
-            if isinstance(rule, Near | Follow) and not _is_group(rule):
+            if isinstance(rule, Near | Follow) and not _is_group(rule) and not self._is_accepted(rule):
                 goals |= rule.goals(moving)
         return goals
+
+    def _is_accepted(self, rule: Rule) -> bool:
+        return any(offence.key in self.accepted for offence in rule.broken(self.watch.where))
 
     def kind(self, address: Address) -> tuple[object, ...]:
         """Equal for servers on one host that can stand for each other."""

@@ -1,7 +1,7 @@
 """Rules that servers which run may break where they are, and who must move for each to be kept."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from stacksmith.address import Address
 NAMED = 3  # servers told by name
 
 Where = Mapping[Address, str]
+OpenTo = Callable[[Address], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,16 @@ def _pair(keepers: Sequence[Address], others: Sequence[Address]) -> Sequence[Add
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Servers that share a host: an affinity group, or those that same_host hints bind to each other."""
+    """Servers that share a host: an affinity group, or those that same_host hints bind to each other.
+
+    ``open_to`` are the hosts that may take a server, whatever is on them.
+    """
 
     rule: str
     subject: str
     words: str
     start: Where
+    open_to: OpenTo
 
     @property
     def servers(self) -> Sequence[Address]:
@@ -174,23 +179,28 @@ class Near:
             yield Offence(self.rule, self.subject, "", reason, tuple(self.start))
 
     def missing(self, moving: Collection[Address], accepted: Collection[object]) -> Sequence[Address]:
-        """Who stays, while some are on other hosts or leave theirs: one alone would be brought back."""
+        """Who stays, while some are on other hosts, leave theirs (one alone would be brought back), or cannot come."""
         if any(offence.key in accepted for offence in self.broken(self.start)):
             return ()
         stay = {a: host for a, host in self.start.items() if a not in moving}
         counts = Counter(stay.values())
         if len(counts) > 1:
             return sorted(stay, key=lambda a: (counts[stay[a]], a.order))
+        return sorted(stay, key=lambda a: a.order)[:1] if counts.keys() & self._closed(moving) else ()
+
+    def _closed(self, moving: Collection[Address]) -> set[str]:
+        """Hosts where those that stay cannot be joined: some left them, or may not go there."""
         left = {host for a, host in self.start.items() if a in moving}
-        return sorted(stay, key=lambda a: a.order)[:1] if left & counts.keys() else ()
+        hosts = set(self.start.values())
+        return left.union(*(hosts.difference(self.open_to(a)) for a in self.start if a in moving))
 
     def least(self, moving: Collection[Address], accepted: Collection[object]) -> int:
         """All but those of one host, which nobody left."""
         if not self.missing(moving, accepted):
             return 0
         counts = Counter(host for a, host in self.start.items() if a not in moving)
-        left = {host for a, host in self.start.items() if a in moving}
-        return counts.total() - max((n for host, n in counts.items() if host not in left), default=0)
+        closed = self._closed(moving)
+        return counts.total() - max((n for host, n in counts.items() if host not in closed), default=0)
 
     def goals(self, moving: Collection[Address]) -> dict[Address, str]:
         """Where those that move must go: to those that stay."""
@@ -200,13 +210,17 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """A server that is where one of several others is, by its same_host hint, or one of these ``hosts``."""
+    """A server that is where one of several others is, by its same_host hint, or one of these ``hosts``.
+
+    ``open_to`` are the hosts that may take a server, whatever is on them.
+    """
 
     server: Address
     others: tuple[Address, ...]
     hosts: frozenset[str]
     words: str
     start: Where
+    open_to: OpenTo
 
     @property
     def servers(self) -> Sequence[Address]:
@@ -221,16 +235,15 @@ class Follow:
             yield Offence("filter", "SameHostFilter", where[self.server], reason, (self.server,))
 
     def missing(self, moving: Collection[Address], accepted: Collection[object]) -> Sequence[Address]:
-        """The server, or who could come to it; of one that leaves its host, who keeps it there."""
+        """The server, or who could come to it; of one that leaves its host, who keeps it there or could come along."""
         home = self.start[self.server]
         if any(offence.key in accepted for offence in self.broken(self.start)):
             return ()
         staying = {self.start[a] for a in self.others if a not in moving} | self.hosts
         if self.server in moving:
-            free = bool(staying - {home}) or any(a in moving for a in self.others)
-            return () if free else [a for a in self.others if self.start[a] == home]
-        comes = any(a in moving and self.start[a] != home for a in self.others)
-        if home in staying or comes:
+            free = bool(staying.intersection(self.open_to(self.server)) - {home})
+            return () if free or any(a in moving for a in self.others) else self.others
+        if home in staying or any(a in moving for a in self._distant()):
             return ()
         return [self.server, *(a for a in self.others if a not in moving)]
 
@@ -244,7 +257,12 @@ class Follow:
         stays = any(self.start[a] == home and a not in moving for a in self.others) or home in self.hosts
         if self.server in moving or stays:
             return {}
-        return dict.fromkeys([a for a in self.others if a in moving and self.start[a] != home][:1], home)
+        return dict.fromkeys([a for a in self._distant() if a in moving][:1], home)
+
+    def _distant(self) -> list[Address]:
+        """Who could come to the server."""
+        home = self.start[self.server]
+        return [a for a in self.others if self.start[a] != home and home in self.open_to(a)]
 
 
 @dataclass(frozen=True, slots=True)

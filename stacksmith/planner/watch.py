@@ -165,7 +165,7 @@ class Watch:
             if group.policy == "anti-affinity":
                 yield Crowd(name, group.max_server_per_host, start)
             elif group.policy == "affinity":
-                yield Near("affinity", name, f"affinity: {name}", start)
+                yield Near("affinity", name, f"affinity: {name}", start, self.hosts)
 
     def _hints(self) -> Iterator[offence.Rule]:
         bound: dict[str, dict[Address, str]] = defaultdict(dict)
@@ -178,13 +178,13 @@ class Watch:
                     bound[hint.together][address] = self.where[address]
         for start in bound.values():
             told = f"same_host: {offence.names(list(start))}"
-            yield Near("filter", "SameHostFilter", told, start)
+            yield Near("filter", "SameHostFilter", told, start, self.hosts)
         yield from self._apart(bearers)
         for address in filter(self.where.__contains__, self._hinted):
             for each in self._hinted[address].follows:
                 others = tuple(bearers.get(each.mark, ()))
                 if each.mark and (others or each.hosts) and address not in others:
-                    yield Follow(address, others, each.hosts, each.words, self.where)
+                    yield Follow(address, others, each.hosts, each.words, self.where, self.hosts)
 
     def _apart(self, bearers: Mapping[str, Sequence[Address]]) -> Iterator[offence.Rule]:
         keepers: dict[str, list[Address]] = defaultdict(list)

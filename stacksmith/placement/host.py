@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 UNLIMITED = -1
 INSTANCES = "INSTANCES"  # servers of a host, as far as their number is limited
 MAX_UNIT = 2**31 - 1
+EMPTIED = "to be emptied"  # the state of a host that someone wants empty: to enable it is no way out
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class Inventory:
 class HostState:
     """One host before the batch. ``used`` and ``groups`` (members per server group) count everything that stays.
 
-    ``state``: enabled, disabled, drain or failed; only an enabled host takes new requests, and ``state_reason`` says
-    why it is not, and ``state_help`` what makes it so, where that is not said in the fleet file. ``problem`` says why
-    a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
+    ``state``: enabled, disabled, drain, failed or ``EMPTIED``; only an enabled host takes new requests.
+    ``state_reason`` says why it is not, ``state_help`` what makes it so where the fleet file does not say that.
+    ``problem`` says why a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
     host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances … ``parts`` are the providers below
     the host, whose uuid is its name, and those without a parent that it shares with other hosts (in an aggregate of
     theirs); ``parts_used`` what is used of them, by uuid and class; ``own_disks`` those of them, by uuid, that are the

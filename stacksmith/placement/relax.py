@@ -6,7 +6,7 @@ from math import ceil, floor, isinf
 from typing import Final
 
 from stacksmith.placement.conflict import constraint_of, minimal
-from stacksmith.placement.host import Inventory
+from stacksmith.placement.host import EMPTIED, Inventory
 from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit
@@ -15,12 +15,13 @@ from stacksmith.placement.verdict import Constraint, Relaxation, Remedy
 TOLD: Final = 3  # alternatives in a hint
 Answer = tuple[Site, Sequence[Refusal]]
 
+OTHER_ZONE: Final = "let it go to another availability zone than {subject}"
 # What to do when a host refuses for this, in the order of how little it takes; amounts have words of their own.
 _HELP: Final = {
     Rule.STATE: "set the state of {host} to enabled",
     Rule.SHORT: "",
     Rule.PARTS: "make room in the parts of {host}: {reason}",
-    Rule.ZONE: "let it go to another availability zone than {subject}",
+    Rule.ZONE: OTHER_ZONE,
     Rule.ANTI_AFFINITY: "add a host, or raise max_server_per_host of {subject}",
     Rule.AGGREGATE: "add {host} to aggregate {subject}",
     Rule.FILTER: "make {host} pass {subject}: {reason}",
@@ -41,12 +42,13 @@ _RANK: Final = {rule: rank for rank, rule in enumerate(_HELP)}
 def relaxations(unit: Unit, answers: Sequence[Answer]) -> tuple[Relaxation, ...]:
     """What would make hosts take the unit, the least first; of hosts that refuse the same constraints the nearest.
 
-    A host that refuses all that another does, and more, is left out. ``answers`` have all refusals of each host, in
-    order of name, and none of them is without.
+    A host that refuses all that another does, and more, is left out, as is one that is to be emptied. ``answers`` have
+    all refusals of each host, in order of name, and none of them is without.
     """
     by_signature: dict[frozenset[Constraint], list[Answer]] = {}
     for site, refused in answers:
-        by_signature.setdefault(frozenset(map(constraint_of, refused)), []).append((site, refused))
+        if site.host.state != EMPTIED:
+            by_signature.setdefault(frozenset(map(constraint_of, refused)), []).append((site, refused))
     nearest = [(min(by_signature[s], key=_effort), len(by_signature[s]) - 1) for s in minimal(by_signature)]
     nearest.sort(key=lambda item: _effort(item[0]))
     return tuple(

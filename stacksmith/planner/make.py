@@ -12,6 +12,7 @@ from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.realised import Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
+from stacksmith.placement.host import EMPTIED
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.placement.verdict import Placement
@@ -182,7 +183,8 @@ def _wanted(
         plan.refusals.append((f"{operation} {address}", cause))
     failed = [p for p in scheduled.placements if p.host is None]
     if failed:
-        raise Unplaced([no_valid_host(stack, p, moving.get(p.address)) for p in failed], scheduled.placements)
+        faults = [no_valid_host(stack, p, moving.get(p.address), options.avoid) for p in failed]
+        raise Unplaced(faults, scheduled.placements)
     return build(stack, drafted, scheduled.hosts, scheduled.parts), scheduled
 
 
@@ -190,7 +192,7 @@ def _without_hosts(stack: Stack, avoid: frozenset[str]) -> Stack:
     """The stack on a fleet whose hosts to avoid take no servers."""
     if not avoid:
         return stack
-    told = {"state": "drain", "state_reason": "it is to be emptied"}
+    told = {"state": EMPTIED, "state_reason": ""}
     hosts = {n: h.model_copy(update=told) if n in avoid else h for n, h in stack.fleet.hosts.items()}
     return replace(stack, fleet=stack.fleet.model_copy(update={"hosts": hosts}))
 

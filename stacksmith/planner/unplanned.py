@@ -1,10 +1,12 @@
 """Resources that no plan can be made for: why, and what is known of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Severity
-from stacksmith.model.stack import Stack
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Resource, Stack
+from stacksmith.placement.relax import OTHER_ZONE
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.plan import Deviation
 from stacksmith.planner.schedule import Moving, kept_zone
@@ -25,20 +27,36 @@ def hidden(unplanned: Iterable[Address], view: View) -> list[Address]:
     return [a for a in unplanned if a in view.records and view.records[a].host in view.unreachable]
 
 
-def no_valid_host(stack: Stack, placement: Placement, moving: Moving | None) -> Diagnostic:
-    """The fault of a server that found no host, with a verdict for each."""
+def no_valid_host(stack: Stack, placement: Placement, moving: Moving | None, avoid: Collection[str] = ()) -> Diagnostic:
+    """The fault of a server that found no host, with a verdict for each; ``avoid`` are hosts that it must leave."""
     resource = stack.resources.get(placement.address)
-    notes = [f"{v.host}: {v.reason}" for v in placement.verdicts]
-    if moving is not None and resource is not None and (zone := kept_zone(stack, resource, moving.host)):
-        notes.append(
-            f"its config drive told the guest its zone, {zone}: it leaves it only with config_drive: nocloud or false"
-        )
+    notes, hint = [f"{v.host}: {v.reason}" for v in placement.verdicts], placement.hint
+    if moving is not None and resource is not None:
+        if zone := kept_zone(stack, resource, moving.host):
+            drive = "config_drive: nocloud or false"
+            notes.append(f"its config drive told the guest its zone, {zone}: it leaves it only with {drive}")
+            other = OTHER_ZONE.format(subject=zone)
+            hint = hint and hint.replace(other, f"let it leave availability zone {zone} with {drive}")
+        hint = _with_zone(stack, resource, moving.host, avoid, hint)
     return Diagnostic(
         Severity.ERROR,
         "no-valid-host",
         f"cannot place {placement.address}: {placement.cause}",
         span=resource.where() if resource else None,
-        hint=placement.hint,
+        hint=hint,
         address=placement.address,
         notes=tuple((note, None) for note in notes),
     )
+
+
+def _with_zone(stack: Stack, resource: Resource, host: str, avoid: Collection[str], hint: str | None) -> str | None:
+    """The hint of a server that is bound to the zone of a host, first with what it takes to stay in it."""
+    hosts, spec = stack.fleet.hosts, resource.spec
+    zone = hosts[host].availability_zone
+    if zone is None or not isinstance(spec, ServerSpec) or spec.host is not None:
+        return hint
+    is_bound = zone in (spec.availability_zone, kept_zone(stack, resource, host))
+    if not is_bound or any(h.availability_zone == zone for name, h in hosts.items() if name not in avoid):
+        return hint
+    others = f"; or {hint}" if hint and len(avoid) < len(hosts) else ""
+    return f"add a host in availability zone {zone}{others}"

@@ -153,7 +153,7 @@ def test_server_that_is_bound_to_the_host_is_refused_with_the_reason(shop: Shop,
     with pytest.raises(Faults, match=words) as caught:
         shop.rebalance("hv1")
     assert caught.value.diagnostics[0].code == "no-valid-host"
-    assert any("it is to be emptied" in note for note, _ in caught.value.diagnostics[0].notes)
+    assert any("host is to be emptied" in note for note, _ in caught.value.diagnostics[0].notes)
 
 
 def test_other_changes_come_first(shop: Shop) -> None:
@@ -412,3 +412,39 @@ def test_server_whose_config_drive_told_its_zone_stays_in_it_and_is_said_to(shop
     assert [(s.address, s.host) for s in shop.rebalance("hv1").steps if s.operation is Operation.MIGRATE] == [
         (WEB, "hv3")
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        (
+            "availability_zone: east",
+            "add a host in availability zone east; or let it go to another availability zone than east: hv2 has room",
+        ),
+        (
+            "config_drive: configdrive",
+            "add a host in availability zone east; or let it leave availability zone east with config_drive: nocloud or"
+            " false: hv2 has room",
+        ),
+        ("config_drive: nocloud, host: hv1", "drop the pin to hv1: hv2 has room"),
+    ],
+)
+def test_lone_host_of_a_zone_is_emptied_by_another_in_it_or_by_servers_that_may_leave_it(
+    shop: Shop, more: str, hint: str
+) -> None:
+    zoned(shop, hv1="east", hv2="west", hv3="west")
+    more = more if "host" in more else f"{more}, host: hv1"
+    shop.apply(f"web: {{flavor: small, image: base, {more}}}")
+    if "nocloud" not in more:
+        shop.write(f"web: {{flavor: small, image: base, {more.removesuffix(', host: hv1')}}}")
+    with pytest.raises(Faults) as faults:
+        shop.rebalance("hv1")
+    assert faults.value.diagnostics[0].hint == hint
+    assert faults.value.diagnostics[0].notes[0] == ("hv1: host is to be emptied", None)
+
+
+def test_stack_that_has_to_leave_all_hosts_is_told_to_add_one(shop: Shop) -> None:
+    shop.apply(server("web"))
+    with pytest.raises(Faults) as faults:
+        shop.rebalance("hv1", "hv2", "hv3")
+    assert faults.value.diagnostics[0].hint == "add a host to the fleet"

@@ -46,9 +46,9 @@ class HostState:
 
     ``state``: enabled, disabled, drain, failed or ``EMPTIED``; only an enabled host takes new requests.
     ``state_reason`` says why it is not, ``state_help`` what makes it so where the fleet file does not say that.
-    ``problem`` says why a host is not reachable. ``metadata`` is what its aggregates say, the values by key; ``capabilities`` are nova's
-    host state: hypervisor_type, hypervisor_version, cpu_info, supported_instances … ``parts`` are the providers below
-    the host, whose uuid is its name, and those without a parent that it shares with other hosts (in an aggregate of
+    ``problem`` says why a host is not reachable. ``metadata`` is what its aggregates say, the values by key;
+    ``capabilities`` are nova's host state: hypervisor_type, hypervisor_version, cpu_info … ``parts`` are the providers
+    below the host, whose uuid is its name, and those without a parent that it shares with others (in an aggregate of
     theirs); ``parts_used`` what is used of them, by uuid and class; ``own_disks`` those of them, by uuid, that are the
     host's own DISK_GB under another name. ``claimed`` is the part of ``used`` that does not run yet, by class and
     stack; ``parts_claimed`` that of ``parts_used``.

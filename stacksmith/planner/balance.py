@@ -20,7 +20,7 @@ class Balance:
     """Which servers may go where, and the share of the scarcest class that each host uses.
 
     Hosts count that are enabled, can be read, and could have a server of the stack; a server stays in its zone, so
-    hosts are compared within theirs.
+    hosts are compared within theirs. Servers that must share a host can be one unit, by the address of the first.
     """
 
     def __init__(
@@ -76,6 +76,14 @@ class Balance:
     def amount(self, address: Address) -> int:
         """Units of the class that a server takes."""
         return dict(self.units[address].amounts).get(self.resource_class, 0)
+
+    def size(self, address: Address) -> int:
+        """How many servers move with it, itself counted."""
+        return len(self.units[address].requests)
+
+    def cost(self, moves: Iterable[Move]) -> int:
+        """How many migrations these are."""
+        return sum(self.size(move.address) for move in moves)
 
     def kind(self, address: Address) -> tuple[object, ...]:
         """Equal for servers that can stand for each other."""

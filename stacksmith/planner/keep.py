@@ -1,6 +1,7 @@
 """The fewest migrations after which no server runs where a rule does not let it be."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 
@@ -19,6 +20,7 @@ from stacksmith.planner.watch import Watch
 
 MOST_TRIES = 500  # sets of servers that are tried before the search for the fewest moves is given up,
 MOST_WIDER = 100  # of those with servers that break no rule and make room for others so many more;
+MOST_WAYS = 50  # other places for servers that would wait for each other
 LARGE = 200  # fewer of a stack of more servers than this
 MORE = 3  # servers by which these sets are larger at most
 LISTED = 5
@@ -178,9 +180,22 @@ class _Mending:
             return self.scene.plan(PlanOptions(moving=moving, to=to))
         except Faults as fault:
             self.faults.append(fault)
-            if fault.diagnostics[0].code == "circular-steps":
-                self.circles.append(moving)
-            return None
+            if fault.diagnostics[0].code != "circular-steps":
+                return None
+            self.circles.append(moving)
+        return self._elsewhere(moving, to)
+
+    def _elsewhere(self, moving: Moving, to: Mapping[Address, str]) -> Plan | None:
+        """The plan in which one of those that would wait for each other goes to a host that it was not placed on."""
+        ways = (
+            {**to, address: host}
+            for address in sorted(moving - to.keys(), key=lambda a: a.order)
+            for host in sorted(self.watch.hosts(address) - {self.watch.where[address]})
+        )
+        for way in islice(ways, self._at_most(MOST_WAYS)):
+            with suppress(Faults):
+                return self.scene.plan(PlanOptions(moving=moving, to=way))
+        return None
 
 
 def _growing(search: Search) -> Iterator[Moving]:

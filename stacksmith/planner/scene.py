@@ -1,5 +1,6 @@
 """What a rebalance is planned from, and where the servers of the stack are."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,8 +9,9 @@ from stacksmith.diagnostics import Faults, error
 from stacksmith.model.found import ABANDONED, Snapshot
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
-from stacksmith.placement.request import Group, Policy, Request
+from stacksmith.placement.request import Group, Request
 from stacksmith.placement.tree.provider import Consumer
+from stacksmith.placement.unit import Unit, bundle
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.balance import Balance
 from stacksmith.planner.build import draft
@@ -85,11 +87,14 @@ def _told(step: Step) -> str:
     return f"{step.address} ({step.operation}: {paths[0]}{more})" if paths else f"{step.address} ({step.operation})"
 
 
-def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[Address]) -> Balance:
-    """The servers that may be moved alone, without changing what binds them to others.
+def balance_of(
+    scene: Scene, where: Mapping[Address, str], staying: Collection[Address], with_groups: bool = False
+) -> Balance:
+    """The servers that may be moved alone, without changing what binds them to others; with ``with_groups`` also those
+    that an affinity group or same_host hints bind to each other, all of them as one, by the address of the first.
 
-    ``staying`` are left where they are, as are members of affinity groups, servers with same_host hints, and those with
-    devices or with volumes in storages of their own.
+    ``staying`` are left where they are, as are servers that follow one of several others, and those with devices or
+    with volumes in storages of their own.
     """
     stack, snapshot = scene.stack, scene.snapshot
     drafted, asking = draft(stack, {}), Asking(stack)
@@ -99,11 +104,12 @@ def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[A
     asked = Schedule({}, demands=demands(stack))
     requests = server_requests(asking, drafted, volumes, users, asked)
     hints = hinted(stack, snapshot, volumes)
-    free = [r for r in (with_hints(r, hints) for r in requests) if r.address in where and r.address not in staying]
-    free = [in_zone_of(stack, r, where[r.address]) for r in free]
-    lone = [request for request in _alone(stack, free) if request.parts is None or of_cells(request.parts)]
-    movable = {request.address: where[request.address] for request in lone}
+    every = [with_hints(r, hints) for r in requests if r.address in where]
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
+    free = [in_zone_of(stack, r, where[r.address]) for r in every if r.address not in staying]
+    units = [lone_unit(r, groups) for r in _alone(stack, free) if r.parts is None or of_cells(r.parts)]
+    units += _whole(stack, every, free, where) if with_groups else []
+    movable = {request.address: where[request.address] for unit in units for request in unit.requests}
     leaves = {**movable, **{volume: movable[server] for volume, server in users.items() if server in movable}}
     leaving = [f for h in snapshot.hosts for f in h.found if leaves.get(f.address) == f.host]
     fixed = {**volumes, **{address: host for address, host in where.items() if address not in movable}}
@@ -114,17 +120,35 @@ def balance_of(scene: Scene, where: Mapping[Address, str], staying: Collection[A
         host_states(stack.fleet, snapshot, leaving, members, pending=pending),
         host_states(stack.fleet, snapshot, (), members, pending=pending),
     )
-    return Balance(states, {r.address: lone_unit(r, groups) for r in lone}, movable)
+    return Balance(states, {unit.address: unit for unit in units}, {u.address: where[u.address] for u in units})
 
 
 def _alone(stack: Stack, requests: Iterable[Request]) -> list[Request]:
     """Those that no affinity, same_host hint or part of a host binds to where they are."""
-    followed = {hint.mark for request in requests for hint in request.follows}
-    return [
-        request
-        for request in requests
-        if request.together is None
-        and not request.follows
-        and followed.isdisjoint(request.marks)
-        and (request.group is None or stack.server_groups[request.group].policy != Policy.AFFINITY.value)
-    ]
+    return [r for r in _leading(requests) if r.together is None and not _is_near(stack, r)]
+
+
+def _whole(stack: Stack, every: Iterable[Request], free: Sequence[Request], where: Mapping[Address, str]) -> list[Unit]:
+    """Those that must share a host, as one unit for each host's: all of them there, and all of them free to move."""
+    bound = [r for r in _leading(free) if r.parts is None and (r.together is not None or _is_near(stack, r))]
+    names = {r.address: {r.together, r.group if _is_near(stack, r) else None} - {None} for r in every}
+    counts = Counter(name for each in names.values() for name in each)
+    groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
+    found = []
+    for unit in bundle(bound, (), groups):
+        here = Counter(name for request in unit.requests for name in names[request.address])
+        hosts = {where[request.address] for request in unit.requests}
+        if len(hosts) == 1 and all(counts[name] == count for name, count in here.items()):
+            found.append(unit)
+    return found
+
+
+def _leading(requests: Iterable[Request]) -> list[Request]:
+    """Those that follow no one of several servers, and that none follows so."""
+    asked = list(requests)
+    followed = {hint.mark for request in asked for hint in request.follows}
+    return [r for r in asked if not r.follows and followed.isdisjoint(r.marks)]
+
+
+def _is_near(stack: Stack, request: Request) -> bool:
+    return request.group is not None and stack.server_groups[request.group].policy == "affinity"

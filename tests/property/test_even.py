@@ -18,6 +18,7 @@ from stacksmith.providers.memory.provider import forget
 HOSTS = ("hv1", "hv2", "hv3", "hv4")
 FLAVORS = {"tiny": (1, 512), "wide": (4, 256), "deep": (1, 3072), "large": (3, 2048)}
 VCPUS, RAM = 12, 12288
+GROUPS = {"apart": {"policy": "anti-affinity"}, "near": {"policy": "affinity"}}
 
 Stack = dict[str, Any]
 
@@ -38,11 +39,13 @@ def stacks(draw: st.DrawFn) -> tuple[Stack, dict[str, str]]:
         where[name] = host
         if draw(st.integers(0, 5)) == 0:
             spec["host"] = host
-        if draw(st.booleans()) and not any(where[n] == host for n, s in servers.items() if "group" in s):
-            spec["group"] = "apart"
+        group = draw(st.sampled_from(["apart", "near", None]))
+        there = {where[n] for n, s in servers.items() if s.get("group") == group}
+        if group is not None and (host not in there if group == "apart" else there <= {host}):
+            spec["group"] = group
         servers[name] = spec
     flavors = {name: {"vcpus": vcpus, "ram": ram, "disk": 1} for name, (vcpus, ram) in FLAVORS.items()}
-    images, groups = {"base": {"source": "base.img", "format": "raw"}}, {"apart": {"policy": "anti-affinity"}}
+    images, groups = {"base": {"source": "base.img", "format": "raw"}}, GROUPS
     stack = {"stack": "shop", "fleet": "fleet.yaml", "flavors": flavors, "images": images, "servers": servers}
     return stack | {"server_groups": groups}, where
 
@@ -79,7 +82,7 @@ MORE_AFTER_ONE: Stack = {
         "s2": {"flavor": "tiny", "image": "base", "host": "hv2"},
         "s3": {"flavor": "deep", "image": "base", "host": "hv1"},
     },
-    "server_groups": {"apart": {"policy": "anti-affinity"}},
+    "server_groups": GROUPS,
 }
 
 
@@ -115,8 +118,11 @@ def check(shop: Shop, stack: Stack, tolerance: float, most: int | None) -> None:
     }
     assert all((before[n] == "hv4") == (after[n] == "hv4") for n in before), "a server left its zone"
     assert all(spec.get("host", after[n]) == after[n] for n, spec in stack["servers"].items())
-    grouped = Counter(after[n] for n, spec in stack["servers"].items() if "group" in spec)
-    assert max(grouped.values(), default=0) <= 1
+    grouped = {
+        group: Counter(after[n] for n, s in stack["servers"].items() if s.get("group") == group) for group in GROUPS
+    }
+    assert max(grouped["apart"].values(), default=0) <= 1
+    assert len(grouped["near"]) <= 1
     assert session.plan(shop.options).plan.steps == ()
     again = session.rebalance(shop.options, Aim(even=True, tolerance=tolerance, max_moves=most)).plan
     assert again.outcome is not None and again.outcome.before == told.after

@@ -152,7 +152,8 @@ def test_rules_hold(shop: Shop) -> None:
     shop.start(servers, {"a": "hv1", "b": "hv2", "c": "hv3"} | on("hv1", "d", "e"), **group)
     plan = shop.even()
     assert moves(plan) == {}
-    assert "Not reached: even: nothing that was found is nearer by the tolerance\n" in plan_text(plan)
+    told = "even: nothing that was found is nearer by the tolerance; server.d, server.e cannot leave hv1"
+    assert f"Not reached: {told}, by rules, hints, devices or volumes of their own\n" in plan_text(plan)
 
 
 def test_servers_stay_in_their_zone_and_hosts_are_compared_in_theirs(shop: Shop) -> None:
@@ -185,6 +186,66 @@ def test_members_of_an_affinity_group_stay_together(shop: Shop) -> None:
     servers = {name: {"flavor": "small", "group": "near"} for name in "abc"}
     shop.start(servers, on("hv1", *"abc"), server_groups={"near": {"policy": "affinity"}})
     assert moves(shop.even()) == {}
+
+
+NEAR: dict[str, Any] = {"server_groups": {n: {"policy": "affinity"} for n in ("one", "two")}}
+
+
+def in_groups(**groups: str) -> dict[str, dict[str, Any]]:
+    return {name: {"flavor": "small", "group": group} for group, names in groups.items() for name in names}
+
+
+def test_groups_move_whole_where_single_servers_do_not_even_out(shop: Shop) -> None:
+    shop.start(in_groups(one="ab", two="cd"), on("hv1", *"abcd"), **NEAR)
+    plan = shop.even(tolerance=0.4)
+    assert moves(plan) == {"a": "hv3", "b": "hv3"}
+    assert outcome(plan).after == Evenness("VCPU", (("hv1", 0.4), ("hv3", 0.4), ("hv2", 0.0)))
+    assert fewest(plan) == "2 migrations; no fewer were found."
+    shop.run(plan)
+    assert shop.shares() == {"hv1": 4, "hv2": 0, "hv3": 4}
+    assert shop.even(tolerance=0.4).steps == ()
+    assert session.rebalance(shop.options()).plan.outcome == Outcome()
+
+
+def test_each_server_of_a_group_counts_as_a_move(shop: Shop) -> None:
+    shop.start(in_groups(one="ab", two="cd"), on("hv1", *"abcd"), **NEAR)
+    assert moves(shop.even(tolerance=0.4, max_moves=2)) == {"a": "hv3", "b": "hv3"}
+    plan = shop.even(tolerance=0.4, max_moves=1)
+    assert moves(plan) == {}
+    told = "even with so few migrations: server.a, server.b move only together, 2 migrations"
+    assert outcome(plan).left == (told,)
+
+
+def test_single_server_is_moved_rather_than_a_group(shop: Shop) -> None:
+    shop.start(in_groups(one="ab") | of("large", "c"), on("hv1", *"abc"), **NEAR)
+    assert moves(shop.even(tolerance=0.4)) == {"c": "hv3"}
+
+
+def test_group_is_moved_rather_than_more_single_servers(shop: Shop) -> None:
+    shop.start(in_groups(one="ab") | of("tiny", *"cdef"), on("hv1", *"abcdef"), **NEAR)
+    plan = shop.even(tolerance=0.4)
+    assert moves(plan) == {"a": "hv3", "b": "hv3"}
+    assert fewest(plan) == "2 migrations; no fewer were found."
+
+
+def test_servers_bound_by_same_host_move_together(shop: Shop) -> None:
+    servers = of("small", *"abc") | {"d": {"flavor": "small", "scheduler_hints": {"same_host": ["server.c"]}}}
+    servers["b"]["scheduler_hints"] = {"same_host": ["server.a"]}
+    shop.start(servers, on("hv1", *"abcd"))
+    assert moves(shop.even(tolerance=0.4)) == {"a": "hv3", "b": "hv3"}
+
+
+def test_group_of_which_a_member_cannot_leave_stays_whole(shop: Shop) -> None:
+    servers = in_groups(one="ab")
+    servers["b"]["host"] = "hv1"
+    shop.start(servers | of("small", "c"), on("hv1", *"abc"), **NEAR)
+    plan = shop.even(tolerance=0.1)
+    assert moves(plan) == {"c": "hv3"}
+    assert (
+        outcome(plan)
+        .left[0]
+        .endswith("; server.a, server.b cannot leave hv1, by rules, hints, devices or volumes of their own")
+    )
 
 
 def test_most_moves_are_kept_to_and_what_is_not_reached_is_told(shop: Shop) -> None:

@@ -175,7 +175,7 @@ class Near:
         """One when they are on several hosts."""
         hosts = sorted({where[a] for a in self.start})
         if len(hosts) > 1:
-            reason = f"{self.words} is on {', '.join(hosts)}"
+            reason = f"{self.words} on {', '.join(hosts)}"
             yield Offence(self.rule, self.subject, "", reason, tuple(self.start))
 
     def missing(self, moving: Collection[Address], accepted: Collection[object]) -> Sequence[Address]:

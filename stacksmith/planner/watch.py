@@ -139,6 +139,7 @@ class Watch:
             availability_zone=spec.availability_zone,
             host=spec.host,
             with_hosts=self._pins.get(address, ()),
+            beside="the pin of its volume",
             conditions=question.conditions,
             away=away,
             follows=follows,
@@ -165,7 +166,7 @@ class Watch:
             if group.policy == "anti-affinity":
                 yield Crowd(name, group.max_server_per_host, start)
             elif group.policy == "affinity":
-                yield Near("affinity", name, f"affinity: {name}", start, self.hosts)
+                yield Near("affinity", name, f"affinity: {name} is", start, self.hosts)
 
     def _hints(self) -> Iterator[offence.Rule]:
         bound: dict[str, dict[Address, str]] = defaultdict(dict)
@@ -177,7 +178,7 @@ class Watch:
                 if hint.together is not None:
                     bound[hint.together][address] = self.where[address]
         for start in bound.values():
-            told = f"same_host: {offence.names(list(start))}"
+            told = f"same_host: {offence.names(list(start))} are"
             yield Near("filter", "SameHostFilter", told, start, self.hosts)
         yield from self._apart(bearers)
         for address in filter(self.where.__contains__, self._hinted):

@@ -11,7 +11,7 @@ from stacksmith.model.stack import Stack
 from stacksmith.planner.make import PlanOptions
 from stacksmith.planner.plan import Plan
 
-_UNPLANNED = frozenset({"no-valid-host", "subnet-in-use"})
+_UNPLANNED = frozenset({"no-valid-host", "host-unread", "subnet-in-use"})
 _IMPOSSIBLE = "not-possible"  # what is there is still compared with what is wanted
 
 

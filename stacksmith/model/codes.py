@@ -80,7 +80,7 @@ CODES: Final[dict[str, str]] = {
     "unnamed-disk": "Warning: a server loses disks without `device_name`, which are known by their place in the list.",
     "same-machine": "The URIs of two hosts of the fleet lead to one machine, whose room would be counted twice.",
     "renamed-host": "A host of the fleet has another name than when the stack was applied there.",
-    "host-unread": "What was asked for may be on a host that cannot be read.",
+    "host-unread": "What was asked for may be, or is to be, on a host that cannot be read.",
     "changes-first": "Servers cannot migrate before the other changes of the stack are applied.",
     "missing-extra": "What the stack asks for needs a package that is not installed; the hint has the pip command.",
     "not-possible": "The provider of the chosen host cannot make what is asked.",

@@ -1,16 +1,21 @@
 """Resources that no plan can be made for: why, and what is known of them."""
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Final
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Severity
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.placement.relax import OTHER_ZONE
-from stacksmith.placement.verdict import Placement
+from stacksmith.placement.verdict import Placement, Verdict
 from stacksmith.planner.plan import Deviation
 from stacksmith.planner.schedule import Moving, kept_zone
 from stacksmith.planner.view import View
+
+UNREAD: Final = "host-unread"
+NOT_REACHED: Final = "not reachable: "  # begins the reason of a host that was not read
 
 
 def gone(unplanned: Iterable[Address], view: View) -> Iterator[Deviation]:
@@ -30,6 +35,9 @@ def hidden(unplanned: Iterable[Address], view: View) -> list[Address]:
 def no_valid_host(stack: Stack, placement: Placement, moving: Moving | None, avoid: Collection[str] = ()) -> Diagnostic:
     """The fault of a server that found no host, with a verdict for each; ``avoid`` are hosts that it must leave."""
     resource = stack.resources.get(placement.address)
+    unread = _unread(resource, placement)
+    if unread:
+        return _not_read(resource, placement.address, unread)
     notes, hint = [f"{v.host}: {v.reason}" for v in placement.verdicts], placement.hint
     if moving is not None and resource is not None:
         if zone := kept_zone(stack, resource, moving.host):
@@ -46,6 +54,33 @@ def no_valid_host(stack: Stack, placement: Placement, moving: Moving | None, avo
         hint=hint,
         address=placement.address,
         notes=tuple((note, None) for note in notes),
+    )
+
+
+def _unread(resource: Resource | None, placement: Placement) -> list[Verdict]:
+    """The verdicts of hosts that alone are in question for a server, with why they were not read: the one that it is
+    pinned to, or all. Empty when any of them was read."""
+    pinned = resource.spec.host if resource is not None and isinstance(resource.spec, ServerSpec) else None
+    asked = [verdict for verdict in placement.verdicts if pinned in (None, verdict.host)]
+    told = [
+        replace(each, reason=each.reason.removeprefix(NOT_REACHED))
+        for each in asked
+        if each.reason.startswith(NOT_REACHED)
+    ]
+    return told if len(told) == len(asked) else []
+
+
+def _not_read(resource: Resource | None, address: Address, unread: list[Verdict]) -> Diagnostic:
+    """The fault of a server whose hosts were not read."""
+    names = ", ".join(verdict.host for verdict in unread)
+    return Diagnostic(
+        Severity.ERROR,
+        UNREAD,
+        f"cannot place {address}: {unread[0].host} could not be read: {unread[0].reason}",
+        span=resource.where() if resource else None,
+        hint=f"plan again once {names} can be read",
+        address=address,
+        notes=tuple((f"{each.host}: {each.reason}", None) for each in unread[1:]),
     )
 
 

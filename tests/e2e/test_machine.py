@@ -276,7 +276,7 @@ def clean(rack: Rack) -> None:
 
 
 def faults(rack: Rack) -> None:
-    """A BMC that is out of reach, one that takes another password, and one whose sessions are all in use."""
+    """A BMC that is out of reach, and one that takes another password; test_machine_signin has what sessions do."""
     fleet = rack.directory / "fleet.yaml"
     text = fleet.read_text()
     fleet.write_text(text.replace(":8001", ":9"))

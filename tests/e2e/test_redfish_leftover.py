@@ -165,7 +165,10 @@ def test_table_that_is_full_of_others_stays_an_error(bmc: LightBmc, folder: Path
     page = another(bmc)
     dead_run(folder, noted(bmc, page, created="2001-01-01T00:00:00Z"))
     bmc.behave("few-sessions")
-    with bmc.session(auth="session", sessions=folder) as session, pytest.raises(NotNow, match="no session is free"):
+    with (
+        bmc.session(auth="session", sessions=folder) as session,
+        pytest.raises(NotNow, match="its session table is full"),
+    ):
         session.observe(soon())
     assert sessions(bmc) == [page["@odata.id"]]
 

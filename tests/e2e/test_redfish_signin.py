@@ -88,8 +88,8 @@ def full(bmc: LightBmc) -> LightBmc:
 def test_full_session_table_is_a_clear_error(full: LightBmc) -> None:
     with full.session(auth="session") as session, pytest.raises(NotNow) as caught:
         session.observe(soon())
-    assert "no session is free" in str(caught.value) and "maximum number of user sessions" in str(caught.value)
-    assert caught.value.hint == "end sessions at the BMC, or say auth: basic"
+    assert "its session table is full" in str(caught.value) and "maximum number of user sessions" in str(caught.value)
+    assert caught.value.hint == "end sessions at the BMC, wait until they expire, or say auth: basic"
 
 
 @pytest.mark.parametrize("auth", ["basic", "auto"])

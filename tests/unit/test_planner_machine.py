@@ -238,6 +238,28 @@ def test_plan_raid_that_nobody_declares_is_left_alone(folder: Path) -> None:
     assert not plan.steps
 
 
+FULL = "its session table is full"
+
+
+@pytest.mark.parametrize(
+    ("pin", "unread", "code", "hint"),
+    [
+        ("bm1", ("bm1",), "host-unread", "plan again once bm1 can be read"),
+        (None, ("bm1", "bm2", "bm3"), "host-unread", "plan again once bm1, bm2, bm3 can be read"),
+        ("bm3", ("bm1",), "no-valid-host", "drop the pin to bm3"),
+    ],
+)
+def test_plan_server_whose_nodes_were_not_read_is_told_why(
+    folder: Path, pin: str | None, unread: Sequence[str], code: str, hint: str
+) -> None:
+    stack = stack_of(folder, STACK.replace("flavor: gold", f"flavor: gold\n    host: {pin}") if pin else STACK)
+    with pytest.raises(Faults) as raised:
+        plan_of(stack, *(HostSnapshot(name, FULL) for name in unread))
+    (told,) = raised.value.diagnostics
+    assert told.code == code and hint in str(told.hint)
+    assert (told.message == f"cannot place server.db: bm1 could not be read: {FULL}") is (code == "host-unread")
+
+
 RAID = STACK.replace("bios:", "raid: [{name: system, raid_type: RAID1, drives: [a, b]}], bios:")
 TIB = 2**40
 

@@ -154,14 +154,17 @@ class MachineDriver:
         ``firmware`` takes longer than that."""
         seconds = self._node.power_timeout_seconds
         limit = self._until(max(seconds, _FIRMWARE_SECONDS) if firmware else seconds, deadline)
+        said: ProviderError | None = None
         while True:
             try:
                 if is_so(self._bmc.observe(limit, replace(_SETTINGS, firmware=firmware))):
                     return
-            except (Transient, TimedOut):  # of one request; the wait has a limit of its own
-                pass
+                said = None
+            except (Transient, TimedOut) as fault:  # of one request; the wait has a limit of its own
+                said = fault
             if limit.seconds < _POLL_SECONDS:
-                raise TimedOut(f"cannot wait for {what} of {self._place.host}: it is not in force yet")
+                text = f"cannot wait for {what} of {self._place.host}: it is not in force yet"
+                raise TimedOut(f"{text}: {said}" if said else text, hint=said.hint if said else None)
             time.sleep(_POLL_SECONDS)
 
     def _update_firmware(self, wanted: Machine, names: set[str], deadline: Deadline) -> None:

@@ -147,9 +147,9 @@ class SignIn:
         try:
             headers, page = self._exchange("POST", SESSIONS, body, {}, deadline)
         except NotNow as fault:
-            hint = "end sessions at the BMC, or say auth: basic"
+            hint = "end sessions at the BMC, wait until they expire, or say auth: basic"
             raise NotNow(
-                f"cannot sign in to the BMC of {self._name}: no session is free: {fault}", "auth", hint
+                f"cannot sign in to the BMC of {self._name}: its session table is full: {fault}", "auth", hint
             ) from fault
         except (Gone, Refused) as fault:
             if isinstance(fault, NotSigned):

@@ -284,11 +284,13 @@ servers:
 
 
 def test_plan_says_which_volumes_are_lost_and_apply_needs_leave_for_it(
-    bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bmc: LightBmc, bmcs: Iterator[LightBmc], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with bmc.session() as session:
         session.set_raid((SYSTEM, DATA), soon())
-    fleet = {"fleet": "one", "nodes": {bmc.node.name: {**bmc.fields, "ca": str(bmc.node.ca)}}}
+    other, ca = next(bmcs), {"ca": str(bmc.node.ca)}
+    elsewhere = {**other.fields, **ca, "resource_class": "CUSTOM_BAREMETAL_OTHER"}
+    fleet = {"fleet": "two", "nodes": {bmc.node.name: {**bmc.fields, **ca}, other.node.name: elsewhere}}
     (tmp_path / "fleet.yaml").write_text(json.dumps(fleet))
     (tmp_path / bmc.fields["password"]["file"]).write_text(bmc.password)
     before = bmc.writes()
@@ -305,6 +307,7 @@ def test_plan_says_which_volumes_are_lost_and_apply_needs_leave_for_it(
     assert f"server.db will be created (on {bmc.node.name}; loses data)" in text
     assert "# data-loss: RAID volume data (RAID1, 447.1 GiB) is deleted with what is on it" in text
     assert "# data-loss: RAID volume system (RAID1, 93.1 GiB) is deleted with what is on it" in text
+    assert other.asked() == ["GET ", "GET /BIOS"], "nodes that get no server with volumes cost two requests"
     status, text = said("apply", "--yes")
     assert status == 7 and "--allow data-loss" in text
     assert bmc.writes() == before

@@ -13,7 +13,7 @@ from stacksmith.placement.joint.solver import installed
 from stacksmith.placement.normalised import normalised
 from stacksmith.placement.proof import Shortage
 from stacksmith.placement.request import Goal, Strategy
-from stacksmith.placement.search import MOST_TRIES, search
+from stacksmith.placement.search import MOST_TRIES, Answer, search
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.verdict import Optimum
@@ -184,12 +184,18 @@ def _repair(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligibl
     answer = search(_hardest_first(units, sites, eligible), hosts, eligible, tries)
     if answer.arrangement is not None:
         return _Repair(answer.arrangement)
-    if answer.proven and not any(unit.follows for unit in units):
-        return _Repair(proof=f"every arrangement of the {_number(units)} requests was tried")
+    if proof := _tried(units, answer):
+        return _Repair(proof=proof)
     if not installed() or (tries < MOST_TRIES and columns(units, eligible) > FEW_COLUMNS):
         return _Repair()
     joint = rescue(units, hosts, eligible, RESCUE_SECONDS)
     return _Repair(joint.arrangement, SOLVED.format(_number(units)) if joint.impossible else "")
+
+
+def _tried(units: Sequence[Unit], answer: Answer) -> str:
+    """What a search proved, in words; it tries no other order of units that follow each other."""
+    is_proof = answer.proven and not any(unit.follows for unit in units)
+    return f"every arrangement of the {_number(units)} requests was tried" if is_proof else ""
 
 
 def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> bool | None:
@@ -232,21 +238,23 @@ def _jointly(
     sites = open_sites(hosts)
     tried = [(attempt(order, hosts, eligible, weigher), weigher) for order, weigher in
              _passes(units, sites, eligible, make_weigher(Strategy.PACK, sites))]  # fmt: skip
-    known = [found for found, _ in tried if not found.left]
+    known, proof = [found for found, _ in tried if not found.left], ""
     if not known:
-        searched = search(_hardest_first(units, sites, eligible), hosts, eligible, MOST_TRIES).arrangement
-        known = [searched] if searched is not None else []
+        searched = search(_hardest_first(units, sites, eligible), hosts, eligible, MOST_TRIES)
+        known = [searched.arrangement] if searched.arrangement is not None else []
+        proof = _tried(units, searched)
     joint: Joint = optimise(units, hosts, eligible, known, seconds)
     if joint.arrangement is not None:
         return Outcome(joint.arrangement.placed, hopeless, tried[0][1], JOINTLY, joint.optimum)
     best, weigher = min(tried, key=lambda t: len(t[0].left))
     shortage = Shortage(units, sites, eligible)
-    proof = SOLVED.format(_number(units)) if joint.impossible else ""
+    proof = SOLVED.format(_number(units)) if joint.impossible else proof
     late = f"no arrangement found within the time limit of {seconds:g} s"
-    claim = NO_HOST if joint.impossible else late if joint.seconds >= seconds else _limits(Strategy.OPTIMAL)
-    failures = tuple(Failure(unit, claim, shortage.cause(unit) or proof) for unit in best.left)
-    outcome = Outcome(best.placed, failures, weigher, CROWDED if weigher is not tried[0][1] else "")
-    if joint.impossible:
+    claim = late if joint.seconds >= seconds else _limits(Strategy.OPTIMAL)
+    failures = [Failure(unit, proof=shortage.cause(unit) or proof) for unit in best.left]
+    failures = [each if each.proof else Failure(each.unit, claim) for each in failures]
+    outcome = Outcome(best.placed, tuple(failures), weigher, CROWDED if weigher is not tried[0][1] else "")
+    if proof:
         outcome = _as_many(outcome, units, hosts, eligible, claim)
     return replace(outcome, failures=(*hopeless, *outcome.failures))
 

@@ -33,6 +33,9 @@ def _cpu_set(text: str) -> str:
     return text
 
 
+# Of an amount how much may be given; what of it is kept back.
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Reserved = Annotated[int, Field(ge=0)]
 CpuSet = Annotated[str, AfterValidator(_cpu_set)]
 _HEX = "^[0-9a-f]{4}$"
 _ADDRESS = r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
@@ -88,8 +91,10 @@ class Host(Spec):
     aggregates: list[str] = Field(default_factory=list, description="Aggregates the host is in")
     traits: list[str] = Field(default_factory=list, description="Traits flavors may require, as CUSTOM_SSD")
     volume_types: dict[str, VolumeType] = Field(default_factory=lambda: {"local": VolumeType()})
-    allocation_ratios: dict[str, float] = Field(default_factory=dict, description="By resource class")
-    reserved: dict[str, int] = Field(default_factory=dict, description="By resource class, kept for the host itself")
+    allocation_ratios: dict[str, Ratio] = Field(default_factory=dict, description="By resource class")
+    reserved: dict[str, Reserved] = Field(
+        default_factory=dict, description="By resource class, kept for the host itself"
+    )
     cpu_shared_set: CpuSet | None = Field(None, description="CPUs that VCPU counts, as 0-3; default: all others")
     cpu_dedicated_set: CpuSet | None = Field(
         None, description="CPUs that PCPU counts: given whole to servers with hw:cpu_policy dedicated"
@@ -142,17 +147,17 @@ class Aggregate(Spec):
 class Defaults(Spec):
     """Values for hosts that do not say otherwise."""
 
-    allocation_ratios: dict[str, float] = Field(default_factory=dict)
-    reserved: dict[str, int] = Field(default_factory=lambda: {"MEMORY_MB": 512})
+    allocation_ratios: dict[str, Ratio] = Field(default_factory=dict)
+    reserved: dict[str, Reserved] = Field(default_factory=lambda: {"MEMORY_MB": 512})
 
 
 class SharedStorage(Spec):
     """What is counted of a storage that several hosts see, by the name that their volume types say as ``shared``."""
 
-    allocation_ratios: dict[Literal["DISK_GB"], Annotated[float, Field(gt=0)]] = Field(
+    allocation_ratios: dict[Literal["DISK_GB"], Ratio] = Field(
         default_factory=dict, description="Of DISK_GB; else that of the defaults"
     )
-    reserved: dict[Literal["DISK_GB"], Annotated[int, Field(ge=0)]] = Field(
+    reserved: dict[Literal["DISK_GB"], Reserved] = Field(
         default_factory=dict, description="GiB of DISK_GB that no volume gets; else those of the defaults"
     )
 

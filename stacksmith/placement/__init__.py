@@ -9,9 +9,12 @@ says why not; ``load`` and ``load_request`` read plain data, ``parse_query`` rea
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from stacksmith.address import Address
+from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.allocate import Allocation, allocate, place
 from stacksmith.placement.host import UNLIMITED, HostState, Inventory
-from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
+from stacksmith.placement.refusal import Condition, Refusal, Rule
+from stacksmith.placement.request import Goal, Group, Hint, Policy, Request, Strategy
 from stacksmith.placement.verdict import (
     Beside,
     Clash,
@@ -38,12 +41,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNLIMITED",
+    "Address",
     "Allocation",
     "Beside",
     "Candidate",
     "CandidateRequest",
     "Claim",
     "Clash",
+    "Condition",
     "Conflict",
     "Constraint",
     "Consumer",
@@ -51,6 +56,7 @@ __all__ = [
     "Goal",
     "Group",
     "GroupPolicy",
+    "Hint",
     "HostState",
     "Inventory",
     "Ledger",
@@ -59,12 +65,15 @@ __all__ = [
     "Policy",
     "Provider",
     "Reason",
+    "Refusal",
     "Refused",
     "Relaxation",
     "Remedy",
     "Request",
     "Reshape",
     "ResourceGroup",
+    "Rule",
+    "SchedulerSpec",
     "Strategy",
     "Term",
     "Verdict",

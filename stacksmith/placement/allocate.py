@@ -10,7 +10,7 @@ from stacksmith.placement.arrange import Outcome, arrange
 from stacksmith.placement.clash import Clashes, instead
 from stacksmith.placement.clash import told as clash_words
 from stacksmith.placement.explain import Complaint, Complaints, company, verdicts
-from stacksmith.placement.host import HostState
+from stacksmith.placement.host import STATES, HostState
 from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.tree.provider import is_count
@@ -41,8 +41,8 @@ def place(
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
     Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy or policy, an address
-    or a host that is there twice, and an amount that is no integer of 0 or more; ImportError for the strategy
-    ``optimal`` without its solver.
+    or a host that is there twice, an amount that is no integer of 0 or more, a host in an unknown state, and an
+    inventory that cannot be; ImportError for the strategy ``optimal`` without its solver.
     """
     chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
     return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements
@@ -60,6 +60,7 @@ def allocate(
     hosts = sorted(hosts, key=lambda host: host.name)
     kept = kept or {}
     _refuse_twice("host", [host.name for host in hosts])
+    _refuse_hosts(hosts)
     _refuse_twice("request", [request.address for request in requests])
     _refuse_amounts(requests)
     _refuse_policies(groups)
@@ -78,6 +79,18 @@ def _refuse_twice(what: str, names: Sequence[str] | Sequence[Address]) -> None:
     if len(set(names)) < len(names):
         name = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"cannot place: {what} {name} is there twice")
+
+
+def _refuse_hosts(hosts: Iterable[HostState]) -> None:
+    """Raises: ValueError when a host is in no state there is, or offers what cannot be."""
+    for host in hosts:
+        if host.state not in STATES:
+            words = ", ".join(STATES)
+            raise ValueError(f"cannot place: host {host.name} has the state {host.state!r}, which is none of {words}")
+        for inventories in (host.inventories, *(part.inventories for part in host.parts)):
+            for name, inventory in inventories.items():
+                if inventory.problem:
+                    raise ValueError(f"cannot place: host {host.name}: {name}: {inventory.problem}")
 
 
 def _refuse_amounts(requests: Iterable[Request]) -> None:

@@ -14,6 +14,7 @@ UNLIMITED = -1
 INSTANCES = "INSTANCES"  # servers of a host, as far as their number is limited
 MAX_UNIT = 2**31 - 1
 EMPTIED = "to be emptied"  # the state of a host that someone wants empty: to enable it is no way out
+STATES = ("enabled", "disabled", "drain", "failed", EMPTIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,21 @@ class Inventory:
     def accepts(self, amount: int) -> bool:
         """True when one request may ask for this amount, whatever is free."""
         return self.min_unit <= amount <= self.max_unit and amount % self.step_size == 0
+
+    @property
+    def problem(self) -> str:
+        """Why no host can offer this, with the value; empty when one can."""
+        if self.total < 0 and self.total != UNLIMITED:
+            return f"total {self.total} is not 0 or more, nor UNLIMITED"
+        if self.reserved < 0 or (self.reserved > self.total and self.total != UNLIMITED):
+            return f"reserved {self.reserved} is not from 0 to the total, {self.total}"
+        if not 0 < self.allocation_ratio < inf:
+            return f"allocation_ratio {self.allocation_ratio} is not a number above 0"
+        if self.step_size < 1:
+            return f"step_size {self.step_size} is not 1 or more"
+        if not 1 <= self.min_unit <= self.max_unit:
+            return f"min_unit {self.min_unit} is not from 1 to max_unit, {self.max_unit}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

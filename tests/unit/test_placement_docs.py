@@ -1,6 +1,7 @@
 """The examples of docs/placement.md do what the page says, and every public name is on it or in a docstring."""
 
 import doctest
+import re
 from pathlib import Path
 
 import stacksmith.placement
@@ -11,6 +12,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "placement.md"
 def test_examples_of_the_placement_page_run_as_shown() -> None:
     failed, tried = doctest.testfile(str(PAGE), module_relative=False)
     assert (failed, tried > 15) == (0, True)
+
+
+def test_every_public_name_is_named_on_the_placement_page() -> None:
+    page = PAGE.read_text()
+    missing = [name for name in stacksmith.placement.__all__ if not re.search(rf"`{name}\b", page)]
+    assert not missing
 
 
 def test_every_public_name_is_there_and_says_what_it_is() -> None:

@@ -93,6 +93,40 @@ def test_place_amount_that_cannot_be_counted_raises_value_error(amount: Any) -> 
         place([request], [host("hv1")], {})
 
 
+@pytest.mark.parametrize(
+    ("inventory", "problem"),
+    [
+        (Inventory(-2), "total -2 is not 0 or more, nor UNLIMITED"),
+        (Inventory(4, reserved=5), "reserved 5 is not from 0 to the total, 4"),
+        (Inventory(4, reserved=-1), "reserved -1 is not from 0 to the total, 4"),
+        (Inventory(4, allocation_ratio=0.0), "allocation_ratio 0.0 is not a number above 0"),
+        (Inventory(4, allocation_ratio=float("inf")), "allocation_ratio inf is not a number above 0"),
+        (Inventory(4, step_size=0), "step_size 0 is not 1 or more"),
+        (Inventory(4, min_unit=0), "min_unit 0 is not from 1 to max_unit, 2147483647"),
+        (Inventory(4, min_unit=3, max_unit=2), "min_unit 3 is not from 1 to max_unit, 2"),
+    ],
+)
+def test_place_inventory_that_cannot_be_raises_value_error(inventory: Inventory, problem: str) -> None:
+    for wrong in (
+        HostState("hv1", {"VCPU": inventory}),
+        HostState("hv1", parts=(Provider("cell", "cell", "hv1", {"VCPU": inventory}),)),
+    ):
+        with pytest.raises(ValueError, match=f"^cannot place: host hv1: VCPU: {problem}$"):
+            place([server("web")], [wrong], {})
+
+
+def test_place_offer_of_nothing_or_of_what_is_not_known_is_an_offer() -> None:
+    nothing = HostState("hv1", {"VCPU": Inventory(0)})
+    unknown = HostState("hv2", {"VCPU": Inventory(UNLIMITED, reserved=512)})
+    request = Request(Address("server", "web"), {"VCPU": 1})
+    assert [p.host for p in place([request], [nothing, unknown], {})] == ["hv2"]
+
+
+def test_place_host_in_unknown_state_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="host hv1 has the state 'disable', which is none of enabled, disabled, drain"):
+        place([server("web")], [HostState("hv1", state="disable")], {})
+
+
 def test_place_unknown_strategy_raises_value_error() -> None:
     with pytest.raises(ValueError, match="tallest"):
         place([server("a")], [host("hv1")], {}, strategy="tallest")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.stack import Stack
 from stacksmith.planner.aim import Aim, Evenness, Outcome
 from stacksmith.planner.balance import SLACK, Balance
 from stacksmith.planner.even import Found, evened
@@ -95,7 +97,7 @@ def _evened(scene: Scene, aim: Aim, where: Mapping[Address, str], staying: Colle
     if that is nearer or fewer."""
     single = balance_of(scene, where, staying)
     found = evened(single, aim.tolerance, aim.max_moves)
-    balance = balance_of(scene, where, staying, with_groups=True)
+    balance = balance_of(scene, where, staying, with_groups=True) if _has_groups(scene.stack) else single
     if balance.units.keys() == single.units.keys():
         return _Chosen(where, single, found)
     alone, goal = _Chosen(where, balance, found), aim.tolerance + SLACK
@@ -110,6 +112,12 @@ def _evened(scene: Scene, aim: Aim, where: Mapping[Address, str], staying: Colle
     else:
         is_better = together.after.spread <= goal or gain > (SLACK if aim.max_moves is not None else goal)
     return together if is_better else replace(alone, found=replace(found, is_fewest=False), withheld=withheld)
+
+
+def _has_groups(stack: Stack) -> bool:
+    """True when something may bind servers to each other."""
+    hints = (r.spec.scheduler_hints for r in stack.resources.values() if isinstance(r.spec, ServerSpec))
+    return any(g.policy == "affinity" for g in stack.server_groups.values()) or any(h and h.same_host for h in hints)
 
 
 def _within(balance: Balance, moves: Sequence[Move], most: int | None) -> tuple[tuple[Move, ...], tuple[Address, ...]]:

@@ -64,3 +64,21 @@ def test_what_makes_no_sense_is_refused(words: list[str], cause: str, cli: Cli) 
     result = cli("rebalance", *words)
     assert result.status != 0
     assert cause in result.err
+
+
+def test_plan_warns_of_servers_against_their_rules_without_another_status(cli: Cli, project: Path) -> None:
+    (project / "fleet.yaml").write_text(FLEET)
+    (project / "stack.yaml").write_text(STACK)
+    assert cli("apply", "--yes").status == 0
+    (project / "stack.yaml").write_text(STACK.replace("host: hv1", "host: hv2"))
+    result = cli("plan", "--detailed-exitcode")
+    assert (result.status, result.out) == (0, "No changes. Your infrastructure matches the configuration.\n")
+    told = "server.web[0], server.web[1], server.web[2] and 1 more run on hv1 against their rules: not hv2, where it is"
+    assert f"stack.yaml:5:16: warning[against-rules]: {told} pinned\n" in result.err
+    assert "hint: `stacksmith rebalance` shows the fewest migrations that end this" in result.err
+    row = (
+        "hv1   stays         stays here against its rules: not hv2, where it is pinned; stacksmith rebalance mends it\n"
+    )
+    assert row in cli("placement", "explain", "server.web[0]").out
+    assert cli("rebalance").out.endswith("4 migrations; fewer do not do it.\n")
+    assert cli("drift").status == 0

@@ -281,3 +281,22 @@ def test_even_leaves_servers_with_devices(shop: Shop) -> None:
     shop.apply(a="flavor: card, host: hv1, power_state: stopped")
     shop.write(a="flavor: card, power_state: stopped")
     assert moves(even(shop)) == []
+
+
+def test_cell_that_has_fewer_large_pages_than_are_taken_gives_up_a_server(shop: Shop) -> None:
+    def pages(host: str, count: int) -> None:
+        first, second = CELLS[host]
+        world(URI).set_hardware(host, Hardware((first, replace(second, pages=((2048, count),)))))
+
+    world(URI).set_hardware("hv1", Hardware((replace(CELLS["hv1"][0], pages=((2048, 300),)), CELLS["hv1"][1])))
+    pages("hv2", 300)
+    shop.apply(a="flavor: huge, host: hv2")
+    shop.write(a="flavor: huge")
+    assert session.plan(shop.options()).plan.offences == ()
+    pages("hv2", 200)
+    (offence,) = session.plan(shop.options()).plan.offences
+    assert offence.reason == "hv2 is over its capacity: CUSTOM_HUGEPAGES_2M 56 short (used 256 of 200)"
+    plan = session.rebalance(shop.options(), Aim()).plan
+    assert moves(plan) == ["server.a"]
+    assert shop.run(plan) == []
+    assert session.rebalance(shop.options(), Aim()).plan.outcome == Outcome()

@@ -153,7 +153,7 @@ servers:
     {flavor: acpi, image: lab-acpi, group: apart, availability_zone: rack-a, networks: [{network: nat}],
      config_drive: nocloud, user_data: "#!/bin/sh", autostart: false,
      scheduler_hints: {different_host: [server.paused]}}
-  ready: {flavor: boots, image: lab, wait_for: {source: console, text: STACKSMITH-READY, timeout: 300}}
+  ready: {flavor: boots, image: lab-acpi, wait_for: {source: console, text: BOOTOK, timeout: 300}}
   paused: {flavor: acpi, image: lab-acpi, power_state: paused, user_data: {file: hello.j2}, group: apart}
   kernel:
     {flavor: cheap, image: kernel, power_state: stopped, user_data: {env: STACKSMITH_USER_DATA}, config_drive: true}

@@ -40,11 +40,11 @@ def site(make_site: Callable[[], Site]) -> Site:
     return made
 
 
-@pytest.fixture
-def linux(make_site: Callable[[], Site]) -> Site:
-    """Applied, on a guest whose kernel lets go of what is unplugged."""
-    made = make_site()
-    text = TWO_DISKS.replace(
+@pytest.fixture(scope="module")
+def linux(make_lasting_site: Callable[[], Site]) -> Site:
+    """Applied, on a guest whose kernel lets go of what is unplugged; it is booted once for all who need one."""
+    made = make_lasting_site()
+    text = TWO_DISKS.replace("10.31.0", "10.35.0").replace(
         "    flavor: acpi\n    image: lab-acpi\n",
         "    flavor: linux\n    image: lab\n    wait_for: {source: console, text: STACKSMITH-READY, timeout: 240}\n",
     )

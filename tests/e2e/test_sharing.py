@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
 SERVER = """
   db:
     flavor: cheap
-    image: lab
+    image: lab-acpi
     host: hv2
     block_device_mapping:
       - {source_type: volume, volume: b, destination_type: volume}

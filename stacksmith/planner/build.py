@@ -1,7 +1,7 @@
 """The stack compiled into what each host must have: realised specs with identity, policy and what they stand on."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -66,6 +66,12 @@ class Draft:
     def blocks(self) -> set[Address]:
         """All of them."""
         return {*self.layouts, *self.volumes, *self.machines}
+
+    def without(self, held: Container[Address]) -> "Draft":
+        """The rest of it, when some servers and volumes are left out."""
+        layouts = {address: layout for address, layout in self.layouts.items() if address not in held}
+        volumes = {address: volume for address, volume in self.volumes.items() if address not in held}
+        return Draft(layouts, volumes, self.machines)
 
     def local_bytes(self, server: Address) -> int:
         """What the server's own disks take on its host."""

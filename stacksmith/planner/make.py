@@ -16,7 +16,7 @@ from stacksmith.placement.host import EMPTIED
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.placement.verdict import Placement
-from stacksmith.planner.build import Draft, Wanted, build, draft
+from stacksmith.planner.build import Wanted, build, draft
 from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.planner.edge import connect
 from stacksmith.planner.fit import overgrown
@@ -167,7 +167,7 @@ def _wanted(
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]
     leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, {*drafted.layouts, *drafted.volumes}, view)
-    placeable = _without(drafted, [*held, *options.unplanned])
+    placeable = drafted.without({*held, *options.unplanned})
     scheduled = schedule(_without_hosts(stack, options.avoid), ledger, placeable, fixed, leaving, moving)
     stay = {a for a, each in moving.items() if a in scheduled.demands and scheduled.hosts.get(a) == each.host}
     if stay:  # they keep the parts they have, which others then do not get
@@ -203,15 +203,6 @@ def _held(stack: Stack, blocks: set[Address], view: View) -> list[Address]:
         return []
     counted = {name for name, host in stack.fleet.hosts.items() if host.state not in ("failed", "disabled")}
     return sorted(a for a in blocks if a not in view.found) if view.unreachable & counted else []
-
-
-def _without(drafted: Draft, held: Sequence[Address]) -> Draft:
-    out = set(held)
-    return Draft(
-        {a: v for a, v in drafted.layouts.items() if a not in out},
-        {a: v for a, v in drafted.volumes.items() if a not in out},
-        drafted.machines,
-    )
 
 
 def _devices(view: View) -> dict[Address, dict[str, str]]:

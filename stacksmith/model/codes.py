@@ -56,6 +56,8 @@ CODES: Final[dict[str, str]] = {
     "sensitive": "The value of a sensitive variable stands where plans, the state or hosts would show it.",
     "bad-metadata": "A metadata key or value, or a tag, that Nova refuses.",
     "unknown-extra-spec": "Warning: an extra spec in a namespace of Nova that is not known.",
+    "unknown-trait": "Warning: a trait that is not standard and does not start with CUSTOM_: no host has it by itself.",
+    "unknown-class": "A resource class that is not standard and does not start with CUSTOM_: nothing reads it.",
     "unsupported-extra-spec": "An extra spec of Nova that nothing here carries out: it would silently have no effect.",
     "bad-extra-spec": "Extra specs that contradict each other, the flavor, or what the fleet names.",
     "bad-group": "A server group's keys contradict each other.",

@@ -10,6 +10,7 @@ from stacksmith.model.aggregate import check_aggregates, zone_of
 from stacksmith.model.check.node import check_nodes, hide_passwords
 from stacksmith.model.check.scheduler import check_scheduler
 from stacksmith.model.check.state import hide_state_password
+from stacksmith.model.check.trait import check_fleet_names
 from stacksmith.model.document import Document, locate
 from stacksmith.model.expand import Block
 from stacksmith.model.fileaccess import Folder
@@ -69,6 +70,7 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     check_aggregates(fleet, where, findings)
     _check_storages(fleet, document, findings)
     check_scheduler(fleet, where, findings)
+    check_fleet_names(fleet, where, findings)
     check_nodes(fleet.nodes, where, findings)
     if findings.error_count > before:
         return None

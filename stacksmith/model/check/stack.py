@@ -17,6 +17,7 @@ from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.check.scheduling import check_scheduling
 from stacksmith.model.check.server import check_servers
 from stacksmith.model.check.text import check_texts
+from stacksmith.model.check.trait import check_traits
 from stacksmith.model.findings import Findings
 from stacksmith.model.fleet_file import FleetFile
 from stacksmith.model.image_file import image_files
@@ -41,6 +42,7 @@ def check_stack(
     check_leases(stack, reporter)
     check_servers(stack, reporter)
     check_scheduling(stack, reporter)
+    check_traits(stack, reporter)
     check_bare_metal(stack, reporter)
     check_block_devices(stack, reporter)
     check_cycles(stack, findings)

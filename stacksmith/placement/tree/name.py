@@ -2,32 +2,8 @@
 
 import re
 
-# The standard classes of os-resource-classes; all others start with CUSTOM_.
-STANDARD_CLASSES = frozenset(
-    {
-        "VCPU",
-        "PCPU",
-        "MEMORY_MB",
-        "DISK_GB",
-        "PCI_DEVICE",
-        "SRIOV_NET_VF",
-        "NUMA_SOCKET",
-        "NUMA_CORE",
-        "NUMA_THREAD",
-        "NUMA_MEMORY_MB",
-        "IPV4_ADDRESS",
-        "VGPU",
-        "VGPU_DISPLAY_HEAD",
-        "PGPU",
-        "FPGA",
-        "MEM_ENCRYPTION_CONTEXT",
-        "NET_BW_EGR_KILOBIT_PER_SEC",
-        "NET_BW_IGR_KILOBIT_PER_SEC",
-        "NET_PACKET_RATE_KILOPACKET_PER_SEC",
-        "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
-        "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC",
-    }
-)
+from stacksmith.model.standard import STANDARD_CLASSES
+
 # A provider with this trait offers its inventory to every tree that shares an aggregate with it.
 SHARES = "MISC_SHARES_VIA_AGGREGATE"
 MAX_LENGTH = 255

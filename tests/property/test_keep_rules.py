@@ -125,14 +125,17 @@ def scenes(draw: st.DrawFn) -> Scene:
     for name in names:
         room = [h for h in HOSTS if sum(sizes[n] for n in where if where[n] == h) + sizes[name] <= VCPUS]
         where[name] = draw(st.sampled_from(room))
-    near = {name: draw(st.lists(st.sampled_from(others[name]), min_size=1, max_size=2)) for name in names[:1]}
+    near = {
+        name: draw(st.lists(st.sampled_from(others[name]), min_size=1, max_size=2, unique=True)) for name in names[:1]
+    }
     far = {name: [draw(st.sampled_from(others[name]))] for name in names[1:2]}
+    zones, pins = sometimes(st.sampled_from(["east", "west"])), sometimes(st.sampled_from(HOSTS))
     return Scene(
         where,
         sizes,
         sometimes(st.sampled_from(["ssd", "no_ssd"])),
-        sometimes(st.sampled_from(["east", "west"])),
-        sometimes(st.sampled_from(HOSTS)),
+        zones,
+        {name: host for name, host in pins.items() if zones.get(name, zone(host)) == zone(host)},
         {n: draw(st.sampled_from(["apart", "close"])) for n in names if draw(st.booleans())},
         near if draw(rare) else {},
         far if draw(rare) else {},
@@ -201,11 +204,7 @@ def test_what_few_moves_can_end_is_ended_and_no_move_is_needless(scene: Scene) -
             shop.run(session.plan(shop.options).plan)
             assert shop.where() == scene.where
             shop.write(ruled=True)
-            try:
-                planned = session.plan(shop.options)
-            except Faults as faults:
-                assert {d.code for d in faults.diagnostics} <= {"wrong-value", "contradiction", "bad-hint"}, faults
-                return
+            planned = session.plan(shop.options)
             assert bool(planned.plan.offences) == bool(scene.broken(scene.where)), planned.plan.offences
             check(shop, scene)
         finally:

@@ -43,6 +43,7 @@ SECTOR, MIB = 512, 1 << 20
 SECOND = "disk-bm1-b"  # a serial: without hints, disk-bm1 gets the image
 KEPT = b"what another disk holds." * (2 * MIB // 24)
 BEGINS = "STACKSMITH-DEPLOY writing the image"
+STEPS = ("write-image", "verify-image", "config-drive")  # of the ramdisk, once it writes
 
 
 @dataclass
@@ -236,6 +237,14 @@ def shut_down_when_up(rig: Rig) -> None:
     until(lambda: rig.page()["PowerState"] == "On" and rig.bmc.reset("GracefulShutdown") == 204, 60, "it is asked to")
 
 
+def through_steps(rig: Rig) -> None:
+    """A process that dies before the media is in, then in each step of its ramdisk, and last when all is ready."""
+    rig.killed("killed at inserting", "", "inserting virtual media")
+    for last in STEPS:
+        rig.killed(f"killed at {last}", "" if last == STEPS[0] else "booted", last)
+    rig.killed("finished", "booted", "ready")
+
+
 def virsh(rig: Rig, *words: str) -> None:
     argv = lab.command_in(rig.bmc.directory, RACK, ["virsh", "-q", *words])
     subprocess.run(argv, capture_output=True, check=True)
@@ -268,6 +277,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     def second_run() -> None:
         without_a_network(second)
         wiped(second)
+        through_steps(second)
         live(second)
 
     try:
@@ -311,6 +321,21 @@ def test_finished_disk_is_not_written_again_whenever_the_process_died(shown: Sho
     # one begins for the wrong checksum, one for all the lives of the second deploy, one for the server that came after
     assert "".join(told.consoles.values()).count(BEGINS) == 3
     assert told.marks["killed at finish"] == told.marks["killed at written"] == told.marks["server"]
+
+
+def test_disk_is_finished_once_after_a_process_that_died_in_each_step_of_the_ramdisk(shown: Shown) -> None:
+    told, deaths = shown.second, ["killed at inserting", *(f"killed at {step}" for step in STEPS)]
+    assert (told.marks[deaths[0]], told.power[deaths[0]], told.slots[deaths[0]]) == ("", "Off", False)
+    for step, death in zip(STEPS, deaths[1:], strict=True):
+        assert told.words[death][-1].startswith(f"{step}: ") and Stage.WRITTEN not in told.words[death]
+    # at the first word of a step its work may be just before or behind it, for the ramdisk goes on by itself
+    assert "done" not in told.marks["killed at write-image"]
+    assert told.marks["killed at verify-image"].startswith(f"stacksmith-deploy writing {SERVER} ")
+    assert told.marks["finished"].startswith(f"stacksmith-deploy done {SERVER} ")
+    assert (told.power["finished"], told.slots["finished"]) == ("Off", False)
+    console = "".join(told.consoles[step] for step in (*deaths, "finished"))
+    assert len(re.findall("done: sd[ab] is written", console)) == 1
+    assert console.count(BEGINS) == len(STEPS) + ("was finished before" not in console)
 
 
 def test_server_boots_with_its_hostname_and_runs_its_user_data(shown: Shown) -> None:

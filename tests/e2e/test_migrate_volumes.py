@@ -155,6 +155,9 @@ def test_stopped_server_takes_its_volumes_along(stopped: Site) -> None:
     assert where(site) != source
     assert raw_volume(site) == before
     is_whole(site)
+    volume = next(name for name in own_files(site, where(site)) if ".data.vol." in name)
+    told = site.virsh(where(site), "vol-info", volume, "--pool", "stacksmith", "--bytes")
+    assert int(re.findall(r"Allocation: +(\d+)", told)[0]) < 64 << 20, "a hole of the file is one in its copy"
 
 
 SHARED = """

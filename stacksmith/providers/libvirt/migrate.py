@@ -28,6 +28,7 @@ ABORT_SECONDS = 6.0  # what is left of the time limit when a live migration is b
 SETTLE_SECONDS = 5.0  # what libvirt takes to end what a killed client had begun
 POLL_SECONDS = 0.3
 BLOCK_BYTES = 1 << 20
+_AT_HOLE = -3  # what virStreamRecvFlags returns for VIR_STREAM_RECV_STOP_AT_HOLE
 
 File = tuple[str, str, str]  # of a disk: its volume type, its name in the pool, its device
 
@@ -310,23 +311,38 @@ def _told(target: Target, device: str, sent: int, total: int) -> None:
 def _copy(
     link: Link, volume: Any, other: Link, copy: Any, deadline: Deadline, told: Callable[[int, int], None]
 ) -> None:
-    """Streams a file's bytes from one host to the other. Raises: TimedOut."""
+    """Streams a file's bytes from one host to the other. Raises: TimedOut.
+
+    What is a hole in the file is one in a copy that has no bytes yet; where it has some, as a new qcow2 file has, zeros
+    take their place.
+    """
     total, sent = storage.facts(volume).physical_bytes, 0
     down, up = link.connect.newStream(0), other.connect.newStream(0)
-    volume.download(down, 0, total, 0)
-    copy.upload(up, 0, total, 0)
-    while data := down.recv(BLOCK_BYTES):
+    is_blank = int(copy.info()[2]) == 0
+    volume.download(down, 0, total, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM if is_blank else 0)
+    copy.upload(up, 0, total, libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM if is_blank else 0)
+    while passed := _pass_on(down, up):
         if not deadline.seconds:
             down.abort()
             up.abort()
             raise TimedOut("the copy of its disks did not end in the time limit")
-        rest = data
-        while rest:
-            rest = rest[up.send(rest) :]
-        sent += len(data)
+        sent += passed
         told(sent, total)
     down.finish()
     up.finish()
+
+
+def _pass_on(down: Any, up: Any) -> int:
+    """Hands on the next bytes, or the hole that is next, and gives how long that is; 0 at the end."""
+    data = down.recvFlags(BLOCK_BYTES, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)
+    if data == _AT_HOLE:
+        length = int(down.recvHole())
+        up.sendHole(length)
+        return length
+    rest = data
+    while rest:
+        rest = rest[up.send(rest) :]
+    return len(data)
 
 
 def _undo(destination: LibvirtHost, mark: Mark, volumes: Sequence[Carried], fault: BaseException) -> None:

@@ -89,10 +89,15 @@ class _Mending:
         found = self._first(search, islice(_growing(search), self._at_most(MOST_TRIES)), failed)
         is_cut = search.is_cut or len(failed) >= self._at_most(MOST_TRIES)
         most = len(found.moving) - 1 if found is not None else len(self.watch.where)
-        wider = (m for first in list(failed) for m in search.wider(first, min(most, len(first) + MORE)))
-        tried = list(islice(dict.fromkeys(m for m in wider if m not in failed), self._at_most(MOST_WIDER)))
-        found = self._first(search, sorted(tried, key=len), failed) or found
-        is_cut = is_cut or search.is_cut or len(tried) >= self._at_most(MOST_WIDER)
+        frontier, left = list(failed), self._at_most(MOST_WIDER)
+        while frontier and left > 0:  # first with one server more, then with two, as long as sets may be tried
+            wider = (m for first in frontier for m in search.wider(first, min(most, len(first) + MORE)))
+            frontier = list(islice(dict.fromkeys(m for m in wider if m not in failed), left))
+            left -= len(frontier)
+            if (fewer := self._first(search, sorted(frontier, key=len), failed)) is not None:
+                found = fewer
+                break
+        is_cut = is_cut or search.is_cut or left <= 0
         return None if found is None else replace(found, is_fewest=not is_cut)
 
     def _first(self, search: Search, sets: Iterable[Moving], failed: dict[Moving, None]) -> _Found | None:

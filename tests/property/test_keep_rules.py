@@ -195,7 +195,7 @@ class Shop:
 
 
 @given(scenes())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_what_few_moves_can_end_is_ended_and_no_move_is_needless(scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder), scene)

@@ -172,16 +172,19 @@ class Rack:
         return [path for path in self.disk().parent.iterdir() if not path.name.endswith("-disk.img")]
 
     def holds_secret(self) -> list[str]:
-        """Files in which a secret stands, beside where the user or the lab has put it and the disks of its machines."""
+        """Files in which a secret stands, beside where the user or the lab has put it and the disks of its machines.
+
+        The guest prints its user data on its console; nothing else may stand there.
+        """
         password = self.bmc.node.password
         given = {self.folder / "stack.yaml", password, password.with_name("farm.json"), self.bmc.handed_out}
         found, secrets = [], self.secrets()
         for folder, _, names in os.walk(self.folder):
             for path in (Path(folder) / name for name in names if not name.endswith("-disk.img")):
                 with contextlib.suppress(FileNotFoundError):  # a machine that stops takes files along
-                    if path.is_file() and path not in {*given, self.bmc.node.console}:
-                        data = path.read_bytes()
-                        found += [str(path)] if any(each in data for each in secrets) else []
+                    if path.is_file() and path not in given:
+                        data, own = path.read_bytes(), {SECRET.encode()} if path == self.bmc.node.console else set()
+                        found += [str(path)] if any(each in data for each in secrets if each not in own) else []
         return found
 
     def arguments_with_secret(self) -> list[bytes]:

@@ -10,6 +10,7 @@ import yaml
 from stacksmith.placement import (
     Candidate,
     Claim,
+    GaveUp,
     Ledger,
     Provider,
     Refused,
@@ -59,10 +60,15 @@ def asked(ledger: Ledger, data: Mapping[str, Any] | str) -> Iterator[str]:
     except Refused as refused:
         yield from refusal("request", refused)
         return
-    found = list(candidates(ledger, request))
+    found, gave_up = [], ""
+    try:
+        found.extend(candidates(ledger, request))
+    except GaveUp as fault:
+        gave_up = f"gave up: {fault}"
     yield f"{len(found)} candidate{'s' * (len(found) != 1)}"
     yield from (shown(ledger, candidate) for candidate in found[:SHOWN])
     yield from ("  ..." for _ in found[SHOWN : SHOWN + 1])
+    yield from filter(None, [gave_up])
     for verdict in verdicts(ledger, request):
         yield f"{'+' if verdict.fits else '-'} {verdict.host}: {verdict.reason}"
 

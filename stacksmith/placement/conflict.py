@@ -10,7 +10,7 @@ from typing import Final
 
 from stacksmith.placement.filter import refusals
 from stacksmith.placement.host import HostState
-from stacksmith.placement.refusal import Refusal, Rule
+from stacksmith.placement.refusal import NOT_REACHABLE, Refusal, Rule
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.verdict import Beside, Conflict, Constraint, Term
@@ -182,7 +182,7 @@ def _out_of_use(hosts: Sequence[HostState]) -> Iterator[str]:
     for host in hosts:
         if not is_usable(host):
             state = "being drained" if host.state == "drain" else host.state
-            told = "not reachable" if host.state == "enabled" else state
+            told = NOT_REACHABLE if host.state == "enabled" else state
             counts[told] = counts.get(told, 0) + 1
     for state, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         yield f"{count} {'are' if count > 1 else 'is'} {state}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from stacksmith.placement.host import INSTANCES, HostState
-from stacksmith.placement.refusal import Refusal, Rule
+from stacksmith.placement.refusal import NOT_REACHABLE, Refusal, Rule
 from stacksmith.placement.request import Hint, Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
@@ -52,7 +52,7 @@ def _of_state(host: HostState) -> Iterator[Refusal]:
         reason = f"host is {state}{f': {host.state_reason}' if host.state_reason else ''}"
         yield Refusal(Rule.STATE, state, reason, help=host.state_help)
     if not host.reachable and host.state != "failed":
-        yield Refusal(Rule.REACH, "", f"not reachable: {host.problem}" if host.problem else "not reachable")
+        yield Refusal(Rule.REACH, "", f"{NOT_REACHABLE}: {host.problem}" if host.problem else NOT_REACHABLE)
 
 
 def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:

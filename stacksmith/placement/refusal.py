@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from stacksmith.placement.host import HostState
+
+NOT_REACHABLE: Final = "not reachable"  # begins the reason of a host that was not read
 
 
 class Rule(StrEnum):

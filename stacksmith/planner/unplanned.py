@@ -8,6 +8,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Severity
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Resource, Stack
+from stacksmith.placement.refusal import NOT_REACHABLE
 from stacksmith.placement.relax import OTHER_ZONE
 from stacksmith.placement.verdict import Placement, Verdict
 from stacksmith.planner.plan import Deviation
@@ -15,7 +16,6 @@ from stacksmith.planner.schedule import Moving, kept_zone
 from stacksmith.planner.view import View
 
 UNREAD: Final = "host-unread"
-NOT_REACHED: Final = "not reachable: "  # begins the reason of a host that was not read
 
 
 def gone(unplanned: Iterable[Address], view: View) -> Iterator[Deviation]:
@@ -63,9 +63,9 @@ def _unread(resource: Resource | None, placement: Placement) -> list[Verdict]:
     pinned = resource.spec.host if resource is not None and isinstance(resource.spec, ServerSpec) else None
     asked = [verdict for verdict in placement.verdicts if pinned in (None, verdict.host)]
     told = [
-        replace(each, reason=each.reason.removeprefix(NOT_REACHED))
+        replace(each, reason=each.reason.removeprefix(f"{NOT_REACHABLE}: "))
         for each in asked
-        if each.reason.startswith(NOT_REACHED)
+        if each.reason.startswith(f"{NOT_REACHABLE}: ")
     ]
     return told if len(told) == len(asked) else []
 

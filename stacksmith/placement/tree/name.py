@@ -2,7 +2,7 @@
 
 import re
 
-from stacksmith.model.standard import STANDARD_CLASSES
+from stacksmith.model.standard import is_class
 
 # A provider with this trait offers its inventory to every tree that shares an aggregate with it.
 SHARES = "MISC_SHARES_VIA_AGGREGATE"
@@ -15,7 +15,7 @@ _GROUP = re.compile("[a-zA-Z0-9_-]{1,64}")
 def class_problem(name: str) -> str | None:
     """Why this is not the name of a resource class; None when it is."""
     problem = trait_problem(name)
-    if problem is None and name not in STANDARD_CLASSES and not name.startswith("CUSTOM_"):
+    if problem is None and not is_class(name):
         return "no standard class, and one of your own starts with CUSTOM_"
     return problem
 

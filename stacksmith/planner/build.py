@@ -136,7 +136,7 @@ def build(
     ``parts`` are what servers were given of their hosts.
     """
     wanted: dict[Address, Wanted] = {}
-    images: dict[tuple[str, str], str] = {}
+    images = _Images(stack)
     for address, (spec, policy, block) in draft.volumes.items():
         if address in hosts:
             wanted[address] = _wanted_volume(stack, address, hosts[address], (spec, policy, block), images)
@@ -149,7 +149,7 @@ def build(
         wanted[resource.address] = _with_parts(made, (parts or {}).get(resource.address))
     for network in _networks(stack, servers, wanted):
         wanted[network.address] = network
-    for (name, host), _ in sorted(images.items()):
+    for name, host in sorted(images.needed):
         wanted[Address("image", name, host=host)] = _wanted_image(stack, name, host)
     return wanted
 
@@ -158,10 +158,24 @@ def _id(stack: Stack, address: Address) -> str:
     return str(identity(stack.fleet.fleet, stack.name, address))
 
 
-def _image_of(stack: Stack, checksum: str) -> str:
-    return next(
-        name for name, files in stack.image_files.items() if any(f.checksum == checksum for f in files.values())
-    )
+class _Images:
+    """The images that a plan needs, as (name, host); of equal files the first image's name counts."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.needed: set[tuple[str, str]] = set()
+        self._names: dict[str, str] = {}
+        for name, files in stack.image_files.items():
+            for file in files.values():
+                self._names.setdefault(file.checksum, name)
+
+    def of(self, checksum: str) -> str:
+        """The image that has this file."""
+        return self._names[checksum]
+
+    def need(self, name: str, host: str) -> Address:
+        """The image on the host, which is needed from now on."""
+        self.needed.add((name, host))
+        return Address("image", name, host=host)
 
 
 def _wanted_volume(
@@ -169,21 +183,17 @@ def _wanted_volume(
     address: Address,
     host: str,
     draft: tuple[Volume, Policy, Resource],
-    images: dict[tuple[str, str], str],
+    images: _Images,
 ) -> Wanted:
     spec, policy, block = draft
     needs = []
     if spec.image:
-        name = _image_of(stack, spec.image)
-        images[name, host] = name
-        needs.append(Address("image", name, host=host))
+        needs.append(images.need(images.of(spec.image), host))
     extra = block.depends_on if block.address == address else ()
     return Wanted(address, host, _id(stack, address), spec, policy, (*needs, *extra), block=block)
 
 
-def _wanted_server(
-    stack: Stack, resource: Resource, host: str, draft: Draft, images: dict[tuple[str, str], str]
-) -> Wanted:
+def _wanted_server(stack: Stack, resource: Resource, host: str, draft: Draft, images: _Images) -> Wanted:
     spec = resource.spec
     assert isinstance(spec, ServerSpec)
     uuid = _id(stack, resource.address)
@@ -191,13 +201,10 @@ def _wanted_server(
     needs = [Address("network", n.network, host=host) for n in spec.networks]
     needs += [Address.parse(d.ref) for d in disks if d.source == "volume" and d.ref]
     checksums = [d.ref for d in disks if d.source == "image" and d.ref]
-    names = dict.fromkeys([*([spec.image] if spec.image else []), *(_image_of(stack, c) for c in checksums)])
-    for name in names:
-        if stack.image_files[name].keys() - {"disk"} or any(
-            f.checksum in checksums for f in stack.image_files[name].values()
-        ):
-            images[name, host] = name
-            needs.append(Address("image", name, host=host))
+    for name in dict.fromkeys([*([spec.image] if spec.image else []), *map(images.of, checksums)]):
+        files = stack.image_files[name]
+        if files.keys() - {"disk"} or any(f.checksum in checksums for f in files.values()):
+            needs.append(images.need(name, host))
     wait = spec.wait_for
     return Wanted(
         resource.address,

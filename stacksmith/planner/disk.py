@@ -47,8 +47,7 @@ def layout(stack: Stack, server: Resource, kept: Mapping[str, str] | None = None
     disks = _root(stack, spec, flavor, image)
     disks += _mapped(stack, server, flavor, volumes)
     disks += _flavor_extras(spec, flavor)
-    ranked = [d if d.bus else replace(d, bus=bus) for d in sorted(disks, key=_rank)]
-    named = _named(ranked, kept or {})
+    named = _named(sorted(disks, key=_rank), bus, kept or {})
     return Layout(tuple(_with_serial(stack, d) for d in named), tuple(volumes))
 
 
@@ -154,14 +153,15 @@ def _flavor_extras(spec: ServerSpec, flavor: FlavorSpec) -> list[Disk]:
     return disks
 
 
-def _named(disks: Sequence[Disk], kept: Mapping[str, str]) -> list[Disk]:
+def _named(disks: Sequence[Disk], default_bus: str, kept: Mapping[str, str]) -> list[Disk]:
     devices = [d.device or kept.get(d.ref or "", "") for d in disks]
     taken = set(devices)
     named = []
     for disk, known in zip(disks, devices, strict=True):
-        device = known or next(d for d in _devices(disk.bus) if d not in taken)
+        bus = disk.bus or default_bus
+        device = known or next(d for d in _devices(bus) if d not in taken)
         taken.add(device)
-        named.append(disk if disk.device == device else replace(disk, device=device))
+        named.append(disk if disk.device == device and disk.bus else replace(disk, device=device, bus=bus))
     return named
 
 

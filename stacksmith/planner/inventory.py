@@ -210,14 +210,16 @@ def _state(
 def _all_taken(host: Host, snap: HostSnapshot, anew: Collection[Address]) -> Taken:
     """Units in use by provider and class; of servers in ``anew`` only what they take of the host itself."""
     layout = layout_of(host, snap)
-    total: dict[str, Counter[str]] = {}
+    total: dict[str, dict[str, int]] = {}
     for guest in guests(snap):
         amounts = taken(guest, layout)
         if isinstance(guest, Found) and guest.address in anew:
             amounts = {uuid: each for uuid, each in amounts.items() if uuid == snap.host}
         for uuid, each in amounts.items():
-            total.setdefault(uuid, Counter()).update(each)
-    return {uuid: dict(amounts) for uuid, amounts in total.items() if cpu_of(uuid) is None}
+            sums = total.setdefault(uuid, {})
+            for name, amount in each.items():
+                sums[name] = sums.get(name, 0) + amount
+    return {uuid: sums for uuid, sums in total.items() if cpu_of(uuid) is None}
 
 
 def _shared(host: Host, snap: HostSnapshot) -> int:

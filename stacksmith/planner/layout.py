@@ -56,7 +56,8 @@ def taken(guest: Found | Unmanaged, layout: Layout) -> Taken:
     memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)
     amounts = {"VCPU": usage.vcpus, "MEMORY_MB": memory, "DISK_GB": usage.disk_gib}
     if holds == NOTHING_HELD:
-        return _bare({layout.host: amounts})
+        own = {name: n for name, n in amounts.items() if n > 0}
+        return {layout.host: own} if own else {}
     apart = dict(layout.apart)
     amounts["VCPU"] -= len(_whole(holds, layout))
     amounts["DISK_GB"] -= sum(gib for name, gib in holds.disks if name in apart)

@@ -90,6 +90,8 @@ class Ledger:
                 if (guest is None and consumer.owner == self.stack) or address in leaving:
                     continue
                 seen, gets_anew = self.taken(guest), address in anew
+                if seen == consumer.allocations:
+                    continue
                 for provider, name, amount in _on(root, consumer):
                     over = amount - seen.get(provider, {}).get(name, 0)
                     if over > 0 and not (gets_anew and provider != root):

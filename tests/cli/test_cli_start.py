@@ -36,6 +36,8 @@ HEAVY = {
     "rich",
     "sqlite3",
     "sushy",
+    "os_traits",
+    "os_resource_classes",
 }
 
 
@@ -74,6 +76,23 @@ def test_list_of_nodes_imports_no_planner(tmp_path: Path) -> None:
     modules = done.stdout.splitlines()[-1].split()
     assert "stacksmith.engine.tenancy" in modules
     assert [name for name in modules if name.startswith(("stacksmith.planner", "stacksmith.placement"))] == []
+
+
+@pytest.mark.parametrize(
+    ("trait", "is_asked"),
+    [("HW_CPU_X86_AVX2", False), ("CUSTOM_SSD", False), ("STORAGE_DISK_SSD", True), ("HW_CPU_X86_AVX2X", True)],
+)
+def test_plan_imports_os_traits_for_a_trait_that_no_host_has_by_itself(
+    trait: str, is_asked: bool, project: Path
+) -> None:
+    fleet = project / "fleet.yaml"
+    fleet.write_text(fleet.read_text() + f"  hv3: {{libvirt: 'memory://world.json', traits: [{trait}]}}\n")
+    code = "import sys; from stacksmith.cli.app import run; run(['plan']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1].split()
+    assert "stacksmith.planner.make" in modules
+    assert ("os_traits" in modules) is is_asked
+    assert "os_resource_classes" not in modules
 
 
 def test_version_is_said_in_two_ways(cli: Cli) -> None:

@@ -11,7 +11,7 @@ from stacksmith.model.fleet import Fleet
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.stack import Stack, Where
-from stacksmith.model.standard import STANDARD_CLASSES, STANDARD_TRAITS, is_class, is_trait, nearest
+from stacksmith.model.standard import is_class, is_trait, nearest, standard_classes, standard_traits
 from stacksmith.model.validate import found
 
 _TRAIT: Final = re.compile("trait(?:_[A-Za-z0-9_-]+|[0-9]*):([A-Z0-9_]+)")
@@ -26,7 +26,7 @@ def check_fleet_names(fleet: Fleet, where: Where, findings: Findings) -> None:
     for path, name in _fleet_classes(fleet):
         if not is_class(name):
             message = f"cannot use fleet.{_dotted(path[:-1])}: there is no resource class {found(name)}"
-            findings.error("unknown-class", message, where(path, key=True), nearest(name, STANDARD_CLASSES, "class"))
+            findings.error("unknown-class", message, where(path, key=True), nearest(name, standard_classes(), "class"))
 
 
 def check_traits(stack: Stack, reporter: Reporter) -> None:
@@ -50,7 +50,7 @@ def _said(trait: str) -> str:
 
 
 def _hint(trait: str) -> str:
-    return nearest(trait, STANDARD_TRAITS, "trait")
+    return nearest(trait, standard_traits(), "trait")
 
 
 def _fleet_traits(fleet: Fleet) -> Iterator[tuple[DataPath, str]]:

@@ -1,7 +1,6 @@
 """What a host is made of, from its capabilities and node devices: NUMA cells, large pages, PCI devices, traits.
 
-Only calls that a read-only connection may make. Sources: https://libvirt.org/formatcaps.html, formatnode.html; the
-names of traits are those of os-traits, chosen from CPU features as nova's ``CPU_TRAITS_MAPPING`` does.
+Only calls that a read-only connection may make. Sources: https://libvirt.org/formatcaps.html, formatnode.html.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,49 +11,10 @@ from lxml import etree
 
 from stacksmith.model.fleet import PciSpec
 from stacksmith.model.hardware import Cell, Hardware, PciDevice
+from stacksmith.model.host_trait import COMPUTE, CPU_FEATURES, THREADS
 from stacksmith.providers.libvirt.connection import Link
 
 _KIB = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "MiB": 2**10, "GiB": 2**20}
-_FEATURES = {
-    **{n: n.upper() for n in ("avx", "avx2", "fma4", "f16c", "mmx", "sse", "sse2", "ssse3", "sse4a", "xop", "3dnow")},
-    **{n: n.upper() for n in ("abm", "tbm", "bmi2", "mpx", "sgx", "vmx", "svm", "stibp", "pdpe1gb")},
-    **{f"avx512{n}": f"AVX512{n.upper()}" for n in ("f", "cd", "pf", "er", "vl", "bw", "dq", "vbmi", "ifma", "vbmi2")},
-    "avx512vnni": "AVX512VNNI",
-    "avx512bitalg": "AVX512BITALG",
-    "avx512-vpopcntdq": "AVX512VPOPCNTDQ",
-    "vaes": "AVX512VAES",
-    "gfni": "AVX512GFNI",
-    "vpclmulqdq": "AVX512VPCLMULQDQ",
-    "pni": "SSE3",
-    "sse4.1": "SSE41",
-    "sse4.2": "SSE42",
-    "pclmuldq": "CLMUL",
-    "fma": "FMA3",
-    "bmi1": "BMI",
-    "aes": "AESNI",
-    "sha-ni": "SHA",
-    "rtm": "TSX",
-    "hle": "TSX",
-    "amx-bf16": "AMXBF16",
-    "amx-int8": "AMXINT8",
-    "amx-tile": "AMXTILE",
-}
-# What this provider makes on every host.
-_COMPUTE = (
-    "COMPUTE_CONFIG_DRIVE_REGENERATION",
-    "COMPUTE_IMAGE_TYPE_ISO",
-    "COMPUTE_IMAGE_TYPE_QCOW2",
-    "COMPUTE_IMAGE_TYPE_RAW",
-    "COMPUTE_NET_ATTACH_INTERFACE",
-    "COMPUTE_NET_VIF_MODEL_E1000",
-    "COMPUTE_NET_VIF_MODEL_E1000E",
-    "COMPUTE_NET_VIF_MODEL_RTL8139",
-    "COMPUTE_NET_VIF_MODEL_VIRTIO",
-    "COMPUTE_STORAGE_BUS_SATA",
-    "COMPUTE_STORAGE_BUS_SCSI",
-    "COMPUTE_STORAGE_BUS_VIRTIO",
-    "COMPUTE_VOLUME_EXTEND",
-)
 _X86 = frozenset({"x86_64", "i686"})
 
 
@@ -100,12 +60,12 @@ def _features(link: Link, capabilities: etree._Element) -> frozenset[str]:
 
 def _traits(capabilities: etree._Element, features: Iterable[str]) -> tuple[str, ...]:
     arch = capabilities.findtext("host/cpu/arch", "")
-    found = {*_COMPUTE, f"HW_ARCH_{arch.upper()}"} if arch else set(_COMPUTE)
+    found = {*COMPUTE, f"HW_ARCH_{arch.upper()}"} if arch else set(COMPUTE)
     if arch in _X86:
-        found |= {f"HW_CPU_X86_{_FEATURES[name]}" for name in features if name in _FEATURES}
+        found |= {f"HW_CPU_X86_{CPU_FEATURES[name]}" for name in features if name in CPU_FEATURES}
     siblings = (cpu.get("siblings", "") for cpu in capabilities.iterfind("host/topology/cells/cell/cpus/cpu"))
     if any("," in text or "-" in text for text in siblings):
-        found.add("HW_CPU_HYPERTHREADING")
+        found.add(THREADS)
     return tuple(sorted(found))
 
 

@@ -7,6 +7,7 @@ from itertools import combinations, islice
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.placement.refusal import Rule
 from stacksmith.planner.aim import Aim, Outcome
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger
@@ -39,7 +40,7 @@ def keep_rules(scene: Scene, aim: Aim) -> Plan:
     offences = watch.offences()
     if not offences:
         return replace(scene.plan(PlanOptions()), outcome=Outcome())
-    mending, causes = _Mending(scene, watch), dict[object, str]()
+    mending, causes = _Mending(scene, watch, _leaving(offences)), dict[object, str]()
     found = mending.whole(frozenset())
     if found is None and (stop := mending.stopover(aim.max_moves)) is not None:
         return stop
@@ -51,6 +52,10 @@ def keep_rules(scene: Scene, aim: Aim) -> Plan:
         raise mending.faults[0] if mending.faults else _nothing(offences[0])
     left = [_told(each, causes.get(each.key, "")) for each in mending.left(found.plan)]
     return replace(found.plan, outcome=Outcome(found.is_fewest, tuple(left)))
+
+
+def _leaving(offences: Iterable[Offence]) -> Moving:
+    return frozenset(a for each in offences if each.rule in (Rule.PARTS, Rule.SHORT) for a in each.servers)
 
 
 def watch_of(scene: Scene) -> Watch:
@@ -74,10 +79,15 @@ class _Found:
 
 @dataclass(slots=True)
 class _Mending:
-    """Tries sets of servers, each with a plan; ``faults`` are those of the sets that no plan was found for."""
+    """Tries sets of servers, each with a plan; ``faults`` are those of the sets that no plan was found for.
+
+    ``leaving`` are servers that hold what their host does not offer, or has too little of: new there they could get
+    other parts of it.
+    """
 
     scene: Scene
     watch: Watch
+    leaving: Moving
     faults: list[Faults] = field(default_factory=list)
     circles: list[Moving] = field(default_factory=list)
     _known: dict[tuple[Moving, frozenset[tuple[Address, str]]], Plan | None] = field(default_factory=dict)
@@ -127,6 +137,9 @@ class _Mending:
     def _hopeless(self, offences: Sequence[Offence], accepted: Keys) -> dict[object, str]:
         """Offences to give up, and why: those whose servers nothing else can take, else those of who found no host."""
         left = [each for each in offences if each.key not in accepted]
+        away = self.watch.stuck & {each.key for each in left}
+        if away:
+            return dict.fromkeys(away, "no host that does not share it may take them")
         stuck = [each for each in left if not any(map(self.watch.may_leave, each.servers))]
         if stuck:
             return {each.key: "no other host may take it" for each in stuck}
@@ -156,7 +169,7 @@ class _Mending:
         stops = ((a, host, moving) for moving in circles for a in sorted(moving) for host in hosts if host != where[a])
         for address, host, moving in islice(stops, self._at_most(MOST_TRIES)):
             try:
-                plan = self.scene.plan(PlanOptions(moving=moving, to={address: host}))
+                plan = self._planned(moving, {address: host})
             except Faults:
                 continue
             if len(self.left(plan)) == 1:
@@ -182,7 +195,7 @@ class _Mending:
 
     def _plan(self, moving: Moving, to: Mapping[Address, str]) -> Plan | None:
         try:
-            return self.scene.plan(PlanOptions(moving=moving, to=to))
+            return self._planned(moving, to)
         except Faults as fault:
             self.faults.append(fault)
             if fault.diagnostics[0].code != "circular-steps":
@@ -199,8 +212,21 @@ class _Mending:
         )
         for way in islice(ways, self._at_most(MOST_WAYS)):
             with suppress(Faults):
-                return self.scene.plan(PlanOptions(moving=moving, to=way))
+                return self._planned(moving, way)
         return None
+
+    def _planned(self, moving: Moving, to: Mapping[Address, str]) -> Plan:
+        """Raises: Faults when there is no such plan, or when a server cannot be moved as it is."""
+        plan = self.scene.plan(PlanOptions(moving=moving, to=to, away=self.leaving))
+        causes = dict(plan.refusals)
+        refused = [
+            error("no-valid-host", f"cannot move {s.address} to {s.host}: {causes[s.id]}", address=s.address)
+            for s in plan.steps
+            if s.id in causes and s.operation is Operation.MIGRATE
+        ]
+        if refused:
+            raise Faults(refused)
+        return plan
 
 
 def _growing(search: Search) -> Iterator[Moving]:

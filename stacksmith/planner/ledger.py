@@ -283,7 +283,15 @@ def _rooms(
             leaving.update(_freed(ledger, sight, provider))
             whole = {WHOLE_CPU: Inventory(1)} if cpu_of(provider) is not None else {}
             left = dict(sorted(leaving.items()))
-            yield Room(provider, offers.get(provider, whole), unclaimed.get(provider, {}), left)
+            offer = {**_left_behind(ledger, sight, provider), **offers.get(provider, whole)}
+            yield Room(provider, offer, unclaimed.get(provider, {}), left)
+
+
+def _left_behind(ledger: Ledger, sight: Sight, provider: str) -> dict[str, Inventory]:
+    """None of each class that servers which leave hold: the provider may have it no more, and gives them no more."""
+    moves = (s for s in sight.steps if s.operation is Operation.MIGRATE and s.source == host_of(provider))
+    held = (ledger.taken(sight.found.get(step.address)).get(provider, {}) for step in moves)
+    return {name: Inventory(0) for amounts in held for name in amounts}
 
 
 def _offers(states: Iterable[HostState]) -> dict[str, Mapping[str, Inventory]]:

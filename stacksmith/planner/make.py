@@ -52,9 +52,10 @@ class PlanOptions:
     """What the user asked of the plan: addresses to limit it to, leave out, or replace; destroy wants nothing.
 
     ``moving`` are servers that are placed anew and migrate when that is on another host; ``avoid`` are hosts that they
-    may not go to, ``to`` the only ones that some of them may be on. What those ``holding`` have of the parts of their
-    hosts goes to no other of them. ``unplanned`` are what no plan can be made for: what is there of them is left alone.
-    ``impossible`` are planned though their host cannot make them: what is there of them is to be compared.
+    may not go to, ``to`` the only ones that some of them may be on; those ``away`` may not stay. What those
+    ``holding`` have of the parts of their hosts goes to no other of them. ``unplanned`` are what no plan can be made
+    for: what is there of them is left alone. ``impossible`` are planned though their host cannot make them: what is
+    there of them is to be compared.
     """
 
     targets: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class PlanOptions:
     moving: frozenset[Address] = frozenset()
     avoid: frozenset[str] = frozenset()
     to: Mapping[Address, str] = field(default_factory=dict)
+    away: frozenset[Address] = frozenset()
     holding: frozenset[Address] = frozenset()
     unplanned: frozenset[Address] = frozenset()
     impossible: frozenset[Address] = frozenset()
@@ -161,7 +163,7 @@ def _wanted(
     blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
     leavers = [a for a in sorted(options.moving) if a in fixed]
-    moving = {a: Moving(fixed.pop(a), options.to.get(a), a in options.holding) for a in leavers}
+    moving = {a: Moving(fixed.pop(a), options.to.get(a), a in options.holding, a in options.away) for a in leavers}
     carried = {volume for volume, server in drafted.users().items() if server in moving}
     fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]

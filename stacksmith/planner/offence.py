@@ -267,20 +267,24 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """A host, or a part of one, of which more is used than it has. ``amounts`` are what servers take of it."""
+    """A host, a part of one, or a shared storage, of which more is used than it has.
+
+    ``amounts`` are what servers take of it that may leave it; who is on one of the hosts ``within`` has not.
+    """
 
     offence: Offence
     excess: float
     amounts: Mapping[Address, int]
+    within: Collection[str]
 
     @property
     def servers(self) -> Sequence[Address]:
-        """Those that take some of it."""
+        """Those that may leave it."""
         return tuple(self.amounts)
 
     def broken(self, where: Where) -> Iterator[Offence]:
         """As long as too few have left."""
-        gone = sum(amount for a, amount in self.amounts.items() if where[a] != self.offence.host)
+        gone = sum(amount for a, amount in self.amounts.items() if where[a] not in self.within)
         if gone < self.excess:
             yield self.offence
 

@@ -16,6 +16,7 @@ from stacksmith.placement.allocate import allocate
 from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES, HostState
 from stacksmith.placement.joint.solver import installed
+from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
@@ -52,12 +53,24 @@ class Schedule:
 class Moving:
     """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any.
 
-    ``holds``: the parts it has of its host are given to no other.
+    ``holds``: the parts it has of its host are given to no other; ``leaves``: it may not stay.
     """
 
     host: str
     to: str | None = None
     holds: bool = False
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """Asks for any host but the one that a server is to leave."""
+
+    host: str
+
+    def refusal(self, host: HostState) -> Refusal | None:
+        """Refuses that one."""
+        return Refusal(Rule.FILTER, "rebalance", "it is to leave this host") if host.name == self.host else None
 
 
 def schedule(
@@ -125,6 +138,8 @@ def to_move(stack: Stack, request: Request, moving: Moving | None) -> Request:
     """
     if moving is None:
         return request
+    if moving.leaves:
+        request = replace(request, conditions=(*request.conditions, _Elsewhere(moving.host)))
     if moving.to is not None:
         request = replace(request, host=None, with_hosts=(moving.to,), beside="the place chosen for it")
     if kept_zone(stack, stack.resources[request.address], moving.host) is None:

@@ -6,23 +6,27 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from stacksmith.address import Address
+from stacksmith.model.demand import Demand
 from stacksmith.model.found import Found
+from stacksmith.model.hardware import NOTHING_HELD
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.realised import Server
 from stacksmith.model.stack import Stack
 from stacksmith.placement.filter import unfit
-from stacksmith.placement.host import INSTANCES, HostState, Inventory
+from stacksmith.placement.host import INSTANCES, HostState
 from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.request import Hint, Request
-from stacksmith.placement.wording import capacity_sum, claims_of, number
 from stacksmith.planner import offence
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Wanted
+from stacksmith.planner.excess import excesses
 from stacksmith.planner.floor import lone_unit
 from stacksmith.planner.hint import Hinted, hinted
 from stacksmith.planner.ledger import Ledger
+from stacksmith.planner.lost import lost
 from stacksmith.planner.offence import Apart, Astray, Crowd, Follow, Full, Near, Offence, by_host
+from stacksmith.planner.part import demands
 from stacksmith.planner.schedule import kept_zone
 
 # Not a rule of the server: a host that is to be emptied is `rebalance --drain`, of one that is not read nothing is
@@ -67,6 +71,12 @@ class Watch:
         """True when some other host, whatever is on it, may take the server."""
         return bool(self.hosts(address) - {self.where[address]})
 
+    @cached_property
+    def stuck(self) -> frozenset[object]:
+        """The keys of what no move ends: a shared storage has too little, and who uses it may go nowhere else."""
+        alone = [rule for rule in self.rules if isinstance(rule, Full) and not rule.servers]
+        return frozenset(offence.key for rule in alone for offence in rule.broken(self.where))
+
     def hosts(self, address: Address) -> frozenset[str]:
         """The hosts that may take the server, whatever is on them."""
         zone = kept_zone(self.stack, self.stack.resources[address], self.where[address])
@@ -107,6 +117,10 @@ class Watch:
             return {}
         pins = {a: sorted({pinned[v] for v in self._volumes(a) if v in pinned}) for a in self.where}
         return {a: tuple(hosts) for a, hosts in pins.items() if hosts}
+
+    @cached_property
+    def _demands(self) -> Mapping[Address, Demand]:
+        return demands(self.stack)
 
     @cached_property
     def _hinted(self) -> Mapping[Address, Hinted]:
@@ -151,9 +165,18 @@ class Watch:
             if refusal.rule not in _OF_THE_HOST:
                 yield Offence(refusal.rule.value, refusal.subject, host, refusal.reason, (address,))
 
+    def _lost(self, address: Address, host: str) -> Iterator[Offence]:
+        """What it holds of its host that the host does not offer."""
+        there = self.found.get(address)
+        wanted = self._demands.get(address) if there is not None and there.holds != NOTHING_HELD else None
+        if there is not None and wanted is not None:
+            for what, reason in lost(wanted, there.holds, self.ledger.layouts[host], self.states[host]):
+                yield Offence(Rule.PARTS.value, what, host, reason, (address,))
+
     def _astray(self) -> Iterator[offence.Rule]:
         for address, host in self.where.items():
             yield from map(Astray, self._own(address, host))
+            yield from map(Astray, self._lost(address, host))
 
     def _groups(self) -> Iterator[offence.Rule]:
         members: dict[str, dict[Address, str]] = defaultdict(dict)
@@ -201,19 +224,15 @@ class Watch:
 
     def _full(self) -> Iterator[offence.Rule]:
         on_host = by_host(self.where, self.where)
-        for host in on_host:
-            state = self.states[host]
-            for provider, name, inventory, used in _overfull(state):
-                amounts = {a: self.amounts(a).get(provider, {}).get(name, 0) for a in on_host[host]}
-                amounts = {a: amount for a, amount in amounts.items() if amount}
-                claimed = claims_of(state.claimed.get(name, {})) if provider == host else ""
-                over = number(used - inventory.capacity)
-                reason = f"{host} is over its capacity: {name} {over} short"
-                reason += f" (used {used:,} of {capacity_sum(inventory)}{claimed})"
-                subject = name if provider == host else f"{name} of {provider.partition('/')[2]}"
-                if amounts:
-                    told = Offence("short", subject, host, reason, tuple(amounts))
-                    yield Full(told, used - inventory.capacity, amounts)
+        for each in excesses(self.states, on_host, self.ledger.shared):
+            here = [a for host in sorted(each.within & on_host.keys()) for a in on_host[host]]
+            amounts = {a: self.amounts(a).get(each.provider, {}).get(each.name, 0) for a in here}
+            amounts = {a: amount for a, amount in amounts.items() if amount}
+            if amounts:
+                told = Offence("short", each.subject, each.host, each.reason, tuple(amounts))
+                if not each.host:
+                    amounts = {a: amount for a, amount in amounts.items() if self.hosts(a) - each.within}
+                yield Full(told, each.units, amounts, each.within)
 
 
 def running(
@@ -235,17 +254,3 @@ def running(
         and there.host in hosts
     }
     return tuple(Watch(stack, ledger, hosts, found, where).offences()) if where else ()
-
-
-def _overfull(state: HostState) -> Iterator[tuple[str, str, Inventory, int]]:
-    """(provider, class, inventory, used) of what is used beyond its capacity: of the host, and of parts of its own."""
-    for name, inventory in state.inventories.items():
-        if state.used.get(name, 0) > inventory.capacity:
-            yield state.name, name, inventory, state.used[name]
-    for part in state.parts:
-        if part.parent is None or part.uuid in state.own_disks:
-            continue
-        for name, inventory in part.inventories.items():
-            used = state.parts_used.get(part.uuid, {}).get(name, 0)
-            if used > inventory.capacity:
-                yield part.uuid, name, inventory, used

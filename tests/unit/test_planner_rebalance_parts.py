@@ -295,7 +295,7 @@ def test_cell_that_has_fewer_large_pages_than_are_taken_gives_up_a_server(shop: 
     assert session.plan(shop.options()).plan.offences == ()
     pages("hv2", 200)
     (offence,) = session.plan(shop.options()).plan.offences
-    assert offence.reason == "hv2 is over its capacity: CUSTOM_HUGEPAGES_2M 56 short (used 256 of 200)"
+    assert offence.reason == "hv2 is over its capacity: CUSTOM_HUGEPAGES_2M of numa1 56 short (used 256 of 200)"
     plan = session.rebalance(shop.options(), Aim()).plan
     assert moves(plan) == ["server.a"]
     assert shop.run(plan) == []

@@ -1,7 +1,8 @@
 """Every folder of tests/cases/rebalance: expected.txt is what is said of servers that an edit puts against their rules.
 
 A case.yaml is applied, then edited (a JSON merge patch): of that the plan's warnings, the explanations of the servers
-that it is about, and the rebalance are told. ``neighbours`` are vCPUs of guests that come to hosts by themselves.
+that it is about, and the rebalance are told. ``neighbours`` are vCPUs of guests that come to hosts by themselves;
+``hardware`` is what hosts are made of.
 """
 
 import json
@@ -15,6 +16,7 @@ import yaml
 from stacksmith.diagnostics import Faults
 from stacksmith.engine import session
 from stacksmith.model.change import Impact
+from stacksmith.model.hardware import hardware_of
 from stacksmith.model.realised import Server
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.staying import staying
@@ -24,6 +26,7 @@ from stacksmith.views.placement_text import placements_text
 
 CASES = Path(__file__).parents[1] / "cases" / "rebalance"
 URI = "memory:rebalance-case"
+CAPACITY = "?vcpus=8&memory_mib=8192&disk_gib=100"
 DEFAULTS: dict[str, Any] = {
     "fleet": {"fleet": "lab"},
     "stack": {
@@ -40,14 +43,17 @@ SERVER = {"flavor": "small", "image": "base", "config_drive": False}
 def test_rebalance_case_says_what_is_recorded(name: str, golden: Callable[[str, str], None], tmp_path: Path) -> None:
     case = yaml.safe_load((CASES / name / "case.yaml").read_text())
     edit = case.pop("edit")
+    hardware = case.pop("hardware", {})
     options = session.Options(stack=tmp_path / "stack.yaml")
     (tmp_path / "base.img").write_bytes(b"x" * 512)
     try:
         write(tmp_path, case)
+        build(hardware)
         run(options, session.plan(options).plan)
         for host, vcpus in edit.pop("neighbours", {}).items():
             guest = Server(name="other", vcpus=vcpus, ram_mib=64)
             world(URI).add_unmanaged(host, "server", "other", guest)
+        build(patched(hardware, edit.pop("hardware", {})))
         write(tmp_path, patched(case, edit))
         golden("\n".join(told(options)) + "\n", f"rebalance/{name}/expected.txt")
     finally:
@@ -56,11 +62,15 @@ def test_rebalance_case_says_what_is_recorded(name: str, golden: Callable[[str, 
 
 def write(folder: Path, case: Mapping[str, Any]) -> None:
     whole = patched(DEFAULTS, case)
-    capacity = "?vcpus=8&memory_mib=8192&disk_gib=100"
-    whole["fleet"]["hosts"] = {n: {"libvirt": f"{URI}{capacity}", **h} for n, h in whole["fleet"]["hosts"].items()}
+    whole["fleet"]["hosts"] = {n: {"libvirt": f"{URI}{CAPACITY}", **h} for n, h in whole["fleet"]["hosts"].items()}
     whole["stack"]["servers"] = {name: SERVER | spec for name, spec in whole["stack"]["servers"].items()}
     for name in ("fleet", "stack"):
         (folder / f"{name}.yaml").write_text(json.dumps(whole[name]))
+
+
+def build(hardware: Mapping[str, Any]) -> None:
+    for host, parts in hardware.items():
+        world(URI + CAPACITY).set_hardware(host, hardware_of(parts))
 
 
 def patched(data: Any, patch: Any) -> Any:

@@ -1,6 +1,8 @@
 """The fleet file: what there is. Written by the operator."""
 
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -33,9 +35,18 @@ def _cpu_set(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IP address") from None
+
+
 # Of an amount how much may be given; what of it is kept back.
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Reserved = Annotated[int, Field(ge=0)]
+HostIp = Annotated[str, AfterValidator(_address)]
+Metric = Annotated[float, Field(allow_inf_nan=False)]
 CpuSet = Annotated[str, AfterValidator(_cpu_set)]
 _HEX = "^[0-9a-f]{4}$"
 _ADDRESS = r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
@@ -99,6 +110,12 @@ class Host(Spec):
     cpu_dedicated_set: CpuSet | None = Field(
         None, description="CPUs that PCPU counts: given whole to servers with hw:cpu_policy dedicated"
     )
+    host_ip: HostIp | None = Field(
+        None, description="Address of the host for build_near_host_ip; default: that in its URI, if there is one"
+    )
+    metrics: dict[str, Metric] = Field(
+        default_factory=dict, description="What was measured of it, for MetricsFilter and MetricsWeigher"
+    )
     pci: list[PciSpec] = Field(default_factory=list, description="PCI devices that servers may have for themselves")
     state: Literal["enabled", "disabled", "drain", "failed"] = Field(
         "enabled", description="All but enabled take no new servers; a failed host is not connected to"
@@ -106,6 +123,16 @@ class Host(Spec):
     state_reason: str | None = Field(None, max_length=255, description="Why it is not enabled, shown with the state")
     connections: int = Field(8, ge=1, le=32, description="Connections kept to the host, one thread in each")
     timeout_seconds: float = Field(30.0, gt=0, description="Time limit to open and to read the host")
+
+    @property
+    def known_ip(self) -> str:
+        """Its address: the one given, or a literal one in its URI; empty where there is neither."""
+        if self.host_ip is not None:
+            return self.host_ip
+        try:
+            return _address(urlsplit(self.libvirt).hostname or "")
+        except ValueError:
+            return ""
 
     @property
     def default_volume_type(self) -> str:

@@ -1,8 +1,9 @@
-"""Scheduler hints: the servers that same_host and different_host name."""
+"""Scheduler hints: the servers that same_host and different_host name, the network of build_near_host_ip."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from stacksmith.address import Address, identity
@@ -17,6 +18,14 @@ class Targets:
 
     own: tuple[Address, ...] = ()
     others: tuple[str, ...] = ()
+
+
+def near_network(address: str, cidr: str | None) -> str:
+    """The network of an address that is as large as ``/24`` says, which is the default. Raises: ValueError."""
+    length = (cidr or "/24").removeprefix("/")
+    if not (length.isascii() and length.isdigit()):
+        raise ValueError(f"{cidr!r} is no length of a network")
+    return str(ip_network(f"{ip_address(address)}/{length}", strict=False))
 
 
 def other_server(text: str, fleet: str) -> str | None:

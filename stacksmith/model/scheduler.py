@@ -8,6 +8,12 @@ from stacksmith.model.spec import Spec
 
 GROUP_FILTERS: Final = {"anti-affinity": "ServerGroupAntiAffinityFilter", "affinity": "ServerGroupAffinityFilter"}
 HINT_FILTERS: Final = {"different_host": "DifferentHostFilter", "same_host": "SameHostFilter"}
+ASKING_FILTERS: Final = {  # hints that are no servers
+    "query": "JsonFilter",
+    "build_near_host_ip": "SimpleCIDRAffinityFilter",
+    "cidr": "SimpleCIDRAffinityFilter",
+}
+TENANTS: Final = "filter_tenant_id"  # begins the metadata keys that name tenants
 
 # What holds when the fleet says nothing: nova's default, and the filters that only servers' own words wake.
 DEFAULT_FILTERS: Final = (
@@ -21,22 +27,22 @@ FILTERS: Final = (
     *DEFAULT_FILTERS,
     "AggregateImagePropertiesIsolation",
     "AggregateInstanceExtraSpecsFilter",
+    "AggregateIoOpsFilter",
+    "AggregateMultiTenancyIsolation",
     "AggregateNumInstancesFilter",
     "AggregateTypeAffinityFilter",
     "AllHostsFilter",
+    "IoOpsFilter",
     "IsolatedHostsFilter",
+    "JsonFilter",
+    "MetricsFilter",
     "NUMATopologyFilter",
     "NumInstancesFilter",
     "PciPassthroughFilter",
+    "SimpleCIDRAffinityFilter",
 )
 _GONE: Final = "Nova took it out: inventories with their ratios decide"
 REFUSED_FILTERS: Final[dict[str, str]] = {
-    "AggregateMultiTenancyIsolation": "a fleet has no tenants: give teams fleets, or aggregates with required traits",
-    "AggregateIoOpsFilter": "no service counts operations in flight: the engine bounds its own",
-    "IoOpsFilter": "no service counts operations in flight: the engine bounds its own",
-    "JsonFilter": "servers bring no queries: extra specs and traits say what a host must be",
-    "MetricsFilter": "hosts report no metrics to a plan, which must come out the same each time",
-    "SimpleCIDRAffinityFilter": "a plan does not resolve hosts' addresses: use zones or aggregates",
     "RetryFilter": "Nova took it out: a step that fails is planned again",
     "AvailabilityZoneFilter": "Nova took it out: zones always hold",
     **dict.fromkeys(
@@ -57,16 +63,16 @@ WEIGHERS: Final[dict[str, tuple[str, float]]] = {
     "HypervisorVersionWeigher": ("hypervisor_version_weight_multiplier", 1.0),
     "PCIWeigher": ("pci_weight_multiplier", 1.0),
     "NumInstancesWeigher": ("num_instances_weight_multiplier", 0.0),
+    "IoOpsWeigher": ("io_ops_weight_multiplier", -1.0),
+    "MetricsWeigher": ("metrics_weight_multiplier", 1.0),
     "ImagePropertiesWeigher": ("image_props_weight_multiplier", 0.0),
     "ServerGroupSoftAffinityWeigher": ("soft_affinity_weight_multiplier", 1.0),
     "ServerGroupSoftAntiAffinityWeigher": ("soft_anti_affinity_weight_multiplier", 1.0),
 }
 MULTIPLIERS: Final = {option: name for name, (option, _) in WEIGHERS.items()}
 REFUSED_WEIGHERS: Final[dict[str, str]] = {
-    "IoOpsWeigher": "no service counts operations in flight: the engine bounds its own",
     "BuildFailureWeigher": "a step that fails ends its branch: set the state of a bad host to disabled",
     "CrossCellWeigher": "a fleet has no cells",
-    "MetricsWeigher": "hosts report no metrics to a plan, which must come out the same each time",
 }
 
 
@@ -89,6 +95,9 @@ class SchedulerSpec(Spec):
     max_instances_per_host: int = Field(
         50, ge=1, description="With NumInstancesFilter; the aggregates' smallest wins with AggregateNumInstancesFilter"
     )
+    max_io_ops_per_host: int = Field(
+        8, ge=1, description="With IoOpsFilter; the aggregates' smallest wins with AggregateIoOpsFilter"
+    )
     weight_classes: list[str] | None = Field(
         None, description="Weighers by name, all of them where only multipliers are given; they replace the strategy"
     )
@@ -100,6 +109,20 @@ class SchedulerSpec(Spec):
         None, ge=0, description="Default 1.0: hosts with few free PCI devices first, to keep the others for who asks"
     )
     num_instances_weight_multiplier: float | None = Field(None, description="Default 0.0; negative spreads")
+    io_ops_weight_multiplier: float | None = Field(
+        None, description="Default -1.0: hosts on which the plan has little to do first"
+    )
+    metrics_weight_multiplier: float | None = Field(None, description="Default 1.0")
+    metrics_weight_setting: dict[str, float] = Field(
+        default_factory=dict, description="With MetricsWeigher and MetricsFilter: metrics of hosts, with their weights"
+    )
+    metrics_required: bool = Field(
+        True,
+        description="With MetricsWeigher: a host without one of the metrics is an error, unless MetricsFilter is on",
+    )
+    metrics_weight_of_unavailable: float = Field(
+        -10000.0, description="With metrics_required false: what a host without one of the metrics weighs"
+    )
     image_props_weight_multiplier: float | None = Field(
         None, description="Default 0.0; positive brings servers with equal image properties together"
     )
@@ -120,7 +143,7 @@ class SchedulerSpec(Spec):
         return {name: given[o] if given[o] is not None else default for name, (o, default) in chosen.items()}
 
 
-# Options and keys of aggregates' metadata, with the filters that read them.
+# Options and keys of aggregates' metadata, with the filters (and weighers) that read them.
 OPTION_FILTERS: Final[dict[str, tuple[str, ...]]] = {
     "isolated_hosts": ("IsolatedHostsFilter",),
     "isolated_images": ("IsolatedHostsFilter",),
@@ -128,8 +151,13 @@ OPTION_FILTERS: Final[dict[str, tuple[str, ...]]] = {
     "aggregate_image_properties_isolation_namespace": ("AggregateImagePropertiesIsolation",),
     "aggregate_image_properties_isolation_separator": ("AggregateImagePropertiesIsolation",),
     "max_instances_per_host": ("NumInstancesFilter", "AggregateNumInstancesFilter"),
+    "max_io_ops_per_host": ("IoOpsFilter", "AggregateIoOpsFilter"),
+    "metrics_weight_setting": ("MetricsWeigher", "MetricsFilter"),
+    "metrics_required": ("MetricsWeigher",),
+    "metrics_weight_of_unavailable": ("MetricsWeigher",),
 }
 METADATA_FILTERS: Final[dict[str, str]] = {
     "max_instances_per_host": "AggregateNumInstancesFilter",
+    "max_io_ops_per_host": "AggregateIoOpsFilter",
     "instance_type": "AggregateTypeAffinityFilter",
 }

@@ -75,6 +75,7 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal) -> Ou
     outcome = _settled(possible, hosts, eligible, strategy)
     if any(failure.proof for failure in outcome.failures):
         outcome = _as_many(outcome, possible, hosts, eligible, _limits(strategy))
+    outcome = _asked_again(outcome, hosts, eligible)
     return replace(outcome, failures=(*hopeless, *outcome.failures))
 
 
@@ -96,6 +97,15 @@ def _as_many(
         failures = [each if each.proof else Failure(each.unit, proof=proof) for each in outcome.failures]
         outcome = replace(outcome, failures=tuple(failures))
     return outcome if proof else _topped(_one_more(outcome, hosts, eligible), hosts, eligible)
+
+
+def _asked_again(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
+    """The outcome with each unit placed whose queries are met by what came after it."""
+    while any(failure.unit.queries for failure in outcome.failures):
+        before, outcome = outcome, _topped(outcome, hosts, eligible)
+        if len(outcome.failures) == len(before.failures):
+            break
+    return outcome
 
 
 def _one_more(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
@@ -256,6 +266,7 @@ def _jointly(
     outcome = Outcome(best.placed, tuple(failures), weigher, CROWDED if weigher is not tried[0][1] else "")
     if proof:
         outcome = _as_many(outcome, units, hosts, eligible, claim)
+    outcome = _asked_again(outcome, hosts, eligible)
     return replace(outcome, failures=(*hopeless, *outcome.failures))
 
 

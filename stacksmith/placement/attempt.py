@@ -73,7 +73,8 @@ class _Queue:
 
 @dataclass(slots=True)
 class Pass:
-    """Places units one after the other with one weigher. Nothing is taken off again: what refuses now always will.
+    """Places units one after the other with one weigher. Nothing is taken off again: what refuses now always will, but
+    for queries, which may be met when there is more on a host.
 
     A queue per class of units keeps its hosts by score. Scores that can only fall are corrected when they come up;
     for a weigher whose scores also rise, and for soft affinity, changed hosts are put in again before each choice.
@@ -109,15 +110,15 @@ class Pass:
                 if not rises:
                     heappush(heap, (-score, site.index))
                 continue
-            if site.keeps_apart(unit) and site.has_company(unit):
+            if site.keeps_apart(unit) and site.has_company(unit) and site.answers(unit):
                 found = site.index
-            elif unit.apart in self.large:
+            elif unit.apart in self.large and not unit.queries:
                 continue
             if found is None or not rises:
                 aside.append(entry)
         for entry in aside:
             heappush(heap, entry)
-        if len(aside) > LARGE:
+        if len(aside) > LARGE and not unit.queries:
             self.large.add(unit.apart)
         return found
 
@@ -141,7 +142,7 @@ class Ranking:
     """Places units one after the other, weighing anew for each all the hosts that take it: any weigher will do.
 
     ``open`` keeps the hosts that take units of a class, with how much of the pass's log they know: a host that refuses
-    one will refuse all that come after.
+    one will refuse all that come after, but for queries, which are asked anew.
     """
 
     sites: Sequence[Site]
@@ -163,7 +164,7 @@ class Ranking:
 
     def _takes(self, unit: Unit) -> list[Site]:
         key = (unit.key, unit.apart)
-        if key in self.open:
+        if key in self.open and not unit.queries:
             before, seen = self.open[key]
             changed = set(self.log[seen:])
             is_same = not unit.has_parts  # parts may be shared with a host that changed

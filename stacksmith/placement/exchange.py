@@ -16,7 +16,7 @@ MOST_ASKED = 100_000  # times that a host is asked for room
 def exchange(found: Arrangement, hosts: Sequence[HostState], eligible: Eligible) -> Arrangement:
     """The arrangement with as many of the units that are left over placed as a few moves make room for.
 
-    Batches with hints or parts stay as they are: there, moving one unit may break what holds for another.
+    Batches with hints, queries or parts stay as they are: there, moving one unit may break what holds for another.
     """
     units = [*(unit for unit, _ in found.placed), *found.left]
     if not all(map(_is_plain, units)):
@@ -37,7 +37,12 @@ def exchange(found: Arrangement, hosts: Sequence[HostState], eligible: Eligible)
 
 
 def _is_plain(unit: Unit) -> bool:
-    return not unit.has_parts and not unit.follows and not any(r.marks or r.away for r in unit.requests)
+    return (
+        not unit.has_parts
+        and not unit.follows
+        and not unit.queries
+        and not any(r.marks or r.away for r in unit.requests)
+    )
 
 
 class _Room:

@@ -6,7 +6,7 @@ from math import isinf
 
 from stacksmith.placement.conflict import find_conflict, told
 from stacksmith.placement.filter import refusals
-from stacksmith.placement.host import INSTANCES, HostState
+from stacksmith.placement.host import INSTANCES, IO_OPS, HostState
 from stacksmith.placement.refusal import Refusal
 from stacksmith.placement.relax import helps, relaxations
 from stacksmith.placement.site import Site, open_sites
@@ -42,7 +42,7 @@ def _refused(site: Site, answer: Sequence[Refusal]) -> Verdict:
 def _fits(unit: Unit, site: Site) -> str:
     after = []
     for name, amount in unit.amounts:
-        if name == INSTANCES and isinf(site.capacity[name]):
+        if name in (INSTANCES, IO_OPS) and isinf(site.capacity[name]):
             continue  # counted for a weigher alone
         left = site.capacity[name] - site.used.get(name, 0) - amount
         after.append(f"{name} not limited" if isinf(left) else f"{name} {number(left)}")

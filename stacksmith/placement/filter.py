@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
-from stacksmith.placement.host import INSTANCES, HostState
+from stacksmith.placement.host import INSTANCES, IO_OPS, HostState
 from stacksmith.placement.refusal import NOT_REACHABLE, Refusal, Rule
 from stacksmith.placement.request import Hint, Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.wording import capacity_sum, claims_of, number
+
+_LIMITS = {INSTANCES: "max_instances_per_host", IO_OPS: "max_io_ops_per_host"}
 
 
 def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
@@ -15,6 +17,7 @@ def refusals(unit: Unit, site: Site) -> Iterator[Refusal]:
     yield from unfit(unit, site.host)
     if not _is_known(site.host):
         return
+    yield from _asked(unit, site)
     yield from _crowded(unit, site)
     yield from _alone(unit, site)
     yield from _short(unit, site)
@@ -40,6 +43,14 @@ def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:
     for name, _ in unit.amounts:
         if name not in host.inventories:
             yield Refusal(Rule.MISSING, name, f"no {name} here")
+
+
+def _asked(unit: Unit, site: Site) -> Iterator[Refusal]:
+    """The queries that are not met now, but for those that were not met before the batch."""
+    for query in unit.queries:
+        refusal = query.refusal_at(site.host, site.used)
+        if refusal is not None and not (query.is_closing and query.refusal(site.host) is not None):
+            yield refusal
 
 
 def _is_known(host: HostState) -> bool:
@@ -157,5 +168,5 @@ def _short(unit: Unit, site: Site) -> Iterator[Refusal]:
             lack = number(short) if short >= 0.001 else "less than 0.001"
             have, claimed = capacity_sum(site.host.inventories[name]), claims_of(site.host.claimed.get(name, {}))
             reason = f"{name} {lack} short (used {used:,} of {have}{claimed})"
-            help = f"raise max_instances_per_host for {site.host.name}" if name == INSTANCES else ""
+            help = f"raise {_LIMITS[name]} for {site.host.name}" if name in _LIMITS else ""
             yield Refusal(Rule.SHORT, name, reason, short, help)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 UNLIMITED = -1
 INSTANCES = "INSTANCES"  # servers of a host, as far as their number is limited
+IO_OPS = "IO_OPS"  # operations in flight on a host while a plan is made, as far as something asks for their number
 MAX_UNIT = 2**31 - 1
 EMPTIED = "to be emptied"  # the state of a host that someone wants empty: to enable it is no way out
 STATES = ("enabled", "disabled", "drain", "failed", EMPTIED)
@@ -67,7 +68,8 @@ class HostState:
     below the host, whose uuid is its name, and those without a parent that it shares with others (in an aggregate of
     theirs); ``parts_used`` what is used of them, by uuid and class; ``own_disks`` those of them, by uuid, that are the
     host's own DISK_GB under another name. ``claimed`` is the part of ``used`` that does not run yet, by class and
-    stack; ``parts_claimed`` that of ``parts_used``.
+    stack; ``parts_claimed`` that of ``parts_used``. ``host_ip`` is its address, empty where none is known;
+    ``metrics`` what was measured of it.
     """
 
     name: str
@@ -89,3 +91,5 @@ class HostState:
     own_disks: frozenset[str] = frozenset()
     claimed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     parts_claimed: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    host_ip: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from math import inf, isinf
 from typing import Final
 
 from stacksmith.model.scheduler import WEIGHERS, SchedulerSpec
-from stacksmith.placement.host import INSTANCES, HostState, Inventory
+from stacksmith.placement.host import INSTANCES, IO_OPS, HostState, Inventory
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.weigher import DIGITS
@@ -85,12 +85,13 @@ class Normalised:
 def normalised(scheduler: SchedulerSpec, hosts: Sequence[HostState]) -> Normalised:
     """The fleet's weighers over these hosts, which are in order of their sites."""
     terms = []
+    own = {**_RAW, "MetricsWeigher": (_metrics(scheduler), None)}
     for name, default in scheduler.weighers.items():
         multipliers = tuple(_multiplier(host, WEIGHERS[name][0], default) for host in hosts)
         if not any(multipliers):
             continue
-        if name in _RAW:
-            raw, least = _RAW[name]
+        if name in own:
+            raw, least = own[name]
             terms.append(_Term(name, least, multipliers, raw=raw))
         else:
             terms.append(_Term(name, None, multipliers, of_unit=_of_unit(name, scheduler.image_props_weight_setting)))
@@ -160,6 +161,23 @@ def _instances(site: Site) -> float:
     return float(site.used.get(INSTANCES, 0))
 
 
+def _operations(site: Site) -> float:
+    return float(site.used.get(IO_OPS, 0))
+
+
+def _metrics(scheduler: SchedulerSpec) -> Raw:
+    """The sum of the metrics by their weights; of a host that lacks one what the fleet says for it."""
+    setting, unknown = scheduler.metrics_weight_setting, scheduler.metrics_weight_of_unavailable
+
+    def raw(site: Site) -> float:
+        metrics = site.host.metrics
+        if not setting.keys() <= metrics.keys():
+            return unknown
+        return sum(metrics[name] * weight for name, weight in setting.items())
+
+    return raw
+
+
 def _of_unit(name: str, setting: Mapping[str, float]) -> RawOfUnit:
     if name == "ImagePropertiesWeigher":
         return _image_props(setting)
@@ -203,4 +221,5 @@ _RAW: Final[Mapping[str, tuple[Raw, float | None]]] = {
     "HypervisorVersionWeigher": (_version, None),
     "PCIWeigher": (_devices, None),
     "NumInstancesWeigher": (_instances, None),
+    "IoOpsWeigher": (_operations, None),
 }

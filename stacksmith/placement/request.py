@@ -10,6 +10,7 @@ from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.refusal import Condition
 
 if TYPE_CHECKING:
+    from stacksmith.placement.filters.query import Queried
     from stacksmith.placement.tree.request import CandidateRequest
 
 # Placement's classes that are weighed, in the order they are told; others come after, by name.
@@ -74,7 +75,7 @@ class Request:
     Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
     nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group. ``away``: the host
     must have none of these servers; ``follows``: one of each of these. ``parts`` is asked of the providers below the
-    host, beside the amounts.
+    host, beside the amounts, ``queries`` of the host at the moment of placing.
     """
 
     address: Address
@@ -93,3 +94,4 @@ class Request:
     parts: "CandidateRequest | None" = None
     away: tuple[Hint, ...] = ()
     follows: tuple[Hint, ...] = ()
+    queries: tuple["Queried", ...] = ()

@@ -28,6 +28,7 @@ def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
     chosen = tree.descend()
     if chosen is None:
         unsettled = tree.gave_up or any(unit.has_parts and eligible.is_unsettled(unit) for unit in units)
+        unsettled = unsettled or any(unit.queries for unit in units)  # which may be met in another order
         return Answer(None, proven=tree.tries < most and not unsettled)
     return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
 
@@ -103,7 +104,7 @@ class _Tree:
         """For each host the first that every unit sees as the same."""
         known: dict[object, int] = {}
         sets = [frozenset(option) for option in self.options]
-        if any(unit.has_parts for unit in self.units):  # hosts with parts are not told equal
+        if any(unit.has_parts or unit.queries for unit in self.units):  # hosts with parts, or names, are not told equal
             return [site.index for site in self.sites]
         for hosts in {hint.hosts for unit in self.units for hint in unit.follows}:
             sets.append(frozenset(site.index for site in self.sites if site.host.name in hosts))

@@ -95,9 +95,13 @@ class Site:
         """True when one of each that the unit follows is here."""
         return not unit.follows or all(self.members.get(h.mark) or self.host.name in h.hosts for h in unit.follows)
 
+    def answers(self, unit: Unit) -> bool:
+        """True when the host as it is now meets the unit's queries."""
+        return not unit.queries or all(query.passes(self.host, self.used) for query in unit.queries)
+
     def takes(self, unit: Unit) -> bool:
         """True when a unit that suits the host as it is finds room here now, and no group or hint forbids it."""
-        return self.has_room(unit) and self.keeps_apart(unit) and self.has_company(unit)
+        return self.has_room(unit) and self.keeps_apart(unit) and self.has_company(unit) and self.answers(unit)
 
     def free(self, name: str) -> float:
         """Units of a class that are left, never negative; none of a class that the host lacks."""

@@ -3,10 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import CLASSES, Group, Hint, Policy, Request
+
+if TYPE_CHECKING:
+    from stacksmith.placement.filters.query import Queried
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Unit:
     affinity groups that already have members, with the hosts these are on. ``soft``: (group, +1 to be near its members
     or -1 to be far). ``follows``: one of each must be on the host already. ``key`` is equal for units that fit equally
     wherever no server group forbids it. ``has_parts``: it asks for something of the providers below its host.
+    ``queries`` are asked of the host as it is when the unit comes.
     """
 
     requests: tuple[Request, ...]
@@ -42,6 +47,7 @@ class Unit:
     follows: tuple[Hint, ...]
     key: tuple[object, ...]
     has_parts: bool = False
+    queries: tuple["Queried", ...] = ()
 
     @property
     def address(self) -> Address:
@@ -127,6 +133,7 @@ def _unit(requests: tuple[Request, ...], groups: Mapping[str, Group], near: Mapp
         soft=tuple((name, soft[Policy(groups[name].policy)]) for name, _ in members if groups[name].policy in soft),
         key=(close, tuple(sorted(amounts.items())), frozenset(unlike)),
         has_parts=any(request.parts is not None for request in requests),
+        queries=tuple(dict.fromkeys(query for request in requests for query in request.queries)),
     )
 
 
@@ -158,4 +165,5 @@ def _conditions(request: Request) -> tuple[object, ...]:
         request.parts.key if request.parts is not None else None,
         request.away,
         request.follows,
+        request.queries,
     )

@@ -1,24 +1,46 @@
 """What a server's flavor, image and words ask of a host: the part of its request that filters look at."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from stacksmith.model.found import HostSnapshot
+from stacksmith.model.hint import near_network
 from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.query import Query, read_query
 from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
-from stacksmith.placement.filters import Asked, conditions
+from stacksmith.placement.filters import Asked, conditions, queries
+from stacksmith.placement.filters.query import Queried
 from stacksmith.placement.normalised import image_marks
 from stacksmith.placement.refusal import Condition
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What servers of one flavor and image ask: traits, conditions, and the marks they leave on their host."""
+    """What servers of one flavor, image and hints ask: traits, conditions, and the marks they leave on their host.
+
+    ``queries`` are asked at the moment of placing, and never of what runs: what they ask for has changed since.
+    """
 
     required: frozenset[str]
     forbidden: frozenset[str]
     conditions: tuple[Condition, ...]
     marks: tuple[str, ...]
+    queries: tuple[Queried, ...] = ()
+
+    @property
+    def conditions_before(self) -> tuple[Condition, ...]:
+        """The conditions of a new server: no host meets a query later that only more room would meet."""
+        return (*self.conditions, *(each for each in self.queries if each.is_closing))
+
+
+class _Key(NamedTuple):
+    """What a question is made from."""
+
+    flavor: str
+    image: str | None = None
+    query: Query | None = None
+    near: str = ""
 
 
 @dataclass(slots=True)
@@ -26,23 +48,28 @@ class Asking:
     """The stack's questions, each made once."""
 
     stack: Stack
-    _known: dict[tuple[str, str | None], Question] = field(default_factory=dict)
+    _known: dict[_Key, Question] = field(default_factory=dict)
 
     def of(self, spec: ServerSpec) -> Question:
         """The question of a server."""
-        return self._of(spec.flavor, _image(spec))
+        hints = spec.scheduler_hints
+        if hints is None:
+            return self._of(_Key(spec.flavor, _image(spec)))
+        query = read_query(hints.query) if hints.query is not None else None
+        near = near_network(hints.build_near_host_ip, hints.cidr) if hints.build_near_host_ip is not None else ""
+        return self._of(_Key(spec.flavor, _image(spec), query, near))
 
     def of_flavor(self, flavor: str) -> Question:
         """The question of a flavor alone, without an image."""
-        return self._of(flavor, None)
+        return self._of(_Key(flavor))
 
-    def _of(self, flavor: str, image: str | None) -> Question:
-        key = (flavor, image)
+    def _of(self, key: _Key) -> Question:
         if key not in self._known:
-            self._known[key] = self._make(*key)
+            self._known[key] = self._make(key)
         return self._known[key]
 
-    def _make(self, flavor: str, image: str | None) -> Question:
+    def _make(self, key: _Key) -> Question:
+        flavor, image = key.flavor, key.image
         scheduler = self.stack.fleet.scheduler
         extra = self.stack.flavors[flavor].extra_specs
         properties = self.stack.images[image].properties if image else {}
@@ -50,8 +77,9 @@ class Asking:
         of_image = {k.partition(":")[2] for k, v in properties.items() if k.startswith("trait:") and v == "required"}
         required = frozenset(k for k, v in of_flavor.items() if v == "required") | of_image
         forbidden = frozenset(k for k, v in of_flavor.items() if v == "forbidden")
-        asked = Asked(flavor, extra, image, properties, required)
-        return Question(required, forbidden, conditions(scheduler, asked), image_marks(scheduler, properties))
+        asked = Asked(flavor, extra, image, properties, required, self.stack.name, key.query, key.near)
+        marks = image_marks(scheduler, properties)
+        return Question(required, forbidden, conditions(scheduler, asked), marks, queries(scheduler, asked))
 
 
 def _image(spec: ServerSpec) -> str | None:

@@ -204,6 +204,8 @@ def _state(
         parts=(*_parts(host, snap, offer), *_pools(host, snap, offer, apart)),
         parts_used=parts_used | _together(host, snap.host, apart, used),
         own_disks=frozenset(_together(host, snap.host, apart, {"DISK_GB": 1})),
+        host_ip=host.known_ip,
+        metrics=host.metrics,
     )
 
 

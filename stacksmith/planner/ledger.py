@@ -99,6 +99,13 @@ class Ledger:
                         owners[consumer.owner] += over
         return {uuid: {name: dict(owners) for name, owners in each.items()} for uuid, each in found.items()}
 
+    def unfinished(self, host: str) -> int:
+        """How many servers of other stacks are claimed on a host and not there."""
+        return sum(
+            guest is None and consumer.owner != self.stack and "VCPU" in consumer.allocations.get(host, {})
+            for consumer, guest in self._pairs(host)
+        )
+
     def unclaimed(self, root: str, without: Container[str]) -> Taken:
         """What runs on a host, or is in a shared storage, beyond the claims for it, but for the objects of some uuids:
         units by provider."""

@@ -93,8 +93,8 @@ def balance_of(
     """The servers that may be moved alone, without changing what binds them to others; with ``with_groups`` also those
     that an affinity group or same_host hints bind to each other, all of them as one, by the address of the first.
 
-    ``staying`` are left where they are, as are servers that follow one of several others, and those with devices or
-    with volumes in storages of their own.
+    ``staying`` are left where they are, as are servers that follow one of several others, and those with devices,
+    with volumes in storages of their own, or with a query about what changes.
     """
     stack, snapshot = scene.stack, scene.snapshot
     drafted, asking = draft(stack, {}), Asking(stack)
@@ -107,6 +107,7 @@ def balance_of(
     every = [with_hints(r, hints) for r in requests if r.address in where]
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     free = [in_zone_of(stack, r, where[r.address]) for r in every if r.address not in staying]
+    free = [r for r in free if not r.queries]
     units = [lone_unit(r, groups) for r in _alone(stack, free) if r.parts is None or of_cells(r.parts)]
     units += _whole(stack, every, free, where) if with_groups else []
     movable = {request.address: where[request.address] for unit in units for request in unit.requests}

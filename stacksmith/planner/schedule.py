@@ -22,6 +22,7 @@ from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
 from stacksmith.planner.drive import drive_format
+from stacksmith.planner.flight import with_limits, with_operations
 from stacksmith.planner.hint import Hinted, hinted
 from stacksmith.planner.inventory import host_states, types_apart, with_parts_of
 from stacksmith.planner.ledger import Ledger
@@ -95,6 +96,7 @@ def schedule(
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [with_hints(r, hints) for r in server_requests(asking, draft, fixed, users, result)]
     requests = [to_move(stack, request, moving.get(request.address)) for request in requests]
+    requests = with_operations(stack.fleet, requests)
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
@@ -105,7 +107,7 @@ def schedule(
     letting = [f for f in leaving if f.address not in result.holding]
     if result.holding:
         states = with_parts_of(states, host_states(stack.fleet, snapshot, letting, members, anew, pending))
-    result.states = states
+    result.states = states = with_limits(stack.fleet, ledger, states)
     allocation = allocate(requests, states, groups, goal=_goal(stack), explain=len(requests) <= EXPLAINED)
     result.placements, result.optimum = allocation.placements, allocation.optimum
     result.requests = {r.address: r for r in requests if r.address not in fixed}
@@ -263,8 +265,9 @@ def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
         availability_zone=spec.availability_zone,
         host=spec.host,
         group=spec.group,
-        conditions=question.conditions,
+        conditions=question.conditions_before,
         marks=question.marks,
+        queries=question.queries,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from stacksmith.address import Address
+from stacksmith.model.check.query import check_asking
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.findings import did_you_mean
 from stacksmith.model.hint import HINTS, other_server, own_servers, targets
@@ -22,6 +23,7 @@ def check_hints(stack: Stack, instances: Mapping[Address, Sequence[Address]], re
         spec = resource.spec
         if not isinstance(spec, ServerSpec) or spec.scheduler_hints is None:
             continue
+        check_asking(resource, stack.fleet, reporter)
         for name in HINTS:
             texts = getattr(spec.scheduler_hints, name)
             if texts:

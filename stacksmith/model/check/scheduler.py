@@ -13,13 +13,14 @@ from stacksmith.model.scheduler import (
     OPTION_FILTERS,
     REFUSED_FILTERS,
     REFUSED_WEIGHERS,
+    TENANTS,
     WEIGHERS,
     SchedulerSpec,
 )
 from stacksmith.model.stack import Where
 from stacksmith.model.validate import found
 
-_NO_TENANTS: Final = "filter_tenant_id"
+_COUNTS: Final = ("max_instances_per_host", "max_io_ops_per_host")
 _MULTIPLIER: Final = "_weight_multiplier"
 NOT_NEGATIVE: Final = ("PCIWeigher", "ServerGroupSoftAffinityWeigher", "ServerGroupSoftAntiAffinityWeigher")
 
@@ -36,6 +37,7 @@ def check_scheduler(fleet: Fleet, where: Where, findings: Findings) -> None:
             place = where(("scheduler", "isolated_hosts", number))
             message = f"cannot use fleet.scheduler: there is no host {found(name)}"
             findings.error("unknown-reference", message, place, did_you_mean(name, fleet.hosts, "hosts"))
+    _check_metrics(fleet, where, findings)
     for name, aggregate in fleet.aggregates.items():
         for key, value in aggregate.metadata.items():
             _check_metadata((name, key, value), scheduler, where, findings)
@@ -62,15 +64,38 @@ def _check_names(  # a kind of names, where they are given, and what is known of
 
 def _check_options(scheduler: SchedulerSpec, where: Where, findings: Findings) -> None:
     for option, filters in OPTION_FILTERS.items():
-        if option in scheduler.model_fields_set and not set(filters) & set(scheduler.enabled_filters):
+        if option in scheduler.model_fields_set and not set(filters) & {
+            *scheduler.enabled_filters,
+            *scheduler.weighers,
+        }:
             place = where(("scheduler", option), key=True)
             message = f"fleet.scheduler.{option} has no effect: {' or '.join(filters)} is not enabled"
-            findings.warning("no-effect", message, place, f"add {filters[0]} to enabled_filters")
+            wanting = "weight_classes" if filters[0] in WEIGHERS else "enabled_filters"
+            findings.warning("no-effect", message, place, f"add {filters[0]} to {wanting}")
     for option, weigher in (MULTIPLIERS | {"image_props_weight_setting": "ImagePropertiesWeigher"}).items():
         if option in scheduler.model_fields_set and weigher not in scheduler.weighers:
             message = f"fleet.scheduler.{option} has no effect: {weigher} is not enabled"
             hint = f"add {weigher} to weight_classes"
             findings.warning("no-effect", message, where(("scheduler", option), key=True), hint)
+
+
+def _check_metrics(fleet: Fleet, where: Where, findings: Findings) -> None:
+    """Nova's MetricsWeigher raises for a host without a metric that is required; it is told before."""
+    scheduler = fleet.scheduler
+    weighs, filters = "MetricsWeigher" in scheduler.weighers, "MetricsFilter" in scheduler.enabled_filters
+    known = sorted({name for host in fleet.hosts.values() for name in host.metrics})
+    for metric in scheduler.metrics_weight_setting if weighs or filters else ():
+        if metric not in known:
+            place = where(("scheduler", "metrics_weight_setting", metric), key=True)
+            message = f"cannot use fleet.scheduler: no host has metric {found(metric)}"
+            hint = did_you_mean(metric, known, "metrics") if known else "write it into metrics: of each host"
+            findings.error("unknown-reference", message, place, hint)
+            continue
+        for name, host in fleet.hosts.items() if scheduler.metrics_required and weighs and not filters else ():
+            if host.state == "enabled" and metric not in host.metrics:
+                message = f"cannot use fleet.hosts.{name}: it has no metric {found(metric)}, which the weights are for"
+                hint = "write it into metrics:, enable MetricsFilter, or set metrics_required: false"
+                findings.error("bad-scheduler", message, where(("hosts", name, "metrics")), hint)
 
 
 def _check_metadata(entry: tuple[str, str, str], scheduler: SchedulerSpec, where: Where, findings: Findings) -> None:
@@ -80,7 +105,7 @@ def _check_metadata(entry: tuple[str, str, str], scheduler: SchedulerSpec, where
     for cause, hint in _faults(key, value):
         message = f"cannot use fleet.aggregates.{name}.metadata.{key}: {cause}"
         findings.error("bad-aggregate", message, place, hint)
-    wanted = METADATA_FILTERS.get(key)
+    wanted = "AggregateMultiTenancyIsolation" if key.startswith(TENANTS) else METADATA_FILTERS.get(key)
     if wanted is not None and wanted not in scheduler.enabled_filters:
         message = f"fleet.aggregates.{name}.metadata.{key} has no effect: {wanted} is not enabled"
         findings.warning("no-effect", message, place, f"add {wanted} to scheduler.enabled_filters")
@@ -91,11 +116,9 @@ def _check_metadata(entry: tuple[str, str, str], scheduler: SchedulerSpec, where
 
 
 def _faults(key: str, value: str) -> Iterator[tuple[str, str | None]]:
-    if key.startswith(_NO_TENANTS):
-        yield "a fleet has no tenants", "keep the aggregate for those who require a trait: trait:CUSTOM_X: required"
-    elif key == "max_io_ops_per_host":
-        yield "no service counts operations in flight", "take it out"
-    elif key == "max_instances_per_host" and not (value.isascii() and value.isdigit() and len(value) < 10):
+    if key.startswith(TENANTS) and not all(part.strip() for part in value.split(",")):
+        yield f"expected names of stacks, with commas between them, found {found(value)}", None
+    elif key in _COUNTS and not (value.isascii() and value.isdigit() and len(value) < 10):
         yield f"expected a whole number, found {found(value)}", None
     elif key.endswith(_MULTIPLIER):
         if key not in MULTIPLIERS:

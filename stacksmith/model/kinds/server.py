@@ -66,11 +66,18 @@ class WaitForSpec(Spec):
 
 
 class HintsSpec(Spec):
-    """Where a new server goes by other servers: ``server.db``, ``server.db[0]``, ``shop/server.db`` of another stack of
-    the fleet, or the UUID of any server on its hosts."""
+    """Where a new server goes, by what its host is and by other servers: ``server.db``, ``server.db[0]``,
+    ``shop/server.db`` of another stack of the fleet, or the UUID of any server on its hosts."""
 
     same_host: list[str] = Field(default_factory=list, description="On a host that has one of these servers")
     different_host: list[str] = Field(default_factory=list, description="On a host that has none of these servers")
+    query: str | list[object] | None = Field(
+        None, description='With JsonFilter: a list, or JSON text of it, as [">=", "$free_ram_mb", 1024]'
+    )
+    build_near_host_ip: str | None = Field(
+        None, description="With SimpleCIDRAffinityFilter: on a host whose address is in the network of this one"
+    )
+    cidr: str | None = Field(None, description="How large that network is; default /24")
     group: str | None = Field(None, description="The same as group: of the server")
     host: str | None = Field(None, description="The same as host: of the server")
 

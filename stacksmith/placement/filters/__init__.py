@@ -1,8 +1,9 @@
 """Nova's filters by name: what each asks of hosts for one request.
 
 Each filter is made into conditions of a request, which hold no matter what else a batch brings. What does change
-while a batch is placed is elsewhere: ComputeFilter and zones always hold, server groups are rules of units, and the
-number of servers is an inventory, ``INSTANCES``, of which each server takes one.
+while a batch is placed is elsewhere: ComputeFilter and zones always hold, server groups are rules of units, the
+numbers of servers and of operations in flight are inventories, ``INSTANCES`` and ``IO_OPS``, of which each server takes
+one, and a query about what is used is asked at the moment of placing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,23 +11,33 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stacksmith.model.check.extra_spec import AGGREGATE_SCOPE
+from stacksmith.model.query import Query
 from stacksmith.model.scheduler import SchedulerSpec
-from stacksmith.placement.filters.aggregate import ExtraSpecs, FlavorNames, ImageProperties, Isolation
+from stacksmith.placement.filters.aggregate import ExtraSpecs, FlavorNames, ImageProperties, Isolation, Tenants
 from stacksmith.placement.filters.capability import Capabilities
 from stacksmith.placement.filters.image import PROPERTIES, VERSION, IsolatedHosts, Runs, canonical
+from stacksmith.placement.filters.metric import Metrics
+from stacksmith.placement.filters.near import NearAddress
+from stacksmith.placement.filters.query import Queried
 from stacksmith.placement.host import UNLIMITED, Inventory
 from stacksmith.placement.refusal import Condition
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What filters know of a server. ``traits`` are those it requires; ``image`` is None for one without."""
+    """What filters know of a server. ``traits`` are those it requires; ``image`` is None for one without.
+
+    ``tenant`` is whose it is. Its hints give ``query``, and ``near``: a network that its host's address is to be in.
+    """
 
     flavor: str
     extra_specs: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     traits: frozenset[str] = frozenset()
+    tenant: str = ""
+    query: Query | None = None
+    near: str = ""
 
 
 def conditions(scheduler: SchedulerSpec, asked: Asked) -> tuple[Condition, ...]:
@@ -47,7 +58,49 @@ def instances(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]])
         limits.append(min(given, default=scheduler.max_instances_per_host))
     if limits:
         return Inventory(min(limits))
-    return Inventory(UNLIMITED) if "NumInstancesWeigher" in scheduler.weighers else None
+    asks = "NumInstancesWeigher" in scheduler.weighers or "JsonFilter" in scheduler.enabled_filters
+    return Inventory(UNLIMITED) if asks else None
+
+
+def operations(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]]) -> Inventory | None:
+    """How many operations a host with this metadata may have in flight, as ``instances``."""
+    limits = []
+    if "IoOpsFilter" in scheduler.enabled_filters:
+        limits.append(scheduler.max_io_ops_per_host)
+    if "AggregateIoOpsFilter" in scheduler.enabled_filters:
+        given = [int(value) for value in metadata.get("max_io_ops_per_host", ())]
+        limits.append(min(given, default=scheduler.max_io_ops_per_host))
+    if limits:
+        return Inventory(min(limits))
+    asks = "IoOpsWeigher" in scheduler.weighers or "JsonFilter" in scheduler.enabled_filters
+    return Inventory(UNLIMITED) if asks else None
+
+
+def queries(scheduler: SchedulerSpec, asked: Asked) -> tuple[Queried, ...]:
+    """The query of one server when the batch may change its answer; a steady one is a condition."""
+    if asked.query is None or "JsonFilter" not in scheduler.enabled_filters:
+        return ()
+    asks = Queried(asked.query)
+    return () if asks.is_steady else (asks,)
+
+
+def _query(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    if asked.query is not None and (asks := Queried(asked.query)).is_steady:
+        yield asks
+
+
+def _near(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    if asked.near:
+        yield NearAddress(asked.near)
+
+
+def _tenants(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    yield Tenants(asked.tenant)
+
+
+def _metrics(scheduler: SchedulerSpec, _: Asked) -> Iterator[Condition]:
+    if scheduler.metrics_weight_setting:
+        yield Metrics(tuple(scheduler.metrics_weight_setting))
 
 
 def _extra_specs(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
@@ -99,8 +152,12 @@ def _isolated_hosts(scheduler: SchedulerSpec, asked: Asked) -> Iterator[Conditio
 _MAKERS: Final[Mapping[str, Callable[[SchedulerSpec, Asked], Iterator[Condition]]]] = {
     "AggregateImagePropertiesIsolation": _image_isolation,
     "AggregateInstanceExtraSpecsFilter": _extra_specs,
+    "AggregateMultiTenancyIsolation": _tenants,
     "AggregateTypeAffinityFilter": _flavor_names,
     "ComputeCapabilitiesFilter": _capabilities,
     "ImagePropertiesFilter": _runs,
     "IsolatedHostsFilter": _isolated_hosts,
+    "JsonFilter": _query,
+    "MetricsFilter": _metrics,
+    "SimpleCIDRAffinityFilter": _near,
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stacksmith.model.operator import matches
+from stacksmith.model.scheduler import TENANTS
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import Refusal, refused
 
@@ -68,6 +69,23 @@ class FlavorNames:
             return None
         reason = f"its aggregates take flavor {' or '.join(have)}, not {self.flavor}"
         return refused("AggregateTypeAffinityFilter", reason, f"add {self.flavor} to instance_type of an aggregate of "
+                       f"{host.name}")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tenants:
+    """AggregateMultiTenancyIsolation: aggregates with filter_tenant_id take only the tenants it names."""
+
+    tenant: str
+
+    def refusal(self, host: HostState) -> Refusal | None:
+        """Names the tenants it takes; keys that begin so count as one."""
+        keys = sorted(key for key in host.metadata if key.startswith(TENANTS))
+        have = list(dict.fromkeys(value for key in keys for value in values(host, key)))
+        if not have or self.tenant in have:
+            return None
+        reason = f"its aggregates take tenant {' or '.join(have)}, not {self.tenant}"
+        return refused("AggregateMultiTenancyIsolation", reason, f"add {self.tenant} to {keys[0]} of an aggregate of "
                        f"{host.name}")  # fmt: skip
 
 

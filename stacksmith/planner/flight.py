@@ -1,0 +1,30 @@
+"""Operations in flight on hosts: what this plan puts there, beside servers of other stacks that are being made."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from stacksmith.model.fleet import Fleet
+from stacksmith.placement.filters import operations
+from stacksmith.placement.host import IO_OPS, HostState
+from stacksmith.placement.request import Request
+from stacksmith.planner.ledger import Ledger
+
+
+def with_operations(fleet: Fleet, requests: Sequence[Request]) -> list[Request]:
+    """The requests of servers that are made or moved, each of which is an operation on its host while it lasts."""
+    if operations(fleet.scheduler, {}) is None:
+        return list(requests)
+    return [replace(request, amounts={**request.amounts, IO_OPS: 1}) for request in requests]
+
+
+def with_limits(fleet: Fleet, ledger: Ledger, states: list[HostState]) -> list[HostState]:
+    """The hosts with how many operations each may have, and how many other stacks have there."""
+    if operations(fleet.scheduler, {}) is None:
+        return states
+    made = []
+    for state in states:
+        if (counted := operations(fleet.scheduler, state.metadata)) is not None:
+            inventories = {**state.inventories, IO_OPS: counted}
+            state = replace(state, inventories=inventories, used={**state.used, IO_OPS: ledger.unfinished(state.name)})  # noqa: PLW2901
+        made.append(state)
+    return made

@@ -11,7 +11,7 @@ from stacksmith.placement import Group, HostState, Inventory, Placement, Request
 
 GROUPS = {"near": Group("near", "soft-affinity"), "far": Group("far", "soft-anti-affinity")}
 DEFAULTS = {"ram": 1.0, "cpu": 1.0, "disk": 1.0, "hypervisor_version": 1.0, "soft_affinity": 1.0, "num_instances": 0.0}
-DEFAULTS |= {"soft_anti_affinity": 1.0}
+DEFAULTS |= {"soft_anti_affinity": 1.0, "io_ops": -1.0, "metrics": 1.0}
 FIXED = ("ram", "cpu", "disk")  # their least is 0, whatever the hosts have
 CLASSES = {"ram": "MEMORY_MB", "cpu": "VCPU", "disk": "DISK_GB"}
 MULTIPLIERS = st.sampled_from([-2.0, 0.0, 0.5, 1.0, 3.0])
@@ -21,7 +21,7 @@ MULTIPLIERS = st.sampled_from([-2.0, 0.0, 0.5, 1.0, 3.0])
 def hosts(draw: st.DrawFn, name: str) -> HostState:
     metadata = {
         f"{what}_weight_multiplier": tuple(str(m) for m in draw(st.lists(MULTIPLIERS, min_size=1, max_size=2)))
-        for what in draw(st.sets(st.sampled_from(["ram", "cpu", "num_instances"])))
+        for what in draw(st.sets(st.sampled_from(["ram", "cpu", "num_instances", "io_ops", "metrics"])))
     }
     return HostState(
         name,
@@ -30,10 +30,12 @@ def hosts(draw: st.DrawFn, name: str) -> HostState:
             "MEMORY_MB": Inventory(draw(st.integers(8, 20)), draw(st.integers(0, 4))),
             "DISK_GB": Inventory(20),
             "INSTANCES": Inventory(-1),
+            "IO_OPS": Inventory(-1),
         },
-        {name: draw(st.integers(0, 6)) for name in ("VCPU", "MEMORY_MB", "DISK_GB", "INSTANCES")},
+        {name: draw(st.integers(0, 6)) for name in ("VCPU", "MEMORY_MB", "DISK_GB", "INSTANCES", "IO_OPS")},
         groups={name: draw(st.integers(0, 2)) for name in GROUPS},
         metadata=metadata,
+        metrics={n: draw(st.integers(-3, 3)) for n in sorted(draw(st.sets(st.sampled_from(["load", "heat"]))))},
         capabilities={"hypervisor_version": draw(st.sampled_from([7_000_000, 8_000_000, 8_002_000]))},
     )
 
@@ -45,7 +47,7 @@ def wants(what: str, scheduler: SchedulerSpec, host: HostState) -> float:
     return sorted(given_)[0] if given_ else DEFAULTS[what] if own is None else own
 
 
-def raw(what: str, host: HostState, group: str | None) -> float:
+def raw(scheduler: SchedulerSpec, what: str, host: HostState, group: str | None) -> float:
     used = host.used
     if what in {"ram", "disk"}:
         inventory = host.inventories[CLASSES[what]]
@@ -54,8 +56,12 @@ def raw(what: str, host: HostState, group: str | None) -> float:
         return host.inventories["VCPU"].total * host.inventories["VCPU"].allocation_ratio - used["VCPU"]
     if what == "hypervisor_version":
         return float(host.capabilities["hypervisor_version"])
-    if what == "num_instances":
-        return used["INSTANCES"]
+    if what in {"num_instances", "io_ops"}:
+        return used["INSTANCES" if what == "num_instances" else "IO_OPS"]
+    if what == "metrics":
+        setting, metrics = scheduler.metrics_weight_setting, host.metrics
+        unknown = scheduler.metrics_weight_of_unavailable
+        return sum(metrics[n] * w for n, w in setting.items()) if all(n in metrics for n in setting) else unknown
     members = {"soft_affinity": "near", "soft_anti_affinity": "far"}[what]
     sign = 1 if what == "soft_affinity" else -1
     return sign * host.groups[members] if group == members else 0
@@ -66,7 +72,7 @@ def expected(scheduler: SchedulerSpec, takes: Sequence[HostState], group: str | 
     sums = [0.0 for _ in takes]
     if len(takes) > 1:
         for what in DEFAULTS:
-            values = [raw(what, host, group) for host in takes]
+            values = [raw(scheduler, what, host, group) for host in takes]
             values = [max(v, 0) for v in values] if what in FIXED else values
             low, high = (0 if what in FIXED else min(values)), max(values)
             for place_, host in enumerate(takes):
@@ -79,10 +85,12 @@ def expected(scheduler: SchedulerSpec, takes: Sequence[HostState], group: str | 
 def worlds(draw: st.DrawFn) -> tuple[SchedulerSpec, list[HostState], Request, Placement]:
     made = [draw(hosts(f"hv{i}")) for i in range(draw(st.integers(1, 4)))]
     own = {f"{what}_weight_multiplier": draw(MULTIPLIERS) for what in ("ram", "cpu", "hypervisor_version")}
-    scheduler = SchedulerSpec(**own)
+    setting = {n: draw(MULTIPLIERS) for n in sorted(draw(st.sets(st.sampled_from(["load", "heat"]))))}
+    unknown = draw(st.sampled_from([-10000.0, 0.0, 5.0]))
+    scheduler = SchedulerSpec(**own, metrics_weight_setting=setting, metrics_weight_of_unavailable=unknown)
     request = Request(
         Address("server", "a"),
-        {"VCPU": draw(st.integers(1, 3)), "MEMORY_MB": draw(st.integers(1, 6)), "INSTANCES": 1},
+        {"VCPU": draw(st.integers(1, 3)), "MEMORY_MB": draw(st.integers(1, 6)), "INSTANCES": 1, "IO_OPS": 1},
         group=draw(st.sampled_from([None, *GROUPS])),
     )
     return scheduler, made, request, place([request], made, GROUPS, strategy=scheduler)[0]

@@ -102,7 +102,7 @@ class Ledger:
     def unfinished(self, host: str) -> int:
         """How many servers of other stacks are claimed on a host and not there."""
         return sum(
-            guest is None and consumer.owner != self.stack and "VCPU" in consumer.allocations.get(host, {})
+            guest is None and consumer.owner != self.stack and consumer.name.startswith("server.")
             for consumer, guest in self._pairs(host)
         )
 

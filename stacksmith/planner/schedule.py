@@ -96,7 +96,7 @@ def schedule(
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [with_hints(r, hints) for r in server_requests(asking, draft, fixed, users, result)]
     requests = [to_move(stack, request, moving.get(request.address)) for request in requests]
-    requests = with_operations(stack.fleet, requests)
+    requests = with_operations(stack.fleet, requests, {a for a, each in moving.items() if each.to is not None})
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}

@@ -19,12 +19,14 @@ UNIT = 512  # MiB
 
 @dataclass(frozen=True)
 class World:
-    """Room of each host and size of each server, in units; whom each server is to be with, and apart from."""
+    """Room of each host and size of each server, in units; whom each server is to be with, and apart from; the hosts
+    that its query names, any for none."""
 
     room: tuple[int, ...]
     sizes: tuple[int, ...]
     same: tuple[tuple[int, ...], ...]
     different: tuple[tuple[int, ...], ...]
+    asked: tuple[tuple[int, ...], ...]
 
 
 @st.composite
@@ -35,6 +37,7 @@ def worlds(draw: st.DrawFn) -> World:
         tuple(draw(st.integers(1, 3)) for _ in range(count)),
         tuple(_some(draw, range(number)) for number in range(count)),  # what comes before: no circles
         tuple(_some(draw, [n for n in range(count) if n != number]) for number in range(count)),
+        tuple(_some(draw, range(len(HOSTS))) for _ in range(count)),
     )
 
 
@@ -50,6 +53,8 @@ def legal(world: World, where: tuple[int, ...]) -> bool:
         used[host] += world.sizes[number]
         if world.same[number] and all(where[other] != host for other in world.same[number]):
             return False
+        if world.asked[number] and host not in world.asked[number]:
+            return False
         if any(where[other] == host for other in world.different[number]):
             return False
     return all(amount <= room for amount, room in zip(used, world.room, strict=True))
@@ -61,14 +66,17 @@ def files(world: World, folder: Path) -> None:
         name: {"libvirt": f"memory:hints-{name}?memory_mib={room * UNIT}&vcpus=99"}
         for name, room in zip(HOSTS, world.room, strict=False)
     }
-    fleet = {"fleet": "f", "defaults": {"reserved": {}}, "hosts": hosts}
+    filters = {"enabled_filters": ["SameHostFilter", "DifferentHostFilter", "JsonFilter"]}
+    fleet = {"fleet": "f", "defaults": {"reserved": {}}, "hosts": hosts, "scheduler": filters}
     servers = {}
     for number, size in enumerate(world.sizes):
-        hints = {
+        hints: dict[str, list[str]] = {
             name: [f"server.s{other}" for other in named]
             for name, named in (("same_host", world.same[number]), ("different_host", world.different[number]))
             if named
         }
+        if world.asked[number]:
+            hints["query"] = ["in", "$host", *(HOSTS[host] for host in world.asked[number])]
         servers[f"s{number}"] = {"flavor": f"f{size}", "image": "base", "scheduler_hints": hints}
     flavors = {f"f{size}": {"vcpus": 1, "ram": size * UNIT} for size in (1, 2, 3)}
     stack = {"stack": "s", "fleet": "fleet.yaml", "images": {"base": image}, "flavors": flavors, "servers": servers}

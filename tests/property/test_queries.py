@@ -141,7 +141,7 @@ def batches(draw: st.DrawFn) -> tuple[list[HostState], list[Request], dict[Addre
 
 
 @settings(max_examples=300, deadline=None)
-@given(batches(), st.sampled_from(["spread", "pack"]))
+@given(batches(), st.sampled_from(["spread", "pack", "optimal"]))
 def test_batch_has_an_order_in_which_each_query_is_met(
     batch: tuple[list[HostState], list[Request], dict[Address, list[Any]]], strategy: str
 ) -> None:

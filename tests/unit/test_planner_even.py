@@ -1,6 +1,7 @@
 """Hosts that are used unevenly, and the fewest migrations that even them out."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from pathlib import Path
@@ -31,12 +32,12 @@ class Shop:
         (folder / "base.img").write_bytes(b"x" * 512)
         self.say(hosts)
 
-    def say(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
+    def say(self, hosts: Mapping[str, Mapping[str, Any]], **fleet: Any) -> None:
         """Writes the fleet file."""
         self.hosts = sorted(hosts)
         uri = f"{self.uri}?vcpus=10&memory_mib=16384&disk_gib=100"
         told = {name: {"libvirt": uri, **more} for name, more in hosts.items()}
-        (self.folder / "fleet.yaml").write_text(json.dumps({"fleet": "f", "hosts": told}))
+        (self.folder / "fleet.yaml").write_text(json.dumps({"fleet": "f", "hosts": told, **fleet}))
 
     def options(self) -> session.Options:
         return session.Options(stack=self.folder / "stack.yaml")
@@ -189,6 +190,23 @@ def test_members_of_an_affinity_group_stay_together(shop: Shop) -> None:
 
 
 NEAR: dict[str, Any] = {"server_groups": {n: {"policy": "affinity"} for n in ("one", "two")}}
+
+
+def test_limit_of_operations_does_not_keep_from_evening_out(shop: Shop) -> None:
+    servers = of("tiny", *"abcdef")
+    shop.start(servers, on("hv1", *"abcdef"))
+    shop.say(
+        {name: {} for name in shop.hosts}, scheduler={"enabled_filters": ["IoOpsFilter"], "max_io_ops_per_host": 1}
+    )
+    assert max(Counter(moves(shop.even()).values()).values()) > 1
+
+
+def test_servers_with_a_query_about_what_changes_stay(shop: Shop) -> None:
+    asks = {"scheduler_hints": {"query": [">=", "$free_ram_mb", 1]}}
+    servers = {name: {**each, **(asks if name in "ab" else {})} for name, each in of("small", *"abcd").items()}
+    shop.say({name: {} for name in shop.hosts}, scheduler={"enabled_filters": ["ComputeFilter", "JsonFilter"]})
+    shop.start(servers, on("hv1", *"abcd"))
+    assert set(moves(shop.even())) == {"c", "d"}
 
 
 def in_groups(**groups: str) -> dict[str, dict[str, Any]]:

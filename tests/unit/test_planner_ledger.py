@@ -7,7 +7,8 @@ from stacksmith.model.fleet import Fleet, Host
 from stacksmith.model.found import Found, HostSnapshot, Resources, Snapshot, Unmanaged
 from stacksmith.model.hardware import Cell, CellUse, Hardware, Holding, PciDevice
 from stacksmith.model.realised import Server
-from stacksmith.placement import Consumer
+from stacksmith.placement import Consumer, HostState, Inventory
+from stacksmith.planner.flight import with_limits
 from stacksmith.planner.ledger import Ledger
 
 UUID = "11111111-2222-5333-8444-555555555555"
@@ -74,6 +75,22 @@ def test_what_leaves_gives_its_claim_up() -> None:
     seen = ledger((consumer("shop", 768),), own(512))
     assert seen.pending() == {"hv1": {"MEMORY_MB": {"shop": 256}}}
     assert seen.pending({WEB}) == {}
+
+
+def test_servers_of_other_stacks_that_are_claimed_and_not_there_are_unfinished() -> None:
+    volume = Consumer("d", {"hv1": {"DISK_GB": 1}}, 1, "volume.data", "blog")
+    claims = (consumer("shop", 1, "a"), consumer("blog", 1, "b"), consumer("blog", 1, "c"), consumer("blog", 1, "e"))
+    seen = ledger((*claims, volume, consumer("blog", 1, "f", host="hv2")), other(512, "e"))
+    assert (seen.unfinished("hv1"), seen.unfinished("hv3")) == (2, 0)
+
+
+def test_operations_in_flight_count_what_other_stacks_are_making() -> None:
+    fleet = Fleet.model_validate({"fleet": "lab", "scheduler": {"enabled_filters": ["IoOpsFilter"]}})
+    seen = ledger((consumer("blog", 1, "b"), consumer("blog", 1, "c")))
+    (state,) = with_limits(fleet, seen, [HostState("hv1", {}, {})])
+    assert (state.inventories["IO_OPS"], state.used["IO_OPS"]) == (Inventory(8), 2)
+    plain = [HostState("hv1")]
+    assert with_limits(Fleet(fleet="lab"), seen, plain) is plain
 
 
 CELLS = Hardware((Cell(0, (0, 1), 1024), Cell(1, (2, 3), 1024)), (PciDevice("0000:81:00.0", "10de", "2236"),))

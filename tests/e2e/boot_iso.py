@@ -10,7 +10,7 @@ CONFIG = """serial --unit=0 --speed=115200
 terminal_output serial
 search --no-floppy --label --set=root {label}
 echo {label} is booting
-linux /vmlinuz.img console=ttyS0 no_timer_check quiet
+linux /vmlinuz.img console=ttyS0 no_timer_check quiet cryptomgr.notests
 initrd /guest.gz
 boot
 """

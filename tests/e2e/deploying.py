@@ -40,6 +40,7 @@ class Facts:
     hostname: str
     user_data: str
     root_serial: str = ""
+    boot_mode: str = "uefi"
 
     def described(self) -> Node:
         return Node(redfish=self.redfish, system=self.system, username="admin", password=SecretRef(file="unused"))
@@ -57,6 +58,7 @@ class Facts:
             "openstack/latest/user_data": f"#!/bin/sh\necho {self.user_data}\n".encode(),
         }
         fields: dict[str, Any] = {"image": Path(self.image), "checksum": self.checksum, "config_drive": drive}
+        fields["boot_mode"] = self.boot_mode
         if self.root_serial:
             fields["root_device"] = RootDeviceHints(serial=self.root_serial)
         return Job(self.node, self.uuid, **(fields | more))

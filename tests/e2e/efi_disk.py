@@ -10,7 +10,7 @@ SIGNED = {
     "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "grubx64.efi",
 }
 FOLDERS = ("EFI", "EFI/BOOT", "EFI/debian")
-CONFIG = """linux /vmlinuz console=ttyS0 no_timer_check loglevel=6
+CONFIG = """linux /vmlinuz console=ttyS0 no_timer_check loglevel=6 cryptomgr.notests
 initrd /guest.gz
 boot
 """

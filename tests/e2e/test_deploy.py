@@ -148,8 +148,9 @@ def mark_of(disk: Path) -> str:
 
 def through_deaths(rig: Rig) -> None:
     """Hints that choose the second disk. Another's config drive on the other disk, and a wrong checksum; then a process
-    that dies again and again until the server runs."""
-    rig.facts = replace(rig.facts, root_serial=SECOND)
+    that dies again and again until the server runs. The ramdisk boots by BIOS, which takes a third less, and the
+    server by UEFI."""
+    rig.facts = replace(rig.facts, root_serial=SECOND, boot_mode="bios")
     rig.disk, rig.other = rig.other, rig.disk
     put(rig.other, config_drive_of_another(rig.folder))
     rig.deploy("stale drive")
@@ -163,6 +164,7 @@ def through_deaths(rig: Rig) -> None:
         ("killed at ready", "written", "ready"),
     ):
         rig.killed(step, stage, last)
+    rig.facts = replace(rig.facts, boot_mode="uefi")
     rig.deploy("alive", Stage.READY)
     rig.await_system("server")
     rig.deploy("again", Stage.READY)
@@ -212,8 +214,8 @@ def wiped(rig: Rig) -> None:
     deployer = rig.facts.deployer()
     words = rig.told.words.setdefault("clean", [])
     try:
-        for step, disk in (("clean nothing", "sdz"), ("clean", "disk-bm2")):
-            job = Cleaning(rig.facts.node, rig.facts.uuid, (disk,), boot_mode="uefi")
+        for step, disk, mode in (("clean nothing", "sdz", "bios"), ("clean", "disk-bm2", "uefi")):
+            job = Cleaning(rig.facts.node, rig.facts.uuid, (disk,), boot_mode=mode)
             try:
                 deployer.clean(rig.facts.session(), job, words.append, in_time())
             except Refused as refusal:
@@ -238,7 +240,9 @@ def shut_down_when_up(rig: Rig) -> None:
 
 
 def through_steps(rig: Rig) -> None:
-    """A process that dies before the media is in, then in each step of its ramdisk, and last when all is ready."""
+    """A process that dies before the media is in, then in each step of its ramdisk, and last when all is ready; by
+    BIOS, whose boot takes less."""
+    rig.facts = replace(rig.facts, boot_mode="bios")
     rig.killed("killed at inserting", "", "inserting virtual media")
     for last in STEPS:
         rig.killed(f"killed at {last}", "" if last == STEPS[0] else "booted", last)

@@ -16,6 +16,7 @@ import pycdlib
 import pytest
 
 from stacksmith import lab
+from stacksmith.lab.guest import COMMAND_LINE
 from stacksmith.lab.layout import layout_of
 from tests.tools.rpcproxy import PROCEDURES, RpcProxy, is_write
 
@@ -135,10 +136,7 @@ def guests(directory: Path, host: libvirt.virConnect) -> dict[str, Guest]:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, pool / f"{name}.qcow2", size], check=True)
     for name, (label, files) in DRIVES.items():
         (pool / f"{name}.iso").write_bytes(iso(label, files))
-    direct = (
-        f"<kernel>{images}/vmlinuz</kernel><initrd>{images}/guest.gz</initrd>"
-        "<cmdline>console=ttyS0 no_timer_check quiet</cmdline>"
-    )
+    direct = f"<kernel>{images}/vmlinuz</kernel><initrd>{images}/guest.gz</initrd><cmdline>{COMMAND_LINE}</cmdline>"
     drive = DISK.format(format="raw", path=f"{POOL}/{{}}.iso", target="vdz", bus="virtio", serial="drive")
     data = DISK.format(format="qcow2", path=f"{POOL}/data.qcow2", target="vda", bus="virtio", serial="data-1")
     root = DISK.format(format="qcow2", path=f"{POOL}/root.qcow2", target="vda", bus="virtio", serial="root")

@@ -116,3 +116,8 @@ def test_iso_has_no_name_anywhere(boot: Boot, tmp_path: Path) -> None:
         names = {child.rock_ridge.name() for child in read.list_children(iso_path="/") if child.rock_ridge}
         assert {b"vmlinuz", b"ramdisk", b"job", b"image.gz", b"efi.img", b"bios.img"} <= names
         read.close()
+
+
+def test_ramdisk_looks_at_what_is_on_the_buses_that_it_has_modules_for() -> None:
+    aliases = "alias pci:v00008086d*sv* ahci\nalias acpi*:APMC0D0D:* one\nalias mpt2sas mpt3sas\nalias pci:v1d* two\n"
+    assert ramdisk.buses(aliases) == "^acpi:\n^pci:\n"

@@ -11,7 +11,7 @@ dev:
 
 test: dev lint types
 	.venv/bin/python -m pytest -n 2 --dist loadgroup -m "not e2e"
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m e2e
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m e2e tests/e2e tests/conformance
 
 lint: dev
 	.venv/bin/ruff format --check stacksmith tests bench demo docs

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.postgres import Place, PostgresServer
 
 CASES = Path(__file__).parent / "cases"
+OF_E2E = ("e2e", "conformance")  # the folders that `make test` looks into for the tests that are marked e2e
 
 # A slow machine breaks no promise that an example is about.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,8 +37,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     of_root = [item for item in items if item.get_closest_marker("root")] if os.geteuid() else []
     if of_root and os.environ.get("CI") == "true":
         raise pytest.UsageError("CI must run as root, or what needs root is not proved")
+    if lost := [item.nodeid for item in items if item.get_closest_marker("e2e") and _folder(item) not in OF_E2E]:
+        raise pytest.UsageError(f"make test would not run what is marked e2e outside {' and '.join(OF_E2E)}: {lost[0]}")
     config.hook.pytest_deselected(items=of_root)
     items[:] = [item for item in items if item not in set(of_root)]
+
+
+def _folder(item: pytest.Item) -> str:
+    """The name of the folder of tests that an item is in."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stacksmith.address import Address
 from stacksmith.model.query import VARIABLES, Query, QueryFault, Trend, read_query
-from stacksmith.placement import HostState, Inventory, Request, place
+from stacksmith.placement import HostState, Inventory, Request, SchedulerSpec, place
 from stacksmith.placement.filters.query import Queried, value_of
 
 NAMES = ("hv1", "hv2", "hv3")
@@ -141,9 +141,9 @@ def batches(draw: st.DrawFn) -> tuple[list[HostState], list[Request], dict[Addre
 
 
 @settings(max_examples=300, deadline=None)
-@given(batches(), st.sampled_from(["spread", "pack", "optimal"]))
+@given(batches(), st.sampled_from(["spread", "pack", "optimal", SchedulerSpec(weight_classes=["RAMWeigher"])]))
 def test_batch_has_an_order_in_which_each_query_is_met(
-    batch: tuple[list[HostState], list[Request], dict[Address, list[Any]]], strategy: str
+    batch: tuple[list[HostState], list[Request], dict[Address, list[Any]]], strategy: str | SchedulerSpec
 ) -> None:
     """Some order of those on each host meets the queries of all of them; none that is left over is taken then."""
     made, requests, asked = batch

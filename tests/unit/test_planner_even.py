@@ -327,3 +327,11 @@ def spread(amounts: Mapping[str, int], where: Mapping[str, str]) -> int:
     for name, host in where.items():
         used[host] += amounts[name]
     return max(used.values()) - min(used.values())
+
+
+def test_drain_that_brings_a_host_more_than_its_limit_of_operations_is_refused(shop: Shop) -> None:
+    shop.start(of("tiny", *"abc"), on("hv1", *"abc"))
+    shop.say({"hv1": {}, "hv2": {}}, scheduler={"enabled_filters": ["IoOpsFilter"], "max_io_ops_per_host": 2})
+    with pytest.raises(Faults) as refused:
+        session.rebalance(shop.options(), Aim(drain=frozenset({"hv1"})))
+    assert "3 requests need IO_OPS 3" in refused.value.diagnostics[0].message

@@ -1,7 +1,9 @@
 """Finds an arrangement for a batch: greedy passes; for what they leave over a few moves, a search, the solver."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, combinations
 
 from stacksmith.address import Address
 from stacksmith.model.scheduler import SchedulerSpec
@@ -27,6 +29,9 @@ SOLVED = "the solver proved that no arrangement of the {} requests exists"
 MOST = "the solver proved that no more of the {} requests find room"
 MOST_ASKED = 32  # units for which room is made by arranging all anew, and the units times hosts for which it is
 MOST_PAIRS = 5_000
+MOST_SWAPS = 32  # ways in which one that was placed makes way for others,
+MOST_SWAPPED = 12  # in a batch of no more units,
+SWAP_TRIES = 100  # each with so many tries of the search
 FEW_TRIES = 2_000  # of the search, for a question that is asked many times
 FEW_COLUMNS = 400  # of a program of the solver, for the same
 RESCUE_SECONDS = 20.0  # of the solver when greedy passes and the search fail; it stops at its nodes long before
@@ -85,10 +90,9 @@ def _as_many(
     """The outcome of units that cannot all be placed, with as many of them placed as can be shown to find room."""
     joint = most(units, hosts, eligible, RESCUE_SECONDS) if installed() else Joint()
     proof = MOST.format(_number(units)) if joint.impossible else ""
-    found = joint.arrangement
+    found, shortage = joint.arrangement, Shortage(units, open_sites(hosts), eligible)
     if found is not None and len(found.placed) > len(outcome.placed):
         there = {unit.address for unit, _ in found.placed}
-        shortage = Shortage(units, open_sites(hosts), eligible)
         left = [unit for unit in units if unit.address not in there]
         failures = [Failure(unit, proof=shortage.cause(unit) or proof) for unit in left]
         failures = [each if each.proof else Failure(each.unit, claim) for each in failures]
@@ -96,7 +100,10 @@ def _as_many(
     elif proof:
         failures = [each if each.proof else Failure(each.unit, proof=proof) for each in outcome.failures]
         outcome = replace(outcome, failures=tuple(failures))
-    return outcome if proof else _topped(_one_more(outcome, hosts, eligible), hosts, eligible)
+    if proof:
+        return outcome
+    more = _one_more(outcome, hosts, eligible)
+    return _topped(_swapped(more, shortage, hosts, eligible, claim), hosts, eligible)
 
 
 def _asked_again(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
@@ -124,6 +131,46 @@ def _one_more(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) 
             placed = found.placed
     moved = placed is not outcome.placed
     return replace(outcome, placed=placed, failures=tuple(failures), forced=CROWDED if moved else outcome.forced)
+
+
+def _swapped(
+    outcome: Outcome, shortage: Shortage, hosts: Sequence[HostState], eligible: Eligible, claim: str
+) -> Outcome:
+    """The outcome of a small batch in which a placed unit makes way for others with more requests, as often as that
+    works; a few such ways are tried."""
+    if len(outcome.placed) + len(outcome.failures) > MOST_SWAPPED:
+        return outcome
+    tried: set[object] = set()
+    for out, others in _swaps(outcome):
+        key = ((out.key, out.joins), frozenset(Counter((each.key, each.joins) for each in others).items()))
+        if key in tried or len(tried) >= MOST_SWAPS:
+            continue
+        tried.add(key)
+        stay = [unit for unit, _ in outcome.placed if unit is not out]
+        found = _arrangement([*stay, *others], hosts, eligible, SWAP_TRIES)
+        if found is not None:
+            left = [each for each in outcome.failures if each.unit not in others]
+            left.append(_failure(out, outcome.failures, shortage, claim))
+            better = replace(outcome, placed=found.placed, failures=tuple(left), forced=CROWDED)
+            return _swapped(better, shortage, hosts, eligible, claim)
+    return outcome
+
+
+def _failure(unit: Unit, others: Sequence[Failure], shortage: Shortage, claim: str) -> Failure:
+    """That of a unit that made way: what is short for it, else what is proven of the whole batch."""
+    if cause := shortage.cause(unit):
+        return Failure(unit, proof=cause)
+    of_all = (each for each in others if each.proof and each.proof != shortage.cause(each.unit))
+    return replace(next(of_all, Failure(unit, claim)), unit=unit)
+
+
+def _swaps(outcome: Outcome) -> Iterator[tuple[Unit, tuple[Unit, ...]]]:
+    """A placed unit, and one or two that were left over and have more requests together."""
+    left = [failure.unit for failure in outcome.failures]
+    for others in chain(combinations(left, 1), combinations(left, 2)):
+        for out, _ in outcome.placed:
+            if _number(others) > len(out.requests):
+                yield out, others
 
 
 def _topped(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
@@ -222,8 +269,10 @@ def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligi
     return True if answer.arrangement is not None else False if answer.proof else None
 
 
-def _arrangement(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:
-    return _greedy(units, hosts, eligible) or _repair(units, hosts, eligible, FEW_TRIES).arrangement
+def _arrangement(
+    units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, tries: int = FEW_TRIES
+) -> Arrangement | None:
+    return _greedy(units, hosts, eligible) or _repair(units, hosts, eligible, tries).arrangement
 
 
 def _greedy(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:

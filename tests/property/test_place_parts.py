@@ -7,7 +7,7 @@ that it asks for.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,6 +231,25 @@ def check(world: World, goal: Goal) -> bool:
     return len(placed) == len(requests)
 
 
+def check_swaps(world: World, goal: Goal) -> None:
+    """Nobody who was placed could make way for two who were not, or for one and who must be with it."""
+    answer = allocate(
+        [want.request(number) for number, want in enumerate(world.wants)],
+        [box.state() for box in world.boxes],
+        {"apart": Group("apart", "anti-affinity")},
+        goal=goal,
+    )
+    is_placed = {number: p.host is not None for number, p in enumerate(answer.placements)}
+    pair = tuple(number for number, want in enumerate(world.wants) if want.together)
+    units = [pair] * bool(pair) + [(number,) for number in is_placed if number not in pair]
+    there, left = ([u for u in units if is_placed[u[0]] is placed] for placed in (True, False))
+    for others in (*combinations(left, 1), *combinations(left, 2)):
+        for out in (None, *there):
+            if sum(map(len, others)) > len(out or ()):
+                kept = [number for unit in (*there, *others) if unit != out for number in unit]
+                assert not possible([world.wants[number] for number in kept], world.boxes)
+
+
 def check_held(wants: Sequence[Want], given: Sequence[Has], boxes: Sequence[Box]) -> None:
     """What was given is right for each and no more than there is, and the rules between servers hold."""
     free = room(boxes)
@@ -259,6 +278,12 @@ def check_clash(placement: Placement, world: World) -> None:
 @given(worlds(), st.sampled_from([Strategy.SPREAD, Strategy.PACK]))
 def test_servers_get_parts_that_are_there_and_all_are_placed_where_they_can_be(world: World, way: Strategy) -> None:
     check(world, Goal(way))
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.sampled_from([Strategy.SPREAD, Strategy.PACK]))
+def test_no_server_that_was_placed_could_make_way_for_two(world: World, way: Strategy) -> None:
+    check_swaps(world, Goal(way))
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Final
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Severity
 from stacksmith.model.document import split_lines
+from stacksmith.model.near import meant
 from stacksmith.model.scalar import shorten
 from stacksmith.model.url import masked
 from stacksmith.source import Span
@@ -152,9 +152,9 @@ def did_you_mean(word: str, choices: Iterable[str], what: str = "choices") -> st
     """A hint: the nearest choice, else the choices themselves (20 at most)."""
     names = sorted(choices)
     alike = names if len(names) <= MAX_COMPARED else [name for name in names if name[:2] == word[:2]]
-    near = get_close_matches(word[:100], alike[:MAX_COMPARED], n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    hint = meant(word, alike[:MAX_COMPARED])
+    if hint is not None:
+        return hint
     if not names:
         return f"there are no {what}"
     return f"{what}: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"

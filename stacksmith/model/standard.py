@@ -4,11 +4,11 @@ Both packages are imported when a name asks for them: os-traits runs its 46 modu
 of what every host offers or has by itself ask for neither.
 """
 
-from difflib import get_close_matches
 from functools import cache
 from typing import Final
 
 from stacksmith.model.host_trait import HOST_TRAITS
+from stacksmith.model.near import meant
 
 OWN: Final = "CUSTOM_"
 _OFFERED: Final = frozenset({"VCPU", "PCPU", "MEMORY_MB", "DISK_GB"})
@@ -42,5 +42,4 @@ def is_class(name: str) -> bool:
 
 def nearest(name: str, names: frozenset[str], what: str) -> str:
     """A hint for a name that is none of these."""
-    near = get_close_matches(name[:100].upper(), sorted(names), n=1, cutoff=0.8)
-    return f"did you mean {near[0]!r}?" if near else f"a {what} of your own starts with {OWN}"
+    return meant(name.upper(), sorted(names), 0.8) or f"a {what} of your own starts with {OWN}"

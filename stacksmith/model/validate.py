@@ -1,7 +1,6 @@
 """Data against a spec: pydantic's errors in our words, each at its key or value."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, TypeVar, get_args
 
@@ -11,6 +10,7 @@ from pydantic_core import ErrorDetails
 from stacksmith.address import Address
 from stacksmith.model.document import DataPath
 from stacksmith.model.findings import Findings, did_you_mean
+from stacksmith.model.near import nearest
 from stacksmith.model.scalar import shorten
 from stacksmith.model.spec import Spec
 from stacksmith.model.stack import Where
@@ -166,8 +166,7 @@ def _meant(model: type[Spec], path: DataPath) -> str | None:
     other = OTHER_WORDS.get(str(path[-1]))
     if other in choices:
         return other
-    near = get_close_matches(str(path[-1])[:100], choices, n=1)
-    return near[0] if near else None
+    return nearest(str(path[-1]), choices)
 
 
 def _words(model: type[Spec], path: DataPath, group: Sequence[ErrorDetails]) -> tuple[str, str, str | None, bool]:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Collection
-from difflib import get_close_matches
 from typing import Final
 
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.kinds.flavor import FlavorSpec
+from stacksmith.model.near import meant
 from stacksmith.model.operator import fault
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.validate import found
@@ -146,8 +146,7 @@ def _check(resource: Resource, key: str, value: str, filters: Collection[str], r
         cause = f"{found(key)} is not a name of placement: upper case letters, digits and _"
         reporter.fault("bad-name", resource, path, cause, f"as {namespace}:{key.partition(':')[2].upper()[:60]}")
         return
-    near = get_close_matches(key[:100], KEYS, n=1, cutoff=0.75)
-    hint = f"did you mean {near[0]!r}?" if near else None
+    hint = meant(key, KEYS, 0.75)
     if ":" not in key or namespace in NAMESPACES:
         reporter.warning("unknown-extra-spec", resource, path, f"extra spec {found(key)} is not known", hint)
 

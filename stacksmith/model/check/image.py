@@ -1,12 +1,12 @@
 """Properties of images: those in Nova's namespaces that nothing here reads would have no effect."""
 
-from difflib import get_close_matches
 from typing import Final
 
 from stacksmith.model.check.demand import PARTS
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.kinds.image import ImageSpec
+from stacksmith.model.near import meant
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.validate import found
 
@@ -40,8 +40,7 @@ def check_images(stack: Stack, reporter: Reporter) -> None:
 
 
 def _warn(resource: Resource, name: str, reporter: Reporter) -> None:
-    near = get_close_matches(name[:100], READ, n=1, cutoff=0.9)
-    hint = f"did you mean {near[0]!r}?" if near else f"these are read: {', '.join(READ)}"
+    hint = meant(name, READ, 0.9) or f"these are read: {', '.join(READ)}"
     cause = f"image property {found(name)} has no effect: nothing reads it"
     reporter.warning("no-effect", resource, ("properties", name), cause, hint)
 

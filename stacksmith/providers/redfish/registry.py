@@ -1,9 +1,9 @@
 """The registry of BIOS attributes: what each takes (DSP8010, AttributeRegistry)."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Final
 
+from stacksmith.model.near import meant
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone
 from stacksmith.providers.redfish import reading
@@ -48,8 +48,7 @@ def _file(tree: Tree, name: str, deadline: Deadline) -> str | None:
 def fault(known: Mapping[str, Page], name: str, value: JSON) -> str | None:
     """Why the registry does not take a value for an attribute."""
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        return f"there is no such attribute{f': did you mean {near[0]!r}?' if near else ''}"
+        return ": ".join(filter(None, ("there is no such attribute", meant(name, known))))
     entry = known[name]
     if entry.get("ReadOnly") or entry.get("Immutable"):
         return "it is read-only"

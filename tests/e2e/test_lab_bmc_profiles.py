@@ -311,9 +311,20 @@ def _(bmc: Bmc, media: str) -> None:
     (storage,) = bmc.get("/Storage?$expand=.($levels=2)")["Members"]
     assert storage["Drives"][0]["CapacityBytes"] == 4 * 1024**3
     assert "CapacityBytes" not in bmc.get("/Storage?$expand=.($levels=1)")["Members"][0]["Drives"][0]
+    assert bmc.patch("/BIOS/Settings", TURBO) == 204
+    settings = bmc.get("/BIOS?$expand=.($levels=1)")["@Redfish.Settings"]["SettingsObject"]
+    assert settings["Attributes"]["ProcTurboMode"] == "Disabled"
+    assert list(bmc.get("/BIOS")["@Redfish.Settings"]["SettingsObject"]) == ["@odata.id"]
     bmc.behave()
     assert "ProtocolFeaturesSupported" not in bmc.get("/redfish/v1")
     assert list(bmc.get("/Storage?$expand=.($levels=1)")["Members"][0]) == ["@odata.id"]
+
+
+@check("expand-collections")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.get("/Storage?$expand=.($levels=2)")["Members"][0]["Drives"][0]["CapacityBytes"]
+    refused = bmc.ask("GET", "/BIOS?$expand=.($levels=1)")
+    assert (refused.status_code, bmc.message(refused).rpartition(".")[2]) == (400, "QueryNotSupportedOnResource")
 
 
 @check("slow")

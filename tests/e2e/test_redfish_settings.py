@@ -1,6 +1,7 @@
 """Settings through the real provider, over HTTPS, on BMCs that do what real ones do."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,8 +30,48 @@ def test_observe_asks_no_more_than_it_must(bmc: LightBmc) -> None:
     with bmc.session() as session:
         session.observe(soon())
         assert bmc.asked() == ["GET ", "GET /BIOS"]
-        session.observe(soon(), Aspects(secure_boot=True, pending=True))
-    assert sorted(bmc.asked()[2:]) == ["GET ", "GET /BIOS", "GET /BIOS/Settings", "GET /SecureBoot"]
+        first = ["GET ", "GET /redfish/v1/"]  # what the BMC can is asked once
+        for more in (first, ["GET "]):
+            before = len(bmc.asked())
+            session.observe(soon(), Aspects(secure_boot=True, pending=True))
+            assert sorted(bmc.asked()[before:]) == sorted([*more, "GET /BIOS", "GET /BIOS/Settings", "GET /SecureBoot"])
+
+
+WHOLE = "GET /BIOS?$expand=.($levels=1)"
+FIRST = {
+    "expand": ["GET ", "GET /redfish/v1/", WHOLE],
+    "expand-collections": ["GET ", "GET /redfish/v1/", WHOLE, "GET /BIOS", "GET /BIOS/Settings"],
+    "no-registry": ["GET ", "GET /redfish/v1/", "GET /BIOS", "GET /BIOS/Settings"],
+}
+APART = ["GET ", "GET /BIOS", "GET /BIOS/Settings"]
+LATER = {"expand": ["GET ", WHOLE], "expand-collections": APART, "no-registry": APART}
+
+
+@pytest.mark.parametrize("profile", FIRST)
+def test_what_waits_comes_with_the_bios_where_the_bmc_can_as_was_found_out_once(
+    bmc: LightBmc, tmp_path: Path, profile: str
+) -> None:
+    bmc.behave(profile)
+    told = []
+    for asked in (FIRST, LATER):
+        before = len(bmc.asked())
+        with bmc.session(sessions=tmp_path / "sessions") as session:
+            told.append(session.observe(soon(), PENDING))
+        assert sorted(bmc.asked()[before:]) == sorted(asked[profile])
+        if asked is FIRST:
+            assert bmc.patch("/BIOS/Settings", {"Attributes": TURBO}) == 204
+    assert [found.pending for found in told] == [{}, TURBO]
+
+
+def test_bmc_that_hands_it_out_no_more_is_read_as_whole_as_before(bmc: LightBmc, tmp_path: Path) -> None:
+    assert bmc.patch("/BIOS/Settings", {"Attributes": TURBO}) == 204
+    lost = ["GET ", WHOLE, "GET /BIOS/Settings"]
+    for profile, asked in (("expand", FIRST["expand"]), ("no-registry", lost), ("no-registry", LATER["no-registry"])):
+        bmc.behave(profile)
+        before = len(bmc.asked())
+        with bmc.session(sessions=tmp_path / "sessions") as session:
+            assert session.observe(soon(), PENDING).pending == TURBO
+        assert sorted(bmc.asked()[before:]) == sorted(asked)
 
 
 def test_observe_of_firmware_takes_two_more_requests_where_collections_come_whole(bmc: LightBmc) -> None:

@@ -64,6 +64,8 @@ class Bmc:
                 return None
             time.sleep(behaviour.write_seconds)
         if behaviour.expands and answer.status == 200 and isinstance(answer.data, dict):
+            if request.levels and behaviour.expands_collections and "Members" not in answer.data:
+                return refusal(400, "Base.1.12.QueryNotSupportedOnResource", "The resource takes no query parameters")
             answer.data = self._expanded(answer.data, request.levels, behaviour)
         if answer.status == 200 and isinstance(answer.data, dict) and request.method == "GET":
             answer.data, answer.headers["ETag"] = _tagged(answer.data, behaviour)
@@ -72,13 +74,18 @@ class Bmc:
         return _odd(answer) if behaviour.odd_data else answer
 
     def _expanded(self, data: dict[str, JSON], levels: int, behaviour: Behaviour) -> dict[str, JSON]:
-        """A page with the pages of its members and drives in it, so many levels deep."""
+        """A page with the pages of its members, drives and settings in it, so many levels deep."""
         if levels <= 0:
             return data
         wanted = [name for name in ("Members", "Drives") if isinstance(data.get(name), list)]
         for name in wanted:
             pages = [self._route(Request("GET", entry["@odata.id"]), behaviour).data for entry in data[name]]
             data = {**data, name: [self._expanded(each, levels - 1, behaviour) for each in pages]}
+        settings = data.get("@Redfish.Settings")
+        if isinstance(settings, dict):
+            place = settings["SettingsObject"]["@odata.id"]
+            waiting = self._route(Request("GET", place), behaviour).data
+            data = {**data, "@Redfish.Settings": {**settings, "SettingsObject": waiting}}
         return data
 
     def _refuse(self, request: Request, behaviour: Behaviour, number: int) -> Answer | None:

@@ -45,6 +45,7 @@ class Behaviour:
     odd_data: bool = False
     licensed: bool = True
     expands: bool = False  # takes $expand, and says so
+    expands_collections: bool = False  # and refuses it of other pages
     etag_required: bool = False  # of every PATCH
     etag_strong_alone: bool = False  # a tag is taken as a strong one alone, also where a weak one is shown
     network_first: bool = False  # without an override the network comes before the disk
@@ -96,6 +97,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "odd-data": {"odd_data": True},  # 20
     "no-licence": {"licensed": False},  # 21
     "expand": {"expands": True},
+    "expand-collections": {"expands": True, "expands_collections": True},
     "etag-required": {"etag_required": True},  # 7
     "basic-refused": {"basic_refused": True},  # 17
     "no-apply-time": {"apply_time_unknown": True},  # 15

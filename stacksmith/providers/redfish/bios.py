@@ -1,15 +1,18 @@
 """BIOS attributes: checked against the BMC's registry, and written for the next boot."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Refused
+from stacksmith.providers.base import Deadline, Gone, Refused
 from stacksmith.providers.redfish import reading, registry
+from stacksmith.providers.redfish.fault import Failed
 from stacksmith.providers.redfish.reading import Page
 from stacksmith.providers.redfish.tree import Tree
 from stacksmith.providers.redfish.writing import LONG_SECONDS, Change, write
 
+EXPAND: Final = "?$expand=.($levels=1)"  # what annotations lead to as well, so the settings that wait
 AT_RESET: Final = {
     "@Redfish.SettingsApplyTime": {"@odata.type": "#Settings.v1_1_0.PreferredApplyTime", "ApplyTime": "OnReset"}
 }
@@ -57,12 +60,26 @@ def missing(tree: Tree, page: Page, wanted: Mapping[str, JSON], deadline: Deadli
 def pending(tree: Tree, page: Page, deadline: Deadline) -> dict[str, JSON]:
     """What waits for the next boot and is not so yet: some BMCs show changes alone, others all attributes."""
     current = attributes_of(page)
-    waiting = attributes_of(tree.get(_settings_path(page), deadline))
+    inline = _inline(page)
+    waiting = attributes_of(inline if "Attributes" in inline else tree.get(_settings_path(page), deadline))
     return {
         name: value
         for name, value in sorted(waiting.items())
         if value is not None and not same(current.get(name), value)
     }
+
+
+def with_settings(tree: Tree, path: str, deadline: Deadline) -> Page:
+    """The page of the BIOS, with the settings that wait in it where the BMC can; others are asked for it as it is."""
+    known = tree.expansion.known()
+    page: Page = {}
+    if known or (known is None and tree.expands(deadline).get("NoLinks")):
+        with suppress(Gone, Refused, Failed):  # by a BMC that expands collections alone
+            page = tree.get(path + EXPAND, deadline)
+    is_with = "Attributes" in _inline(page)
+    page = page or tree.get(path, deadline)
+    tree.expansion.note(is_with)
+    return page
 
 
 def bios_page(tree: Tree, deadline: Deadline) -> Page:
@@ -82,6 +99,11 @@ def same(found: JSON, wanted: JSON) -> bool:
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)
 
 
+def _inline(page: Page) -> Page:
+    """The settings that wait, where they came with the page; else, the way to them alone."""
+    return reading.inside(reading.inside(page, "@Redfish.Settings"), "SettingsObject")
+
+
 def _settings_path(page: Page) -> str:
-    path = reading.link(reading.inside(page, "@Redfish.Settings"), "SettingsObject")
+    path = reading.told(_inline(page), "@odata.id")
     return path or f"{page.get('@odata.id')}/Settings"

@@ -14,6 +14,7 @@ from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.bmc import TWO_REQUESTS, Remembered
 from stacksmith.providers.redfish import bios, boot, firmware, media, power, raid, reading, settings
 from stacksmith.providers.redfish.connection import Connection
+from stacksmith.providers.redfish.expansion import Expansion
 from stacksmith.providers.redfish.reading import Page
 from stacksmith.providers.redfish.tree import Tree
 
@@ -25,7 +26,8 @@ class RedfishSession:
 
     def __init__(self, name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> None:
         self._connection = Connection(name, node, password, ca, sessions)
-        self._tree = Tree(self._connection, node.system)
+        folder = sessions.with_name("bmcs") if sessions is not None else None
+        self._tree = Tree(self._connection, node.system, Expansion(folder, node.redfish))
         self._at_once = node.connections
 
     @property
@@ -51,7 +53,7 @@ class RedfishSession:
             return self._inspect(deadline, remembered)
 
     def _observe(self, deadline: Deadline, aspects: Aspects) -> NodeFound:
-        tree, system = self._tree, self._tree.system(deadline)
+        tree, system = self._tree, self._system(aspects, deadline)
         more: dict[str, Callable[[], Any]] = {}
         if aspects.secure_boot:
             more["secure_boot"] = lambda: boot.secure_boot(tree, system, deadline)
@@ -65,6 +67,16 @@ class RedfishSession:
             found = pool.submit(self._found, system, aspects, deadline)
             waiting = {name: pool.submit(read) for name, read in more.items()}
             return replace(found.result(), **{name: read.result() for name, read in waiting.items()})
+
+    def _system(self, aspects: Aspects, deadline: Deadline) -> Page:
+        """The page of the system; what the BMC can is asked beside it, while it is not known how its BIOS comes."""
+        tree = self._tree
+        if not aspects.pending or tree.expansion.known() is not None:
+            return tree.system(deadline)
+        with ThreadPoolExecutor(self._at_once) as pool:
+            system, root = pool.submit(tree.system, deadline), pool.submit(tree.root, deadline)
+            root.result()
+            return system.result()
 
     def _inspect(self, deadline: Deadline, remembered: Remembered) -> NodeInventory:
         system = self._tree.system(deadline)
@@ -139,7 +151,8 @@ class RedfishSession:
 
     def _found(self, system: Page, aspects: Aspects, deadline: Deadline) -> NodeFound:
         path = reading.link(system, "Bios")
-        page = self._tree.get(path, deadline) if path else {}
+        read = bios.with_settings if aspects.pending else Tree.get
+        page = read(self._tree, path, deadline) if path else {}
         found = reading.found(system, page)
         if not aspects.pending or not page:
             return found

@@ -7,6 +7,7 @@ from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused
 from stacksmith.providers.redfish import reading
 from stacksmith.providers.redfish.connection import Connection
+from stacksmith.providers.redfish.expansion import Expansion
 from stacksmith.providers.redfish.reading import Page
 
 ROOT: Final = "/redfish/v1/"
@@ -17,8 +18,9 @@ EXPAND: Final = "?$expand=.($levels=2)"  # two levels: the drives of a storage a
 class Tree:
     """Reads pages. What stays while the BMC is asked, is asked for once."""
 
-    def __init__(self, connection: Connection, system: str | None) -> None:
+    def __init__(self, connection: Connection, system: str | None, expansion: Expansion) -> None:
         self.connection = connection
+        self.expansion = expansion
         self.name = connection.name
         self.registries: dict[str, Page] = {}  # files of attribute registries, by name
         self._path = system
@@ -53,13 +55,16 @@ class Tree:
                 self._root = self.get(ROOT, deadline)
             return self._root
 
+    def expands(self, deadline: Deadline) -> Page:
+        """What the BMC says of the $expand that it takes; empty when it takes none."""
+        return reading.inside(reading.inside(self.root(deadline), "ProtocolFeaturesSupported"), "ExpandQuery")
+
     def members(self, path: str | None, deadline: Deadline) -> list[Page]:
         """The pages of a collection, in one request where the BMC can; none when it has no such collection."""
         if path is None:
             return []
-        can_expand = reading.inside(self.root(deadline), "ProtocolFeaturesSupported").get("ExpandQuery")
         try:
-            collection = self.get(f"{path}{EXPAND}" if can_expand else path, deadline)
+            collection = self.get(f"{path}{EXPAND}" if self.expands(deadline) else path, deadline)
         except Gone:
             return []
         return self.pages(collection.get("Members"), deadline)

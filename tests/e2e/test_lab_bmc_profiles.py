@@ -153,6 +153,13 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.patch("", {"Boot": {**CD, **ONCE}}) == 204
 
 
+@check("no-once")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.patch("", {"Boot": {**CD, **ONCE}}) == 400
+    assert bmc.get()["Boot"]["BootSourceOverrideEnabled@Redfish.AllowableValues"] == ["Disabled", "Continuous"]
+    assert bmc.patch("", {"Boot": {**CD, "BootSourceOverrideEnabled": "Continuous"}}) == 204
+
+
 @check("network-first")
 def _(bmc: Bmc, media: str) -> None:
     assert bmc.patch("", {"Boot": {**ONCE, "BootSourceOverrideTarget": "Hdd"}}) == 204

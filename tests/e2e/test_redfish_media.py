@@ -152,6 +152,15 @@ def test_next_boot_is_from_the_drive_whatever_the_bmc_wants_to_hear(
     assert override(bmc) == ("Once", "Hdd", "UEFI")
 
 
+def test_next_boot_is_from_the_drive_where_the_bmc_has_no_override_for_one_boot(
+    bmc: Bmc, session: RedfishSession
+) -> None:
+    for device, target in (("cd", "Cd"), ("disk", "Hdd")):
+        bmc.behave("no-once")
+        session.boot_once(device, "uefi", in_seconds(30))
+        assert override(bmc) == ("Continuous", target, "UEFI")
+
+
 def test_next_boot_is_set_after_post(bmc: Bmc, session: RedfishSession) -> None:
     bmc.behave("post")
     bmc.reset("On")

@@ -63,7 +63,8 @@ def _refuse(behaviour: Behaviour, boot: dict[str, JSON], whole: bool) -> Answer 
 
 
 def _enabled(behaviour: Behaviour) -> tuple[str, ...]:
-    return ("Disabled", "Once") if behaviour.continuous_refused else ("Disabled", "Once", "Continuous")
+    refused = {"Continuous": behaviour.continuous_refused, "Once": behaviour.once_refused}
+    return tuple(each for each in ("Disabled", "Once", "Continuous") if not refused.get(each))
 
 
 def _targets(behaviour: Behaviour) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Behaviour:
     graceful_ignored: bool = False
     registries_compressed: bool = False
     continuous_refused: bool = False
+    once_refused: bool = False
     enabled_required: bool = False  # of a boot override; the mode is lost when the target is set without it
     usb_cd: bool = False  # virtual media boots as UsbCd, not as Cd
     settings_uri: bool = False  # a boot override goes whole to the system's settings resource
@@ -78,6 +79,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "etag-weak-refused": {"etag": "weak", "etag_required": True, "etag_strong_alone": True},  # 7
     "registries-compressed": {"registries_compressed": True},  # 8
     "no-continuous": {"continuous_refused": True},  # 9
+    "no-once": {"once_refused": True},  # 9
     "network-first": {"continuous_refused": True, "network_first": True},  # 9
     "enabled-required": {"enabled_required": True, "usb_cd": True},  # 10
     "settings-uri": {"settings_uri": True},  # 11

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from stacksmith.diagnostics import Diagnostic, Severity
 from stacksmith.model.stack import Stack
-from stacksmith.planner.offence import NAMED, Offence, names
+from stacksmith.planner.offence import NAMED, Offence, listed, names
 from stacksmith.planner.plan import Plan
 
 _HINT = "`stacksmith rebalance` shows the fewest migrations that end this, `stacksmith placement explain` the hosts"
@@ -25,8 +25,7 @@ def against_rules(stack: Stack, plan: Plan) -> Iterator[Diagnostic]:
 def _told(offences: list[Offence]) -> str:
     servers = list(dict.fromkeys(address for each in offences for address in each.servers))
     hosts = list(dict.fromkeys(each.host for each in offences if each.host))
-    listed = ", ".join(hosts[:NAMED]) + (f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else "")
-    on = f" on {listed}" if hosts else ""
+    on = f" on {listed(hosts, NAMED)}" if hosts else ""
     verb, whose = ("runs", "its") if len(servers) == 1 else ("run", "their")
     reasons = {each.reason for each in offences}
     where = f" ({hosts[0]})" if hosts and len(reasons) > 1 and hosts[0] not in offences[0].reason else ""

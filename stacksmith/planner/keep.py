@@ -24,7 +24,6 @@ MOST_WIDER = 100  # of those with servers that break no rule and make room for o
 MOST_WAYS = 50  # other places for servers that would wait for each other
 LARGE = 200  # fewer of a stack of more servers than this
 MORE = 3  # servers by which these sets are larger at most
-LISTED = 5
 
 Keys = frozenset[object]
 
@@ -251,8 +250,3 @@ def _nothing(offence: Offence) -> Faults:
 
 def _are(offence: Offence) -> str:
     return "is" if len(offence.servers) == 1 else "are"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -7,8 +7,7 @@ from stacksmith.model.hardware import CellUse, Holding, cpu_list
 from stacksmith.placement.host import HostState
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.planner.layout import Layout, cell_uuid, device_uuid
-
-LISTED = 3
+from stacksmith.planner.offence import NAMED, listed
 
 
 def lost(wanted: Demand, holds: Holding, layout: Layout, state: HostState) -> Iterator[tuple[str, str]]:
@@ -30,8 +29,8 @@ def lost(wanted: Demand, holds: Holding, layout: Layout, state: HostState) -> It
 def _of_device(wanted: Demand, address: str, layout: Layout, part: Provider | None) -> str:
     if part is None:
         others = [each for each, _ in layout.devices]
-        listed = ", ".join(others[:LISTED]) + (f" and {len(others) - LISTED} more" if len(others) > LISTED else "")
-        return f"is not offered by {layout.host}, which offers {len(others)}{f' ({listed})' if others else ''}"
+        told = f" ({listed(others, NAMED)})" if others else ""
+        return f"is not offered by {layout.host}, which offers {len(others)}{told}"
     if any(_suits(part, each) for each in wanted.devices):
         return ""
     asked = sorted({_words(each.resource_class, each.required, each.forbidden) for each in wanted.devices})

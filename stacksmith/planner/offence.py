@@ -8,6 +8,7 @@ from typing import Protocol
 from stacksmith.address import Address
 
 NAMED = 3  # servers told by name
+LISTED = 5  # names of a list
 
 Where = Mapping[Address, str]
 OpenTo = Callable[[Address], Collection[str]]
@@ -326,3 +327,8 @@ def names(addresses: Sequence[Address]) -> str:
     if len(told) > NAMED:
         told = [*told[:NAMED], f"{len(told) - NAMED} more"]
     return " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
+
+
+def listed(names: Sequence[str], most: int = LISTED) -> str:
+    """The first of them, and how many more there are: ``hv1, hv2, hv3 and 4 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -12,8 +12,9 @@ from stacksmith.planner.aim import Aim, Evenness, Outcome
 from stacksmith.planner.balance import SLACK, Balance
 from stacksmith.planner.even import Found, evened
 from stacksmith.planner.floor import Move
-from stacksmith.planner.keep import keep_rules, listed
+from stacksmith.planner.keep import keep_rules
 from stacksmith.planner.make import PlanOptions
+from stacksmith.planner.offence import listed
 from stacksmith.planner.plan import Plan
 from stacksmith.planner.scene import Scene, balance_of, whereabouts
 

@@ -1,8 +1,9 @@
-"""Opens the hosts of a fleet and reads them, all at once, each under its own time limit."""
+"""Opens the hosts of a fleet and reads them, many at once, each under its own time limit."""
 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -19,6 +20,7 @@ from stacksmith.providers.bmc import NotNow
 log = logging.getLogger(__name__)
 
 OVERDUE_SECONDS = 1.0  # what a provider may be late with its own TimedOut
+AT_ONCE = 128  # places: of a rack of 500 no more sockets are open at a time than these need
 
 Place = Host | Node
 Open = Callable[[str, Place, Deadline], Session]
@@ -48,18 +50,22 @@ class Sessions:
 def observe(
     hosts: Mapping[str, Place], open_host: Open, scope: Scope | None, clock: Callable[[], float] = time.monotonic
 ) -> Sessions:
-    """Opens and reads every host (without a scope only opens it), each in its thread within its ``timeout_seconds``.
+    """Opens and reads every host (without a scope only opens it), each in its thread within its ``timeout_seconds``,
+    which count from its turn.
 
     A host that fails or does not answer in time has an ``error`` in the snapshot; its thread is left behind, and
     closes its session should it ever come.
     """
     visits = [_Visit(name, host, clock) for name, host in sorted(hosts.items())]
     done: SimpleQueue[_Visit] = SimpleQueue()
-    for visit in visits:
-        work = (visit, open_host, scope, done)
-        threading.Thread(target=_visit, args=work, name=f"observe-{visit.name}", daemon=True).start()
-    waiting = set(visits)
-    while waiting:
+    coming, waiting = deque(visits), set[_Visit]()
+    while coming or waiting:
+        while coming and len(waiting) < AT_ONCE:
+            visit = coming.popleft()
+            visit.begin()
+            waiting.add(visit)
+            work = (visit, open_host, scope, done)
+            threading.Thread(target=_visit, args=work, name=f"observe-{visit.name}", daemon=True).start()
         seconds = min(visit.deadline.at for visit in waiting) + OVERDUE_SECONDS - clock()
         try:
             waiting.discard(done.get(timeout=max(0.0, seconds)))
@@ -77,11 +83,15 @@ class _Visit:
     """One host being read. Whoever settles it first, its thread or the caller's patience, says what it gave."""
 
     def __init__(self, name: str, host: Place, clock: Callable[[], float]) -> None:
-        self.name, self.host = name, host
-        self.deadline = Deadline(clock() + host.timeout_seconds, clock)
+        self.name, self.host, self._clock = name, host, clock
+        self.begin()
         self.read = HostSnapshot(name, f"no answer in {host.timeout_seconds:g} s")
         self.session: Session | None = None
         self._unsettled = threading.Lock()
+
+    def begin(self) -> None:
+        """Its time counts from now."""
+        self.deadline = Deadline(self._clock() + self.host.timeout_seconds, self._clock)
 
     def settle(self, read: HostSnapshot, session: Session | None) -> bool:
         """Takes what it gave; False when it had been given up."""

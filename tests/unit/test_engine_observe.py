@@ -50,6 +50,35 @@ def test_hosts_are_read_at_the_same_time() -> None:
     assert [host.error for host in observe(fleet(*names), open_host, SCOPE).snapshot.hosts] == [None] * 20
 
 
+def test_no_more_hosts_than_so_many_are_read_at_a_time_and_the_time_of_each_counts_from_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 3)
+    lock, now, most = threading.Lock(), [0.0], 0
+    being_read: set[str] = set()
+    left: list[float] = []
+
+    class Slow(OtherSession):
+        def observe(self, scope: Scope, deadline: Deadline) -> HostSnapshot:
+            nonlocal most
+            with lock:
+                left.append(deadline.seconds)
+                being_read.add(self.host)
+                most = max(most, len(being_read))
+            together.wait()  # three are there before one of them ends
+            with lock:
+                being_read.remove(self.host)
+                now[0] += 10.0
+            return HostSnapshot(self.host)
+
+    together = threading.Barrier(3, timeout=10)
+    names = [f"hv{number:02}" for number in range(9)]
+    seen = observe(fleet(*names), lambda name, host, deadline: Slow(name, {}), SCOPE, lambda: now[0])
+    assert [host.error for host in seen.snapshot.hosts] == [None] * 9
+    assert most == 3 and max(now) == 90.0
+    assert min(left) > 0
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [

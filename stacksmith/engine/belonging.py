@@ -1,6 +1,7 @@
 """Whether a plan may have been made from these files: a saved one comes from outside, where it can be edited."""
 
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 
 from stacksmith.address import identity
 from stacksmith.diagnostics import Diagnostic, error
@@ -45,7 +46,7 @@ def _strange(stack: Stack, step: Step) -> Iterator[str]:
     # A marked object that leaves is checked by its mark, and may have been given another identity by hand.
     if step.operation is not Operation.DELETE or step.address.kind in UNMARKED:
         # A copy of a volume that a move left is named with its host, which is no part of the volume's identity.
-        address = step.address._replace(host=None) if step.address.kind == "volume" else step.address
+        address = replace(step.address, host=None) if step.address.kind == "volume" else step.address
         ids = (str(identity(stack.fleet.fleet, stack.name, address, n)) for n in range(GENERATIONS))
         if step.uuid not in ids:
             yield f"{step.uuid!r} is not its identity"

@@ -87,7 +87,7 @@ def _filled(unit: Unit, site: Site) -> tuple[Unit, int]:
     while site.takes(unit):
         site.add(unit)
         count += 1
-        unit = bundle([replace(request, address=request.address._replace(key=count))], (), {})[0]
+        unit = bundle([replace(request, address=replace(request.address, key=count))], (), {})[0]
     return unit, count
 
 

@@ -293,12 +293,12 @@ def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) 
         is_target = found.address in wanted and wanted[found.address].host == found.host
         if is_target or (found.address, found.host) in ends:
             continue
-        address = found.address._replace(host=found.host)
+        address = replace(found.address, host=found.host)
         reason = f"parts that a move left: {found.address} is on {view.found[found.address].host}"
         step = replace(_delete(address, found.host, found, view, plan, reason), policy=Policy())
         user = next((left for left in view.leftovers if left.uuid == found.facts.get("attached_to")), None)
         if user is not None:
-            step = replace(step, requires=(f"{Operation.DELETE} {user.address._replace(host=user.host)}",))
+            step = replace(step, requires=(f"{Operation.DELETE} {replace(user.address, host=user.host)}",))
         plan.steps.append(step)
 
 

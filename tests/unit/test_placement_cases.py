@@ -111,7 +111,7 @@ def requests(data: Mapping[str, Any], scheduler: SchedulerSpec) -> list[Request]
     if "parts" in fields:
         fields["parts"] = load_request(fields["parts"])
     one = Request(address, amounts, **fields)
-    return [one] if count is None else [replace(one, address=address._replace(key=i)) for i in range(count)]
+    return [one] if count is None else [replace(one, address=replace(address, key=i)) for i in range(count)]
 
 
 def host(name: str, data: Mapping[str, Any]) -> HostState:

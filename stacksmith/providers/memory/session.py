@@ -90,6 +90,6 @@ def _images(state: HostState, scope: Scope, host: str) -> Iterator[Found]:
             images.setdefault(address, []).append((item.spec.files[0], item))
     for address, files in images.items():
         if files:
-            here = address._replace(host=host)
+            here = replace(address, host=host)
             image = found_image(files, here, str(identity(scope.fleet, scope.stack, here)))
             yield replace(image, partial=image.partial or len(files) < len(scope.images.get(address, ())))

@@ -71,14 +71,14 @@ def pending(tree: Tree, page: Page, deadline: Deadline) -> dict[str, JSON]:
 
 def with_settings(tree: Tree, path: str, deadline: Deadline) -> Page:
     """The page of the BIOS, with the settings that wait in it where the BMC can; others are asked for it as it is."""
-    known = tree.expansion.known()
+    known = tree.known.expands
     page: Page = {}
     if known or (known is None and tree.expands(deadline).get("NoLinks")):
         with suppress(Gone, Refused, Failed):  # by a BMC that expands collections alone
             page = tree.get(path + EXPAND, deadline)
     is_with = "Attributes" in _inline(page)
     page = page or tree.get(path, deadline)
-    tree.expansion.note(is_with)
+    tree.known.note_expands(is_with)
     return page
 
 

@@ -14,7 +14,7 @@ from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.bmc import TWO_REQUESTS, Remembered
 from stacksmith.providers.redfish import bios, boot, firmware, media, power, raid, reading, settings
 from stacksmith.providers.redfish.connection import Connection
-from stacksmith.providers.redfish.expansion import Expansion
+from stacksmith.providers.redfish.known import Known
 from stacksmith.providers.redfish.reading import Page
 from stacksmith.providers.redfish.tree import Tree
 
@@ -27,7 +27,7 @@ class RedfishSession:
     def __init__(self, name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> None:
         self._connection = Connection(name, node, password, ca, sessions)
         folder = sessions.with_name("bmcs") if sessions is not None else None
-        self._tree = Tree(self._connection, node.system, Expansion(folder, node.redfish))
+        self._tree = Tree(self._connection, node.system, Known(folder, f"{node.redfish} {node.system or ''}"))
         self._at_once = node.connections
 
     @property
@@ -53,7 +53,23 @@ class RedfishSession:
             return self._inspect(deadline, remembered)
 
     def _observe(self, deadline: Deadline, aspects: Aspects) -> NodeFound:
-        tree, system = self._tree, self._system(aspects, deadline)
+        """Where the BIOS was when it was last asked, it is asked beside the system, not after it."""
+        tree = self._tree
+        where = tree.known.bios if self._at_once > 1 else None
+        with ThreadPoolExecutor(self._at_once) as pool:
+            early = pool.submit(self._bios, where, aspects, deadline) if where is not None else None
+            system = self._system(aspects, deadline)
+            waiting = {name: pool.submit(read) for name, read in self._more(system, aspects, deadline).items()}
+            path = reading.link(system, "Bios")
+            tree.known.note_bios(path)
+            is_there = early is not None and path == where
+            page = early.result() if early is not None and is_there else self._bios(path, aspects, deadline)
+            found = self._found(system, page, aspects, deadline)
+            return replace(found, **{name: read.result() for name, read in waiting.items()})
+
+    def _more(self, system: Page, aspects: Aspects, deadline: Deadline) -> dict[str, Callable[[], Any]]:
+        """How to read what else is asked for, by the name of its field."""
+        tree = self._tree
         more: dict[str, Callable[[], Any]] = {}
         if aspects.secure_boot:
             more["secure_boot"] = lambda: boot.secure_boot(tree, system, deadline)
@@ -61,17 +77,12 @@ class RedfishSession:
             more["firmware"] = lambda: firmware.versions(tree, deadline)
         if aspects.raid:
             more["raid"] = lambda: raid.found(tree, system, aspects.drives, deadline)
-        if not more:
-            return self._found(system, aspects, deadline)
-        with ThreadPoolExecutor(self._at_once) as pool:
-            found = pool.submit(self._found, system, aspects, deadline)
-            waiting = {name: pool.submit(read) for name, read in more.items()}
-            return replace(found.result(), **{name: read.result() for name, read in waiting.items()})
+        return more
 
     def _system(self, aspects: Aspects, deadline: Deadline) -> Page:
         """The page of the system; what the BMC can is asked beside it, while it is not known how its BIOS comes."""
         tree = self._tree
-        if not aspects.pending or tree.expansion.known() is not None:
+        if not aspects.pending or tree.known.expands is not None:
             return tree.system(deadline)
         with ThreadPoolExecutor(self._at_once) as pool:
             system, root = pool.submit(tree.system, deadline), pool.submit(tree.root, deadline)
@@ -82,10 +93,10 @@ class RedfishSession:
         system = self._tree.system(deadline)
         known = remembered(reading.found(system, {}))
         if known is not None:
-            return replace(known, found=self._found(system, TWO_REQUESTS, deadline))
+            return replace(known, found=self._with_bios(system, deadline))
         wanted = (reading.link(system, "EthernetInterfaces"), firmware.FIRMWARE, reading.link(system, "Storage"))
         with ThreadPoolExecutor(self._at_once) as pool:
-            read = pool.submit(self._found, system, TWO_REQUESTS, deadline)
+            read = pool.submit(self._with_bios, system, deadline)
             cards, versions, storages = pool.map(lambda path: self._tree.members(path, deadline), wanted)
             found = read.result()
         cpus = reading.inside(system, "ProcessorSummary")
@@ -149,10 +160,14 @@ class RedfishSession:
     def close(self) -> None:
         self._connection.close()
 
-    def _found(self, system: Page, aspects: Aspects, deadline: Deadline) -> NodeFound:
-        path = reading.link(system, "Bios")
+    def _with_bios(self, system: Page, deadline: Deadline) -> NodeFound:
+        return reading.found(system, self._bios(reading.link(system, "Bios"), TWO_REQUESTS, deadline))
+
+    def _bios(self, path: str | None, aspects: Aspects, deadline: Deadline) -> Page:
         read = bios.with_settings if aspects.pending else Tree.get
-        page = read(self._tree, path, deadline) if path else {}
+        return read(self._tree, path, deadline) if path else {}
+
+    def _found(self, system: Page, page: Page, aspects: Aspects, deadline: Deadline) -> NodeFound:
         found = reading.found(system, page)
         if not aspects.pending or not page:
             return found

@@ -7,7 +7,7 @@ from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused
 from stacksmith.providers.redfish import reading
 from stacksmith.providers.redfish.connection import Connection
-from stacksmith.providers.redfish.expansion import Expansion
+from stacksmith.providers.redfish.known import Known
 from stacksmith.providers.redfish.reading import Page
 
 ROOT: Final = "/redfish/v1/"
@@ -18,9 +18,9 @@ EXPAND: Final = "?$expand=.($levels=2)"  # two levels: the drives of a storage a
 class Tree:
     """Reads pages. What stays while the BMC is asked, is asked for once."""
 
-    def __init__(self, connection: Connection, system: str | None, expansion: Expansion) -> None:
+    def __init__(self, connection: Connection, system: str | None, known: Known) -> None:
         self.connection = connection
-        self.expansion = expansion
+        self.known = known
         self.name = connection.name
         self.registries: dict[str, Page] = {}  # files of attribute registries, by name
         self._path = system

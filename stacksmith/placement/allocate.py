@@ -11,6 +11,7 @@ from stacksmith.placement.clash import Clashes, instead
 from stacksmith.placement.clash import told as clash_words
 from stacksmith.placement.explain import Complaint, Complaints, company, verdicts
 from stacksmith.placement.host import STATES, HostState
+from stacksmith.placement.memory import Memory
 from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.tree.provider import is_count
@@ -65,12 +66,13 @@ def allocate(
     _refuse_amounts(requests)
     _refuse_policies(groups)
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
-    outcome = arrange(units, hosts, goal)
-    sites = open_sites(hosts)
+    memory = Memory()
+    outcome = arrange(units, hosts, goal, memory)
+    sites = open_sites(hosts, memory)
     _introduce(requests, sites, kept)
     placements = [Placement(address, host, (), kept=True) for address, host in kept.items()]
     placements += _tell_placed(outcome, sites, explain)
-    placements += _tell_failed(outcome, hosts, sites)
+    placements += _tell_failed(outcome, hosts, sites, memory)
     return Allocation(tuple(sorted(placements, key=lambda p: p.address.order)), outcome.optimum)
 
 
@@ -136,13 +138,15 @@ def _tell_placed(outcome: Outcome, sites: Sequence[Site], explain: bool) -> Iter
             yield replace(placement, parts=choice.mappings, allocations=choice.allocations)
 
 
-def _tell_failed(outcome: Outcome, hosts: Sequence[HostState], sites: Sequence[Site]) -> Iterator[Placement]:
+def _tell_failed(
+    outcome: Outcome, hosts: Sequence[HostState], sites: Sequence[Site], memory: Memory
+) -> Iterator[Placement]:
     """Says why the rest found no host, with everything else in its place; equal units share the words."""
     if not outcome.failures:
         return
     units = [*(unit for unit, _ in outcome.placed), *(failure.unit for failure in outcome.failures)]
     complaints = Complaints(hosts, sites, frozenset(mark for unit in units for mark, _ in unit.joins))
-    clashes, left = Clashes(hosts), [failure.unit for failure in outcome.failures if failure.proof]
+    clashes, left = Clashes(hosts, memory), [failure.unit for failure in outcome.failures if failure.proof]
     known: dict[object, tuple[Unit, Complaint, Clash | None]] = {}
     for failure in outcome.failures:
         unit = failure.unit

@@ -12,10 +12,11 @@ from stacksmith.placement.exchange import exchange
 from stacksmith.placement.host import HostState
 from stacksmith.placement.joint.solve import Joint, columns, most, optimise, rescue
 from stacksmith.placement.joint.solver import installed
+from stacksmith.placement.memory import Memory
 from stacksmith.placement.normalised import normalised
 from stacksmith.placement.proof import Shortage
 from stacksmith.placement.request import Goal, Strategy
-from stacksmith.placement.search import MOST_TRIES, Answer, search
+from stacksmith.placement.search import MOST_TRIES, Answer, is_too_much, search
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.verdict import Optimum
@@ -34,6 +35,7 @@ MOST_SWAPPED = 12  # in a batch of no more units,
 SWAP_TRIES = 100  # each with so many tries of the search
 FEW_TRIES = 2_000  # of the search, for a question that is asked many times
 FEW_COLUMNS = 400  # of a program of the solver, for the same
+MOST_WORK = 30_000  # on parts of hosts, by searches and all that is arranged anew, after the greedy passes
 RESCUE_SECONDS = 20.0  # of the solver when greedy passes and the search fail; it stops at its nodes long before
 
 
@@ -60,14 +62,14 @@ class Outcome:
     optimum: Optimum | None = None
 
 
-def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal) -> Outcome:
+def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal, memory: Memory) -> Outcome:
     """Places the units on hosts, which are in order of name.
 
     What no host takes even without the rest of the batch fails by itself and does not hinder the others. Of what cannot
     all be placed as many are as is found out.
     """
     strategy = goal.strategy
-    sites, eligible = open_sites(hosts), Eligible(hosts)
+    sites, eligible = open_sites(hosts), Eligible(hosts, memory)
     alone = {unit.address for unit in units if any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit))}
     possible = [unit for unit in units if unit.address in alone]
     hopeless = tuple(
@@ -175,7 +177,7 @@ def _swaps(outcome: Outcome) -> Iterator[tuple[Unit, tuple[Unit, ...]]]:
 
 def _topped(outcome: Outcome, hosts: Sequence[HostState], eligible: Eligible) -> Outcome:
     """The outcome with each unit placed that some host takes as the others are placed now."""
-    sites, placed, refused = open_sites(hosts), list(outcome.placed), set[object]()
+    sites, placed, refused = open_sites(hosts, eligible.memory), list(outcome.placed), set[object]()
     failures: list[Failure] = []
     for unit, there in placed:
         sites[there].add(unit)
@@ -204,6 +206,7 @@ def _settled(
         if not found.left:
             return Outcome(found.placed, (), weigher, FORCED if tried else "")
         tried.append((found, weigher))
+    eligible.memory.allow(MOST_WORK)
     greedy, weigher = min(tried, key=lambda t: len(t[0].left))
     best = exchange(greedy, hosts, eligible)
     if not best.left:
@@ -263,6 +266,8 @@ def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligi
     shortage = Shortage(units, sites, eligible)
     if any(shortage.cause(unit) for unit in units):
         return False
+    if is_too_much(units, eligible.memory):
+        return None
     if _greedy(units, hosts, eligible) is not None:
         return True
     answer = _repair(units, hosts, eligible, FEW_TRIES)
@@ -272,6 +277,8 @@ def placeable(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligi
 def _arrangement(
     units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, tries: int = FEW_TRIES
 ) -> Arrangement | None:
+    if is_too_much(units, eligible.memory):
+        return None
     return _greedy(units, hosts, eligible) or _repair(units, hosts, eligible, tries).arrangement
 
 
@@ -297,6 +304,7 @@ def _jointly(
     sites = open_sites(hosts)
     tried = [(attempt(order, hosts, eligible, weigher), weigher) for order, weigher in
              _passes(units, sites, eligible, make_weigher(Strategy.PACK, sites))]  # fmt: skip
+    eligible.memory.allow(MOST_WORK)
     known, proof = [found for found, _ in tried if not found.left], ""
     if not known:
         searched = search(_hardest_first(units, sites, eligible), hosts, eligible, MOST_TRIES)

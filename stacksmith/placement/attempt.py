@@ -6,6 +6,7 @@ from heapq import heapify, heappop, heappush
 
 from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import HostState
+from stacksmith.placement.memory import Memory
 from stacksmith.placement.refusal import Refusal
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Apart, Unit
@@ -24,10 +25,14 @@ class Arrangement:
 
 
 class Eligible:
-    """Which hosts fit a unit by themselves, before anything else of the batch is placed; kept per unit key."""
+    """Which hosts fit a unit by themselves, before anything else of the batch is placed; kept per unit key.
 
-    def __init__(self, hosts: Sequence[HostState]) -> None:
-        self._sites = open_sites(hosts)
+    ``memory`` is what is learned of the parts of these hosts, then and later.
+    """
+
+    def __init__(self, hosts: Sequence[HostState], memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
+        self._sites = open_sites(hosts, self.memory)
         self._index = {host.name: index for index, host in enumerate(hosts)}
         self._known: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._unsettled: set[tuple[object, ...]] = set()
@@ -177,7 +182,7 @@ class Ranking:
 
 def attempt(units: Iterable[Unit], hosts: Sequence[HostState], eligible: Eligible, weigher: Weigher) -> Arrangement:
     """Places units in the given order, each on the best host that takes it then."""
-    sites = open_sites(hosts)
+    sites = open_sites(hosts, eligible.memory)
     run = Pass(sites, eligible, weigher) if isinstance(weigher, Steady) else Ranking(sites, eligible, weigher)
     placed: list[tuple[Unit, int]] = []
     left: list[Unit] = []

@@ -16,6 +16,7 @@ from stacksmith.placement.attempt import Eligible
 from stacksmith.placement.conflict import AMOUNT, constraint_of, order_of
 from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import HostState
+from stacksmith.placement.memory import Memory
 from stacksmith.placement.refusal import Refusal, Rule
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.verdict import Clash, Constraint
@@ -23,6 +24,7 @@ from stacksmith.placement.verdict import Clash, Constraint
 T = TypeVar("T")
 
 MOST_QUESTIONS: Final = 200  # of one batch: whether some of it can be placed
+MOST_WORK: Final = 15_000  # on parts of hosts, for all those questions
 MOST_SETS: Final = 60  # sets of one less, of servers or of constraints, that are tried for one clash
 MOST_UNITS: Final = 300  # of a batch, times its hosts, of which such questions are asked
 MOST_PAIRS: Final = 30_000
@@ -42,8 +44,8 @@ _NAMES: Final = (Rule.PIN.value, Rule.BESIDE.value, Rule.AFFINITY.value)
 class _Relaxed(Eligible):
     """Which hosts fit a unit that need not keep some constraints."""
 
-    def __init__(self, hosts: Sequence[HostState], dropped: frozenset[Constraint]) -> None:
-        super().__init__(hosts)
+    def __init__(self, hosts: Sequence[HostState], memory: Memory, dropped: frozenset[Constraint]) -> None:
+        super().__init__(hosts, memory)
         self._dropped = dropped
 
     def _named(self, unit: Unit) -> Iterable[int]:
@@ -61,9 +63,13 @@ class Clashes:
     """
 
     hosts: Sequence[HostState]
+    memory: Memory
     asked: int = 0
     doubt: bool = False
     relaxed: dict[frozenset[Constraint], _Relaxed] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.memory.allow(MOST_WORK)
 
     def of(self, unit: Unit, placed: Sequence[Unit], left: Sequence[Unit]) -> Clash | None:
         """Why the unit cannot be placed beside those who are, or else why all cannot; None when that is not proven.
@@ -95,7 +101,7 @@ class Clashes:
             self.doubt = True
             return False
         self.asked += 1
-        eligible = self.relaxed.setdefault(dropped, _Relaxed(self.hosts, dropped))
+        eligible = self.relaxed.setdefault(dropped, _Relaxed(self.hosts, self.memory, dropped))
         answer = placeable([_without(unit, dropped) for unit in units], self.hosts, eligible)
         self.doubt = self.doubt or answer is None
         return answer is False

@@ -1,10 +1,12 @@
 """The providers below one host while a batch is being placed: who of the batch has which of them."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
+from stacksmith.placement.memory import State
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
@@ -47,6 +49,7 @@ class Parts:
         self._forest = Forest((top, *host.parts), used)
         self._common, self._shares, self._seen = common, bool(shared), common.changes
         self._is_bound = bool(host.own_disks)
+        self._watched = sorted({part.uuid for part in shared} | host.own_disks)
         self._root, self._claimed = host.name, host.parts_claimed
         self._asking: dict[Address, Request] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
@@ -61,7 +64,7 @@ class Parts:
 
     def is_unsettled(self, unit: Unit) -> bool:
         """True when a unit was refused as things stand because the search was cut short."""
-        return _key(unit) in self._unsettled
+        return self._key(unit) in self._unsettled
 
     def add(self, unit: Unit) -> None:
         """Puts a unit here that it takes."""
@@ -128,32 +131,91 @@ class Parts:
         if self._is_bound or (self._seen != self._common.changes and self._shares):
             self._forget()  # what is used was changed by others
         self._seen = self._common.changes
-        key = _key(unit)
+        key = self._key(unit)
         if key not in self._known:
             self._steps, self._tries, self._is_cut = Steps(MOST_STEPS), MOST_TRIES, False
-            self._known[key] = self._solve(list(_asking(unit).values()))
+            self._known[key] = self._remembered(list(_asking(unit).values()))
             if self._known[key] is None and self._is_cut:
                 self.gave_up = True
                 self._unsettled.add(key)
         return self._known[key]
 
+    def _remembered(self, new: Sequence[Request]) -> Choices | None:
+        """As ``_solve``, which is not asked for what was refused before, whoever came first then."""
+        memory, state = self._common.memory, self._state(new)
+        memory.work += 1
+        if memory.is_refused(state):
+            return None
+        if not self._is_bound and self._is_short(new):
+            memory.refuse(state, is_proven=True)
+            return None
+        found = self._solve(new, state in memory.cut)
+        memory.work += self._steps.spent
+        if found is None:
+            memory.refuse(state, is_proven=not self._is_cut)
+        return found
+
+    def _is_short(self, new: Sequence[Request]) -> bool:
+        """True when all providers have less of a class left than is asked, however it is dealt."""
+        need: Counter[str] = Counter()
+        for asked in (request.parts for request in new if request.parts is not None):
+            for group in asked.groups.values():
+                need.update(group.resources)
+        return any(amount > self._left(name) for name, amount in need.items())
+
+    def _left(self, name: str) -> float:
+        found = 0.0
+        for uuid, provider in self._forest.providers.items():
+            if (inventory := provider.inventories.get(name)) is not None:
+                found += max(0.0, inventory.capacity - self._forest.use(uuid, name))
+        return found
+
+    def _state(self, new: Sequence[Request]) -> State:
+        """What the answer to new requests depends on: all who ask for parts here, and what others use of them."""
+        used: tuple[object, ...] = ()
+        if self._watched:
+            self._count(self.choices, -1)
+            used = tuple(tuple(sorted(self._forest.used.get(uuid, {}).items())) for uuid in self._watched)
+            self._count(self.choices, 1)
+        return self._root, tuple(sorted(self._numbers((*self._asking.values(), *new)))), used
+
+    def _numbers(self, asking: Sequence[Request]) -> tuple[int, ...]:
+        number = self._common.memory.number
+        return tuple(number(request.parts) for request in asking if request.parts is not None)
+
+    def _key(self, unit: Unit) -> tuple[object, ...]:
+        asking = _asking(unit)
+        return tuple(zip(asking, self._numbers(tuple(asking.values())), strict=True))
+
     def _forget(self) -> None:
         self._known.clear()
         self._unsettled.clear()
 
-    def _solve(self, new: Sequence[Request]) -> Choices | None:
-        added = self._first(new)
+    def _solve(self, new: Sequence[Request], is_tired: bool) -> Choices | None:
+        added = self._once(self._first, new)
         if added is not None:
             return self.choices | added
         if len(new) == 1 and not self.choices:
             return None
-        if len(new) + len(self._asking) > MOST_TOGETHER:
+        if is_tired or len(new) + len(self._asking) > MOST_TOGETHER:
             self._is_cut = True
             return None
         before = self.choices
         self._count(before, -1)
-        found = self._together([*self._asking.values(), *new])
+        found = self._once(self._together, [*self._asking.values(), *new])
         self._count(before, 1)
+        return found
+
+    def _once(self, way: Callable[[Sequence[Request]], Choices | None], asking: Sequence[Request]) -> Choices | None:
+        """What is found in a way, which is not gone again for equal requests with the same in use."""
+        known = self._common.memory.found
+        used = frozenset((uuid, frozenset(amounts.items())) for uuid, amounts in self._forest.used.items())
+        key = way.__name__, self._root, used, self._numbers(asking)
+        if key in known:
+            return {request.address: candidate for request, candidate in zip(asking, known[key], strict=True)}
+        found = way(asking)
+        if found is not None:
+            self._common.memory.keep(key, tuple(found[request.address] for request in asking))
         return found
 
     def _first(self, asking: Sequence[Request]) -> Choices | None:
@@ -196,15 +258,12 @@ class Parts:
             self._forest.count(candidate.allocations, sign)
 
     def _change(self, choices: Choices) -> None:
-        self._count(self.choices, -1)
-        self._count(choices, 1)
+        before = self.choices
+        self._count({a: each for a, each in before.items() if choices.get(a) is not each}, -1)
+        self._count({a: each for a, each in choices.items() if before.get(a) is not each}, 1)
         self.choices = choices
         self._common.changes += self._shares
         self._forget()
-
-
-def _key(unit: Unit) -> tuple[object, ...]:
-    return tuple((address, request.parts.key) for address, request in _asking(unit).items() if request.parts)
 
 
 def _asking(unit: Unit) -> dict[Address, Request]:

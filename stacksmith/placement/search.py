@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from stacksmith.placement.attempt import Arrangement, Eligible
 from stacksmith.placement.host import HostState
+from stacksmith.placement.memory import Memory
 from stacksmith.placement.site import Site, open_sites
 from stacksmith.placement.unit import Unit
 
@@ -21,15 +22,19 @@ class Answer:
 
 
 def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, most: int = MOST_TRIES) -> Answer:
-    """Tries to place all of the units, in the given order, backtracking; gives up after ``most`` choices."""
+    """Tries to place all of the units, in the given order, backtracking.
+
+    Gives up after ``most`` choices, and when no more work is allowed on parts of hosts.
+    """
     if len(units) > MOST_UNITS:
         return Answer(None)
-    tree = _Tree(units, open_sites(hosts), [eligible.hosts(unit) for unit in units], most)
+    memory = eligible.memory
+    tree = _Tree(units, open_sites(hosts, memory), [eligible.hosts(unit) for unit in units], most, memory)
     chosen = tree.descend()
     if chosen is None:
         unsettled = tree.gave_up or any(unit.has_parts and eligible.is_unsettled(unit) for unit in units)
         unsettled = unsettled or any(unit.queries for unit in units)  # which may be met in another order
-        return Answer(None, proven=tree.tries < most and not unsettled)
+        return Answer(None, proven=not (tree.is_tired or unsettled))
     return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
 
 
@@ -45,6 +50,7 @@ class _Tree:
     sites: Sequence[Site]
     options: Sequence[tuple[int, ...]]
     most: int
+    memory: Memory
     tries: int = 0
     chosen: list[int] = field(default_factory=list)
     touched: list[int] = field(default_factory=list)
@@ -64,11 +70,16 @@ class _Tree:
                 self._undo()
                 continue
             self.tries += 1
-            if self.tries >= self.most:
+            if self.is_tired:
                 return None
             if self._put(index):
                 pending.append(self._candidates(len(self.chosen)))
         return self.chosen
+
+    @property
+    def is_tired(self) -> bool:
+        """True when it has tried as much as it may."""
+        return self.tries >= self.most or is_too_much(self.units, self.memory)
 
     @property
     def gave_up(self) -> bool:
@@ -118,6 +129,11 @@ class _Tree:
             tuple(sorted(site.used.items())),
             tuple(sorted(site.members.items())),
         )
+
+
+def is_too_much(units: Sequence[Unit], memory: Memory) -> bool:
+    """True when units ask for parts of hosts and no more work is allowed on these."""
+    return memory.is_spent and any(unit.has_parts for unit in units)
 
 
 def _equal(unit: Unit, other: Unit) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
+from stacksmith.placement.memory import Memory
 from stacksmith.placement.unit import Unit
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ T = TypeVar("T")
 class Common:
     """What is used of providers that several hosts share, by uuid and class, while a batch is being placed.
 
-    ``changes`` counts how often units were put on one of them or taken off.
+    ``changes`` counts how often units were put on one of them or taken off. ``memory`` may be that of other such sites,
+    of the same hosts.
     """
 
     used: dict[str, dict[str, int]] = field(default_factory=dict)
     changes: int = 0
+    memory: Memory = field(default_factory=Memory)
 
 
 class Site:
@@ -136,7 +139,7 @@ class Site:
                 self.guests.setdefault(request.group, []).append(request.address)
 
 
-def open_sites(hosts: Sequence[HostState]) -> list[Site]:
-    """The sites of hosts that are already in order of name."""
-    common = Common()
+def open_sites(hosts: Sequence[HostState], memory: Memory | None = None) -> list[Site]:
+    """The sites of hosts that are already in order of name, with what was learned of them before."""
+    common = Common(memory=memory or Memory())
     return [Site(index, host, common) for index, host in enumerate(hosts)]

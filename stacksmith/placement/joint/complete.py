@@ -22,14 +22,14 @@ def completed(
 
     An empty host is only opened for one that no host in use takes, though others make room for it.
     """
-    table = _Table(open_sites(hosts), eligible)
+    table = _Table(open_sites(hosts, eligible.memory), eligible)
     for unit, host in placed:
         if table.sites[host].takes(unit):  # the parts of its host may not
             table.put(unit, host)
     if not all(table.enter(unit) for unit in sorted(units, key=table.rank) if unit.address not in table.where):
         return None
     found = ordered(table.where.values())
-    return Arrangement(tuple(found)) if holds(found, open_sites(hosts)) else None
+    return Arrangement(tuple(found)) if holds(found, open_sites(hosts, eligible.memory)) else None
 
 
 class _Table:

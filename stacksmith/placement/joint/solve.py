@@ -188,7 +188,7 @@ def most(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, 
         slots = model.slots(answer.values)
         dealt = deal(model.lots, slots, open_sites(hosts))
         if len(dealt.placed) == sum(map(sum, (each.values() for each in slots))):
-            held = holds(dealt.placed, open_sites(hosts))
+            held = holds(dealt.placed, open_sites(hosts, eligible.memory))
             proven = held and answer.status is Status.OPTIMAL and _is_proof(units)
             return Joint(Arrangement(tuple(dealt.placed)) if held else None, impossible=proven)
         if not dealt.stuck - counted:

@@ -11,11 +11,14 @@ class OutOfSteps(Exception):
 
 
 class Steps:
-    """The steps that are left to a search over one root or several; ``taken`` counts those at the present root."""
+    """The steps that are left to a search over one root or several.
+
+    ``taken`` counts those at the present root, ``spent`` all.
+    """
 
     def __init__(self, most: int = MOST_STEPS) -> None:
         self._most = self._left = most
-        self.taken = 0
+        self.taken = self.spent = 0
 
     def take(self) -> None:
         """Raises: OutOfSteps when none is left."""
@@ -23,6 +26,7 @@ class Steps:
             raise OutOfSteps
         self._left -= 1
         self.taken += 1
+        self.spent += 1
 
     def open_root(self) -> None:
         """Begins a root, which has a few steps of its own."""

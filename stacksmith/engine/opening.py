@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from stacksmith.model.realised import Machine, from_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
+from stacksmith.planner.inventory import FAILED_BUILDS
 from stacksmith.planner.machine import NOTE, machine
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.sharing import seen_once
@@ -38,7 +39,7 @@ FAILED = "marked failed in the fleet file"
 @dataclass(frozen=True, slots=True)
 class Opener:
     """How the places of a stack are opened: what is recorded tells which server a node has. ``every_node``: all of the
-    fleet's nodes are read, whatever the stack has."""
+    fleet's nodes are read, whatever the stack has. ``failed_builds``: the store's of its hosts, where they count."""
 
     stack: Stack
     records: Sequence[Record]
@@ -46,6 +47,7 @@ class Opener:
     provider: str | None = None
     deployer: Deployer | None = None
     every_node: bool = False
+    failed_builds: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, name: str, place: Place, read_only: bool, deadline: Deadline) -> Session:
         """A session. Raises: Transient, Refused, TimedOut."""
@@ -133,7 +135,7 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
             check_machines(sessions.snapshot, stack.host_places)
         noted = {note.name: note for note in notes}
         snapshot = Snapshot(
-            tuple(snap for snap in read if snap.host not in nodes),
+            tuple(_counted(snap, opener.failed_builds) for snap in read if snap.host not in nodes),
             tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes),
         )
         yield Sessions(seen_once(stack.fleet, snapshot, opener.records), sessions.sessions)
@@ -160,6 +162,11 @@ def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:
     if any(address not in placed for address in bare):
         return dict(nodes)
     return {name: nodes[name] for name in sorted(set(placed.values()))}
+
+
+def _counted(snap: HostSnapshot, failed_builds: Mapping[str, int]) -> HostSnapshot:
+    count = failed_builds.get(snap.host)
+    return snap if not count else replace(snap, facts={**snap.facts, FAILED_BUILDS: count})
 
 
 def _noted(snap: HostSnapshot, note: NodeNote | None) -> HostSnapshot:

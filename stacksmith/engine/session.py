@@ -316,9 +316,10 @@ def _observed(
     with opened(stack, options.environment, read_only=True) as store:
         # The number first: what ends after it was read is after the plan.
         newest, records, notes = store.newest(stack.name), store.records(stack.name), store.nodes()
+        failed = store.failed_builds() if "BuildFailureWeigher" in stack.fleet.scheduler.weighers else {}
     with (
         _opener(stack, options, records, read_only) as opener,
-        read_places(replace(opener, every_node=every_node), notes, read_only) as read,
+        read_places(replace(opener, every_node=every_node, failed_builds=failed), notes, read_only) as read,
     ):
         yield records, newest, read
 

@@ -68,12 +68,10 @@ WEIGHERS: Final[dict[str, tuple[str, float]]] = {
     "ImagePropertiesWeigher": ("image_props_weight_multiplier", 0.0),
     "ServerGroupSoftAffinityWeigher": ("soft_affinity_weight_multiplier", 1.0),
     "ServerGroupSoftAntiAffinityWeigher": ("soft_anti_affinity_weight_multiplier", 1.0),
+    "BuildFailureWeigher": ("build_failure_weight_multiplier", 1_000_000.0),
+    "CrossCellWeigher": ("cross_cell_move_weight_multiplier", 1_000_000.0),
 }
 MULTIPLIERS: Final = {option: name for name, (option, _) in WEIGHERS.items()}
-REFUSED_WEIGHERS: Final[dict[str, str]] = {
-    "BuildFailureWeigher": "a step that fails ends its branch: set the state of a bad host to disabled",
-    "CrossCellWeigher": "a fleet has no cells",
-}
 
 
 class SchedulerSpec(Spec):
@@ -128,6 +126,12 @@ class SchedulerSpec(Spec):
     )
     image_props_weight_setting: dict[str, float] = Field(
         default_factory=dict, description="Properties that count, with their weights; default: all, equally"
+    )
+    build_failure_weight_multiplier: float | None = Field(
+        None, description="Default 1000000.0: hosts on which servers could not be made come last, till one could be"
+    )
+    cross_cell_move_weight_multiplier: float | None = Field(
+        None, description="Default 1000000.0; a fleet is one cell, where it counts for nothing"
     )
     soft_affinity_weight_multiplier: float | None = Field(None, ge=0, description="Default 1.0")
     soft_anti_affinity_weight_multiplier: float | None = Field(None, ge=0, description="Default 1.0")

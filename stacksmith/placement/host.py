@@ -69,7 +69,7 @@ class HostState:
     theirs); ``parts_used`` what is used of them, by uuid and class; ``own_disks`` those of them, by uuid, that are the
     host's own DISK_GB under another name. ``claimed`` is the part of ``used`` that does not run yet, by class and
     stack; ``parts_claimed`` that of ``parts_used``. ``host_ip`` is its address, empty where none is known;
-    ``metrics`` what was measured of it.
+    ``metrics`` what was measured of it. ``failed_builds``: servers that could not be made there since one was.
     """
 
     name: str
@@ -93,3 +93,4 @@ class HostState:
     parts_claimed: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     host_ip: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    failed_builds: int = 0

@@ -87,7 +87,8 @@ def normalised(scheduler: SchedulerSpec, hosts: Sequence[HostState]) -> Normalis
     terms = []
     own = {**_RAW, "MetricsWeigher": (_metrics(scheduler), None)}
     for name, default in scheduler.weighers.items():
-        multipliers = tuple(_multiplier(host, WEIGHERS[name][0], default) for host in hosts)
+        sign = -1 if name == "BuildFailureWeigher" else 1  # its multiplier is that of a penalty
+        multipliers = tuple(sign * _multiplier(host, WEIGHERS[name][0], default) for host in hosts)
         if not any(multipliers):
             continue
         if name in own:
@@ -222,4 +223,6 @@ _RAW: Final[Mapping[str, tuple[Raw, float | None]]] = {
     "PCIWeigher": (_devices, None),
     "NumInstancesWeigher": (_instances, None),
     "IoOpsWeigher": (_operations, None),
+    "BuildFailureWeigher": (lambda site: float(site.host.failed_builds), None),
+    "CrossCellWeigher": (lambda site: 0.0, None),
 }

@@ -36,6 +36,7 @@ from stacksmith.planner.layout import (
 # Units that are claimed and do not run yet: by uuid of the provider, class and stack.
 Pending = dict[str, dict[str, dict[str, int]]]
 
+FAILED_BUILDS = "failed_builds"  # what the state store says of a host, in the facts of its snapshot: how many
 CELL = "HW_NUMA_ROOT"  # the trait of a provider that is a NUMA cell
 # Classes of a cell that share the ratio of what they are a part of, unless they have their own.
 _WHOLE = {THREADS: "VCPU", CELL_MEMORY: "MEMORY_MB"}
@@ -206,6 +207,7 @@ def _state(
         own_disks=frozenset(_together(host, snap.host, apart, {"DISK_GB": 1})),
         host_ip=host.known_ip,
         metrics=host.metrics,
+        failed_builds=snap.facts.get(FAILED_BUILDS, 0),
     )
 
 

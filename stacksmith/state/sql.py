@@ -143,6 +143,16 @@ class SqlStore:
             lambda db: tuple(NodeNote(*row) for row in db.execute(f"SELECT {_NODE} FROM node ORDER BY name"))
         )
 
+    def failed_builds(self) -> dict[str, int]:
+        """By host, those that have any."""
+        made = "operation = 'create' AND substr(address, 1, 7) = 'server.'"
+        last = f"SELECT host, max(id) AS id FROM journal WHERE {made} AND outcome = 'done' GROUP BY host"
+        query = (
+            f"SELECT failed.host, count(*) FROM journal AS failed LEFT JOIN ({last}) AS last ON last.host = failed.host"
+            f" WHERE {made} AND outcome = 'failed' AND failed.id > coalesce(last.id, 0) GROUP BY failed.host"
+        )
+        return self._read(lambda db: {str(host): int(count) for host, count in db.execute(query)})
+
     def note_node(self, note: NodeNote) -> None:
         """Writes a note."""
         self._write(lambda db: _note(db, self._database.now(db), note))

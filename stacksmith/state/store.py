@@ -1,6 +1,6 @@
 """What a state store does: records, a journal, claims and a lease per stack. Which one, its URL says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +112,9 @@ class Reader(Protocol):
 
     def nodes(self) -> tuple[NodeNote, ...]:
         """What is noted of bare-metal nodes, in order of name."""
+
+    def failed_builds(self) -> Mapping[str, int]:
+        """How many servers, of all stacks, could not be made on a host since the last that was made there."""
 
     def holder(self, stack: str) -> Holder | None:
         """Who holds the lease, whether or not it has expired."""

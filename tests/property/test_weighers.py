@@ -11,7 +11,7 @@ from stacksmith.placement import Group, HostState, Inventory, Placement, Request
 
 GROUPS = {"near": Group("near", "soft-affinity"), "far": Group("far", "soft-anti-affinity")}
 DEFAULTS = {"ram": 1.0, "cpu": 1.0, "disk": 1.0, "hypervisor_version": 1.0, "soft_affinity": 1.0, "num_instances": 0.0}
-DEFAULTS |= {"soft_anti_affinity": 1.0, "io_ops": -1.0, "metrics": 1.0}
+DEFAULTS |= {"soft_anti_affinity": 1.0, "io_ops": -1.0, "metrics": 1.0, "build_failure": 1e6}
 FIXED = ("ram", "cpu", "disk")  # their least is 0, whatever the hosts have
 CLASSES = {"ram": "MEMORY_MB", "cpu": "VCPU", "disk": "DISK_GB"}
 MULTIPLIERS = st.sampled_from([-2.0, 0.0, 0.5, 1.0, 3.0])
@@ -21,7 +21,9 @@ MULTIPLIERS = st.sampled_from([-2.0, 0.0, 0.5, 1.0, 3.0])
 def hosts(draw: st.DrawFn, name: str) -> HostState:
     metadata = {
         f"{what}_weight_multiplier": tuple(str(m) for m in draw(st.lists(MULTIPLIERS, min_size=1, max_size=2)))
-        for what in draw(st.sets(st.sampled_from(["ram", "cpu", "num_instances", "io_ops", "metrics"])))
+        for what in draw(
+            st.sets(st.sampled_from(["ram", "cpu", "num_instances", "io_ops", "metrics", "build_failure"]))
+        )
     }
     return HostState(
         name,
@@ -36,6 +38,7 @@ def hosts(draw: st.DrawFn, name: str) -> HostState:
         groups={name: draw(st.integers(0, 2)) for name in GROUPS},
         metadata=metadata,
         metrics={n: draw(st.integers(-3, 3)) for n in sorted(draw(st.sets(st.sampled_from(["load", "heat"]))))},
+        failed_builds=draw(st.sampled_from([0, 0, 1, 3])),
         capabilities={"hypervisor_version": draw(st.sampled_from([7_000_000, 8_000_000, 8_002_000]))},
     )
 
@@ -44,7 +47,8 @@ def wants(what: str, scheduler: SchedulerSpec, host: HostState) -> float:
     """The multiplier that counts on a host."""
     given_ = [float(value) for value in host.metadata.get(f"{what}_weight_multiplier", ())]
     own = getattr(scheduler, f"{what}_weight_multiplier")
-    return sorted(given_)[0] if given_ else DEFAULTS[what] if own is None else own
+    found = sorted(given_)[0] if given_ else DEFAULTS[what] if own is None else own
+    return -found if what == "build_failure" else found
 
 
 def raw(scheduler: SchedulerSpec, what: str, host: HostState, group: str | None) -> float:
@@ -54,6 +58,8 @@ def raw(scheduler: SchedulerSpec, what: str, host: HostState, group: str | None)
         return inventory.total - inventory.reserved - used[CLASSES[what]]
     if what == "cpu":
         return host.inventories["VCPU"].total * host.inventories["VCPU"].allocation_ratio - used["VCPU"]
+    if what == "build_failure":
+        return host.failed_builds
     if what == "hypervisor_version":
         return float(host.capabilities["hypervisor_version"])
     if what in {"num_instances", "io_ops"}:

@@ -12,7 +12,6 @@ from stacksmith.model.scheduler import (
     MULTIPLIERS,
     OPTION_FILTERS,
     REFUSED_FILTERS,
-    REFUSED_WEIGHERS,
     TENANTS,
     WEIGHERS,
     SchedulerSpec,
@@ -30,7 +29,7 @@ def check_scheduler(fleet: Fleet, where: Where, findings: Findings) -> None:
     scheduler = fleet.scheduler
     _check_names("filter", "enabled_filters", scheduler.enabled_filters, (FILTERS, REFUSED_FILTERS), where, findings)
     names = scheduler.weight_classes or ()
-    _check_names("weigher", "weight_classes", names, (tuple(WEIGHERS), REFUSED_WEIGHERS), where, findings)
+    _check_names("weigher", "weight_classes", names, (tuple(WEIGHERS), {}), where, findings)
     _check_options(scheduler, where, findings)
     for number, name in enumerate(scheduler.isolated_hosts):
         if name not in fleet.hosts:

@@ -1,7 +1,7 @@
 """A node through its BMC."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from stacksmith.providers.redfish.reading import Page
 from stacksmith.providers.redfish.tree import Tree
 
 MIB_A_GIB = 1024
+_Early = tuple[str, Future[Page]]  # where a page was asked for, and what comes of it
 
 
 class RedfishSession:
@@ -53,19 +54,28 @@ class RedfishSession:
             return self._inspect(deadline, remembered)
 
     def _observe(self, deadline: Deadline, aspects: Aspects) -> NodeFound:
-        """Where the BIOS was when it was last asked, it is asked beside the system, not after it."""
-        tree = self._tree
-        where = tree.known.bios if self._at_once > 1 else None
         with ThreadPoolExecutor(self._at_once) as pool:
-            early = pool.submit(self._bios, where, aspects, deadline) if where is not None else None
+            early = self._early(pool, aspects, deadline)
             system = self._system(aspects, deadline)
+            page = self._bios_of(system, early, pool, aspects, deadline)
             waiting = {name: pool.submit(read) for name, read in self._more(system, aspects, deadline).items()}
-            path = reading.link(system, "Bios")
-            tree.known.note_bios(path)
-            is_there = early is not None and path == where
-            page = early.result() if early is not None and is_there else self._bios(path, aspects, deadline)
-            found = self._found(system, page, aspects, deadline)
+            found = self._found(system, page.result(), aspects, deadline)
             return replace(found, **{name: read.result() for name, read in waiting.items()})
+
+    def _early(self, pool: Executor, aspects: Aspects, deadline: Deadline) -> _Early | None:
+        """The page where the BIOS was when it was last asked, asked for beside the system, not after it."""
+        where = self._tree.known.bios if self._at_once > 1 else None
+        return None if where is None else (where, pool.submit(self._bios, where, aspects, deadline))
+
+    def _bios_of(
+        self, system: Page, early: _Early | None, pool: Executor, aspects: Aspects, deadline: Deadline
+    ) -> Future[Page]:
+        """The page of the system's BIOS: what was asked for early, if that is where it is."""
+        path = reading.link(system, "Bios")
+        self._tree.known.note_bios(path)
+        if early is not None and early[0] == path:
+            return early[1]
+        return pool.submit(self._bios, path, aspects, deadline)
 
     def _more(self, system: Page, aspects: Aspects, deadline: Deadline) -> dict[str, Callable[[], Any]]:
         """How to read what else is asked for, by the name of its field."""
@@ -90,15 +100,16 @@ class RedfishSession:
             return system.result()
 
     def _inspect(self, deadline: Deadline, remembered: Remembered) -> NodeInventory:
-        system = self._tree.system(deadline)
-        known = remembered(reading.found(system, {}))
-        if known is not None:
-            return replace(known, found=self._with_bios(system, deadline))
-        wanted = (reading.link(system, "EthernetInterfaces"), firmware.FIRMWARE, reading.link(system, "Storage"))
         with ThreadPoolExecutor(self._at_once) as pool:
-            read = pool.submit(self._with_bios, system, deadline)
+            early = self._early(pool, TWO_REQUESTS, deadline)
+            system = self._tree.system(deadline)
+            known = remembered(reading.found(system, {}))
+            page = self._bios_of(system, early, pool, TWO_REQUESTS, deadline)
+            if known is not None:
+                return replace(known, found=reading.found(system, page.result()))
+            wanted = (reading.link(system, "EthernetInterfaces"), firmware.FIRMWARE, reading.link(system, "Storage"))
             cards, versions, storages = pool.map(lambda path: self._tree.members(path, deadline), wanted)
-            found = read.result()
+            found = reading.found(system, page.result())
         cpus = reading.inside(system, "ProcessorSummary")
         nics = [reading.nic(page) for page in cards]
         disks = [reading.disk(page) for each in storages for page in self._tree.pages(each.get("Drives"), deadline)]
@@ -159,9 +170,6 @@ class RedfishSession:
 
     def close(self) -> None:
         self._connection.close()
-
-    def _with_bios(self, system: Page, deadline: Deadline) -> NodeFound:
-        return reading.found(system, self._bios(reading.link(system, "Bios"), TWO_REQUESTS, deadline))
 
     def _bios(self, path: str | None, aspects: Aspects, deadline: Deadline) -> Page:
         read = bios.with_settings if aspects.pending else Tree.get

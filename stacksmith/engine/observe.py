@@ -56,13 +56,12 @@ def observe(
     A host that fails or does not answer in time has an ``error`` in the snapshot; its thread is left behind, and
     closes its session should it ever come.
     """
-    visits = [_Visit(name, host, clock) for name, host in sorted(hosts.items())]
     done: SimpleQueue[_Visit] = SimpleQueue()
-    coming, waiting = deque(visits), set[_Visit]()
+    coming, visits, waiting = deque(sorted(hosts.items())), list[_Visit](), set[_Visit]()
     while coming or waiting:
         while coming and len(waiting) < AT_ONCE:
-            visit = coming.popleft()
-            visit.begin()
+            visit = _Visit(*coming.popleft(), clock)
+            visits.append(visit)
             waiting.add(visit)
             work = (visit, open_host, scope, done)
             threading.Thread(target=_visit, args=work, name=f"observe-{visit.name}", daemon=True).start()
@@ -83,15 +82,11 @@ class _Visit:
     """One host being read. Whoever settles it first, its thread or the caller's patience, says what it gave."""
 
     def __init__(self, name: str, host: Place, clock: Callable[[], float]) -> None:
-        self.name, self.host, self._clock = name, host, clock
-        self.begin()
+        self.name, self.host = name, host
+        self.deadline = Deadline(clock() + host.timeout_seconds, clock)
         self.read = HostSnapshot(name, f"no answer in {host.timeout_seconds:g} s")
         self.session: Session | None = None
         self._unsettled = threading.Lock()
-
-    def begin(self) -> None:
-        """Its time counts from now."""
-        self.deadline = Deadline(self._clock() + self.host.timeout_seconds, self._clock)
 
     def settle(self, read: HostSnapshot, session: Session | None) -> bool:
         """Takes what it gave; False when it had been given up."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, from_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
+from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.inventory import FAILED_BUILDS
 from stacksmith.planner.machine import NOTE, machine
@@ -39,7 +40,7 @@ FAILED = "marked failed in the fleet file"
 @dataclass(frozen=True, slots=True)
 class Opener:
     """How the places of a stack are opened: what is recorded tells which server a node has. ``every_node``: all of the
-    fleet's nodes are read, whatever the stack has. ``failed_builds``: the store's of its hosts, where they count."""
+    fleet's nodes are read, whatever the stack has."""
 
     stack: Stack
     records: Sequence[Record]
@@ -47,7 +48,6 @@ class Opener:
     provider: str | None = None
     deployer: Deployer | None = None
     every_node: bool = False
-    failed_builds: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, name: str, place: Place, read_only: bool, deadline: Deadline) -> Session:
         """A session. Raises: Transient, Refused, TimedOut."""
@@ -115,9 +115,11 @@ def access_of(record: Record, wanted: Machine | None, access: Access) -> Access:
 
 
 @contextmanager
-def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = True) -> Iterator[Sessions]:
+def read_places(
+    opener: Opener, notes: Sequence[NodeNote], failed: Mapping[str, int], read_only: bool = True
+) -> Iterator[Sessions]:
     """The fleet's hosts and the stack's nodes, open and read. One that is marked failed is not connected to: what it
-    had is unknown. ``notes`` are the store's of its nodes.
+    had is unknown. ``notes`` are the store's of its nodes, ``failed`` how many servers could not be made on a host.
 
     Raises: Faults when two hosts are one machine.
     """
@@ -135,7 +137,7 @@ def read_places(opener: Opener, notes: Sequence[NodeNote], read_only: bool = Tru
             check_machines(sessions.snapshot, stack.host_places)
         noted = {note.name: note for note in notes}
         snapshot = Snapshot(
-            tuple(_counted(snap, opener.failed_builds) for snap in read if snap.host not in nodes),
+            tuple(_told(snap, FAILED_BUILDS, failed.get(snap.host)) for snap in read if snap.host not in nodes),
             tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes),
         )
         yield Sessions(seen_once(stack.fleet, snapshot, opener.records), sessions.sessions)
@@ -164,15 +166,13 @@ def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:
     return {name: nodes[name] for name in sorted(set(placed.values()))}
 
 
-def _counted(snap: HostSnapshot, failed_builds: Mapping[str, int]) -> HostSnapshot:
-    count = failed_builds.get(snap.host)
-    return snap if not count else replace(snap, facts={**snap.facts, FAILED_BUILDS: count})
-
-
 def _noted(snap: HostSnapshot, note: NodeNote | None) -> HostSnapshot:
-    if note is None:
-        return snap
-    return replace(snap, facts={**snap.facts, NOTE: {"state": note.state, "stage": note.stage, "reason": note.reason}})
+    return _told(snap, NOTE, note and {"state": note.state, "stage": note.stage, "reason": note.reason})
+
+
+def _told(snap: HostSnapshot, name: str, fact: JSON) -> HostSnapshot:
+    """The snapshot with what the store says of it, if it says anything."""
+    return replace(snap, facts={**snap.facts, name: fact}) if fact else snap
 
 
 def with_owners(snapshot: Snapshot, stack: str, consumers: Sequence[Consumer]) -> Snapshot:

@@ -227,7 +227,7 @@ def rebuild(options: Options) -> Rebuilt:
         before = store.records(stack.name)
         with (
             _opener(stack, options, before, read_only=True) as opener,
-            read_places(opener, store.nodes()) as read,
+            read_places(opener, store.nodes(), {}) as read,
         ):
             snapshot = read.snapshot
         unread = {h.host: h.error or "" for h in snapshot.unreachable}
@@ -319,7 +319,7 @@ def _observed(
         failed = store.failed_builds() if "BuildFailureWeigher" in stack.fleet.scheduler.weighers else {}
     with (
         _opener(stack, options, records, read_only) as opener,
-        read_places(replace(opener, every_node=every_node, failed_builds=failed), notes, read_only) as read,
+        read_places(replace(opener, every_node=every_node), notes, failed, read_only) as read,
     ):
         yield records, newest, read
 

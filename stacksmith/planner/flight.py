@@ -6,7 +6,7 @@ from dataclasses import replace
 from stacksmith.address import Address
 from stacksmith.model.fleet import Fleet
 from stacksmith.placement.filters import operations
-from stacksmith.placement.host import IO_OPS, HostState
+from stacksmith.placement.host import IO_OPS, HostState, Inventory
 from stacksmith.placement.request import Request
 from stacksmith.planner.ledger import Ledger
 
@@ -23,12 +23,11 @@ def with_operations(fleet: Fleet, requests: Sequence[Request], chosen: Container
 
 def with_limits(fleet: Fleet, ledger: Ledger, states: list[HostState]) -> list[HostState]:
     """The hosts with how many operations each may have, and how many other stacks have there."""
-    if operations(fleet.scheduler, {}) is None:
-        return states
-    made = []
-    for state in states:
-        if (counted := operations(fleet.scheduler, state.metadata)) is not None:
-            inventories = {**state.inventories, IO_OPS: counted}
-            state = replace(state, inventories=inventories, used={**state.used, IO_OPS: ledger.unfinished(state.name)})  # noqa: PLW2901
-        made.append(state)
-    return made
+    return [_limited(state, operations(fleet.scheduler, state.metadata), ledger) for state in states]
+
+
+def _limited(state: HostState, limit: Inventory | None, ledger: Ledger) -> HostState:
+    if limit is None:
+        return state
+    used = {**state.used, IO_OPS: ledger.unfinished(state.name)}
+    return replace(state, inventories={**state.inventories, IO_OPS: limit}, used=used)

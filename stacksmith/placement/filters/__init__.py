@@ -50,29 +50,27 @@ def conditions(scheduler: SchedulerSpec, asked: Asked) -> tuple[Condition, ...]:
 
 def instances(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]]) -> Inventory | None:
     """How many servers a host with this metadata may have; the smallest number wins, None when nothing counts them."""
-    limits = []
-    if "NumInstancesFilter" in scheduler.enabled_filters:
-        limits.append(scheduler.max_instances_per_host)
-    if "AggregateNumInstancesFilter" in scheduler.enabled_filters:
-        given = [int(value) for value in metadata.get("max_instances_per_host", ())]
-        limits.append(min(given, default=scheduler.max_instances_per_host))
-    if limits:
-        return Inventory(min(limits))
-    asks = "NumInstancesWeigher" in scheduler.weighers or "JsonFilter" in scheduler.enabled_filters
-    return Inventory(UNLIMITED) if asks else None
+    return _limited(scheduler, metadata, "NumInstances", "max_instances_per_host")
 
 
 def operations(scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]]) -> Inventory | None:
     """How many operations a host with this metadata may have in flight, as ``instances``."""
+    return _limited(scheduler, metadata, "IoOps", "max_io_ops_per_host")
+
+
+def _limited(
+    scheduler: SchedulerSpec, metadata: Mapping[str, tuple[str, ...]], what: str, option: str
+) -> Inventory | None:
+    """By the filters and the weigher that have ``what`` in their names, and the option that both filters read."""
+    of_fleet: int = getattr(scheduler, option)
     limits = []
-    if "IoOpsFilter" in scheduler.enabled_filters:
-        limits.append(scheduler.max_io_ops_per_host)
-    if "AggregateIoOpsFilter" in scheduler.enabled_filters:
-        given = [int(value) for value in metadata.get("max_io_ops_per_host", ())]
-        limits.append(min(given, default=scheduler.max_io_ops_per_host))
+    if f"{what}Filter" in scheduler.enabled_filters:
+        limits.append(of_fleet)
+    if f"Aggregate{what}Filter" in scheduler.enabled_filters:
+        limits.append(min((int(value) for value in metadata.get(option, ())), default=of_fleet))
     if limits:
         return Inventory(min(limits))
-    asks = "IoOpsWeigher" in scheduler.weighers or "JsonFilter" in scheduler.enabled_filters
+    asks = f"{what}Weigher" in scheduler.weighers or "JsonFilter" in scheduler.enabled_filters
     return Inventory(UNLIMITED) if asks else None
 
 

@@ -90,7 +90,7 @@ def test_operations_in_flight_count_what_other_stacks_are_making() -> None:
     (state,) = with_limits(fleet, seen, [HostState("hv1", {}, {})])
     assert (state.inventories["IO_OPS"], state.used["IO_OPS"]) == (Inventory(8), 2)
     plain = [HostState("hv1")]
-    assert with_limits(Fleet(fleet="lab"), seen, plain) is plain
+    assert with_limits(Fleet(fleet="lab"), seen, plain) == plain
 
 
 CELLS = Hardware((Cell(0, (0, 1), 1024), Cell(1, (2, 3), 1024)), (PciDevice("0000:81:00.0", "10de", "2236"),))

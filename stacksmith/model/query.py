@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.findings import did_you_mean
 from stacksmith.model.types import JSON
 from stacksmith.model.validate import found
@@ -51,12 +51,20 @@ VARIABLES: Final[dict[str, tuple[str, Trend]]] = {
     "cpu_info.arch": (TEXT, Trend.STEADY),
     "cpu_info.model": (TEXT, Trend.STEADY),
     "cpu_info.vendor": (TEXT, Trend.STEADY),
+    "cpu_info.topology.cells": (NUMBER, Trend.STEADY),
+    "cpu_info.topology.sockets": (NUMBER, Trend.STEADY),
+    "cpu_info.topology.cores": (NUMBER, Trend.STEADY),
+    "cpu_info.topology.threads": (NUMBER, Trend.STEADY),
+    "failed_builds": (NUMBER, Trend.STEADY),
 }
 _OTHER_WORDS: Final = {
     "=>": "did you mean '>='?",
     "=<": "did you mean '<='?",
     "==": "did you mean '='?",
     "!=": 'write [not, ["=", …]]',
+}
+_LISTS: Final = {
+    "$cpu_info.features": "it is a list, which no operator looks into; a flavor asks capabilities:cpu_info:features"
 }
 _TURNED: Final = {Trend.RISES: Trend.FALLS, Trend.FALLS: Trend.RISES}
 
@@ -154,7 +162,7 @@ def _operand(given: JSON, path: tuple[int, ...]) -> Operand:
         return _query(given, path)
     if isinstance(given, str) and given.startswith("$"):
         if given[1:] not in VARIABLES:
-            hint = did_you_mean(given, [f"${name}" for name in VARIABLES], "variables")
+            hint = _LISTS.get(given) or did_you_mean(given, [f"${name}" for name in VARIABLES], "variables")
             raise QueryFault(path, f"there is no variable {found(given)}", hint)
         return Variable(given[1:])
     if isinstance(given, str | int | float):

@@ -13,7 +13,16 @@ from stacksmith.placement import HostState, Inventory, Request, SchedulerSpec, p
 from stacksmith.placement.filters.query import Queried, value_of
 
 NAMES = ("hv1", "hv2", "hv3")
-NUMBERS = ("free_ram_mb", "vcpus_used", "num_instances", "vcpus_total", "cpu_allocation_ratio")
+NUMBERS = (
+    "free_ram_mb",
+    "vcpus_used",
+    "num_instances",
+    "vcpus_total",
+    "cpu_allocation_ratio",
+    "cpu_info.topology.sockets",
+    "failed_builds",
+)
+TOPOLOGY = {"cells": 1, "sockets": 2, "cores": 4, "threads": 1}
 TEXTS = ("host", "hypervisor_type", "host_ip")
 _NUMBER = st.one_of(st.integers(0, 8), st.sampled_from([f"${name}" for name in NUMBERS]))
 _TEXT = st.sampled_from([*NAMES, "QEMU", *(f"${name}" for name in TEXTS)])
@@ -42,7 +51,13 @@ def hosts(draw: st.DrawFn, name: str) -> HostState:
             "INSTANCES": Inventory(-1),
         },
         {n: draw(st.integers(0, 3)) for n in ("VCPU", "MEMORY_MB", "INSTANCES")},
-        capabilities={"host": name, "vcpus_total": draw(st.integers(1, 8)), "hypervisor_type": "QEMU"},
+        capabilities={
+            "host": name,
+            "vcpus_total": draw(st.integers(1, 8)),
+            "hypervisor_type": "QEMU",
+            "cpu_info": draw(st.sampled_from([{}, {"arch": "x86_64"}, {"topology": TOPOLOGY}])),
+        },
+        failed_builds=draw(st.integers(0, 2)),
         host_ip=draw(st.sampled_from(["", "192.0.2.1"])),
     )
 
@@ -59,6 +74,8 @@ def known(host: HostState, used: Mapping[str, int]) -> dict[str, Any]:
         "host": host.name,
         "hypervisor_type": "QEMU",
         "host_ip": host.host_ip or None,
+        "cpu_info.topology.sockets": 2 if "topology" in host.capabilities["cpu_info"] else None,
+        "failed_builds": host.failed_builds,
     }
 
 
@@ -209,7 +226,7 @@ def test_every_variable_is_known_of_a_host_that_was_read() -> None:
             "hypervisor_type": "QEMU",
             "hypervisor_version": 8_000_000,
             "hypervisor_hostname": "hv1",
-            "cpu_info": {"arch": "x86_64", "model": "EPYC", "vendor": "AMD"},
+            "cpu_info": {"arch": "x86_64", "model": "EPYC", "vendor": "AMD", "topology": TOPOLOGY},
         },
         host_ip="192.0.2.1",
     )

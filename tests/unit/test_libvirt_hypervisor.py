@@ -34,7 +34,7 @@ def test_hypervisor_of_capabilities_has_cpu_and_every_guest() -> None:
             "arch": "x86_64",
             "model": "EPYC-Rome",
             "vendor": "AMD",
-            "topology": {"sockets": 1, "cores": 4, "threads": 2},
+            "topology": {"sockets": 1, "cores": 4, "threads": 2, "cells": 1},
             "features": ["ht", "vme"],
         },
         (("i686", "kvm", "hvm"), ("i686", "qemu", "hvm"), ("x86_64", "kvm", "hvm"), ("x86_64", "qemu", "hvm")),

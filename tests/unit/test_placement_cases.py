@@ -15,6 +15,7 @@ import yaml
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults
 from stacksmith.engine import session
+from stacksmith.model.query import read_query
 from stacksmith.model.scheduler import FILTERS, GROUP_FILTERS, WEIGHERS, SchedulerSpec
 from stacksmith.placement import (
     Allocation,
@@ -100,7 +101,8 @@ def requests(data: Mapping[str, Any], scheduler: SchedulerSpec) -> list[Request]
     fields = dict(data)
     if "asked" in data:
         fields["marks"] = image_marks(scheduler, fields["asked"].get("properties", {}))
-        fields["conditions"] = conditions(scheduler, Asked(**fields.pop("asked")))
+        asked = fields.pop("asked")
+        fields["conditions"] = conditions(scheduler, Asked(**{**asked, "query": read_query(asked.get("query", []))}))
     count, amounts, address = fields.pop("count", None), fields.pop("amounts"), Address.parse(fields.pop("address"))
     for name in ("required", "forbidden", "member_of"):
         fields[name] = frozenset(fields.get(name, ()))

@@ -2,10 +2,10 @@
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isinf
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.query import LOGIC, Query, Trend, Variable
 from stacksmith.model.types import JSON
 from stacksmith.placement.host import INSTANCES, IO_OPS, HostState
@@ -89,11 +89,12 @@ def value_of(name: str, host: HostState, used: Mapping[str, int]) -> JSON:
         if inventory is None:
             return None
         return read(host, used.get(resource_class, 0))
-    if name == "host_ip":
-        return host.host_ip or None
-    key, _, inner = _ALSO.get(name, name).partition(".")
-    value = host.capabilities.get(key)
-    return value.get(inner) if inner and isinstance(value, dict) else value
+    if name in ("host_ip", "failed_builds"):
+        return host.host_ip or None if name == "host_ip" else host.failed_builds
+    value: JSON = dict(host.capabilities)
+    for key in _ALSO.get(name, name).split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _free(resource_class: str, unit: int) -> Callable[[HostState, int], JSON]:

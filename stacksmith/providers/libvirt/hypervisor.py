@@ -37,5 +37,6 @@ def _cpu(root: etree._Element) -> dict[str, JSON]:
     topology = root.find("host/cpu/topology")
     if topology is not None:
         cpu["topology"] = {name: int(topology.get(name, "1")) for name in TOPOLOGY}
+        cpu["topology"]["cells"] = len(root.findall("host/topology/cells/cell")) or 1
     cpu["features"] = sorted(feature.get("name", "") for feature in root.iterfind("host/cpu/feature"))
     return cpu

@@ -1,10 +1,10 @@
 """The name of one resource: ``server.web[0]``, ``server.db["eu"]``, ``network.lan@hv1``."""
 
 import re
-from dataclasses import dataclass
 from functools import cache
-from typing import Self
 from uuid import UUID, uuid5
+
+from stacksmith.frozen import dataclass
 
 NAMESPACE = UUID("6f0e6c5e-6d1b-5c0e-9d5b-3b9f6c1f7a52")
 
@@ -16,14 +16,30 @@ _PATTERN = re.compile(
 )
 
 
+class _Hashed:
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(_Hashed):
     """Names a resource of a stack; ``host`` is set for kinds realised once on every host that needs them."""
 
     kind: str
     name: str
     key: int | str | None = None
     host: str | None = None
+
+    def __hash__(self) -> int:
+        """Kept, as a plan of a large stack asks for it some seventy times."""
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash((self.kind, self.name, self.key, self.host)))
+            return self._hash
+
+    def __reduce__(self) -> tuple[type["Address"], tuple[str, str, int | str | None, str | None]]:
+        return Address, (self.kind, self.name, self.key, self.host)  # another process has other hashes
 
     def __str__(self) -> str:
         key = "" if self.key is None else f"[{self.key}]" if isinstance(self.key, int) else f'["{self.key}"]'
@@ -41,24 +57,37 @@ class Address:
     @property
     def block(self) -> "Address":
         """The address of the block in the stack file: without key and host."""
-        return Address(self.kind, self.name)
+        return address_of(self.kind, self.name)
 
     @property
     def label(self) -> str:
         """The name and key as one word (``web-0``): what hostnames and native names are made of."""
         return self.name if self.key is None else f"{self.name}-{self.key}"
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Reads what ``str()`` writes. Raises: ValueError naming the text."""
-        match = _PATTERN.fullmatch(text)
-        if match is None:
-            raise ValueError(f'cannot read address {text!r}: expected KIND.NAME, KIND.NAME[0] or KIND.NAME["key"]')
-        index, key = match["index"], match["key"]
-        return cls(match["kind"], match["name"], int(index) if index is not None else key, match["host"])
+    @staticmethod
+    def parse(text: str) -> "Address":
+        """Reads what ``str()`` writes; of an equal text the same object. Raises: ValueError naming the text."""
+        return _parse(text)
 
 
 @cache
-def identity(fleet: str, stack: str, address: Address, generation: int = 0) -> UUID:
+def _parse(text: str) -> Address:
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise ValueError(f'cannot read address {text!r}: expected KIND.NAME, KIND.NAME[0] or KIND.NAME["key"]')
+    kind, name, index, key, host = match.groups()
+    return address_of(kind, name, int(index) if index is not None else key, host)
+
+
+def address_of(kind: str, name: str, key: int | str | None = None, host: str | None = None) -> Address:
+    """An address, of equal parts the same object: what is the same need not be compared, nor made again."""
+    return _made(kind, name, key, host)
+
+
+_made = cache(Address)
+
+
+@cache
+def identity(fleet: str, stack: str, address: Address, generation: int = 0) -> str:
     """The UUIDv5 of a resource: the same stack file always asks for the same object (rule 6)."""
-    return uuid5(NAMESPACE, f"{fleet}/{stack}/{address}/{generation}")
+    return str(uuid5(NAMESPACE, f"{fleet}/{stack}/{address}/{generation}"))

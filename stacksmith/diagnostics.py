@@ -1,10 +1,10 @@
 """Faults and warnings: collected, not thrown, each with a stable code, a place and a hint."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.source import Span
 
 

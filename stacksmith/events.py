@@ -1,8 +1,7 @@
 """What happens in a run: a closed union of frozen events; text, JSON Lines and the run log are views of it."""
 
-from dataclasses import dataclass
-
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

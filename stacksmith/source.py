@@ -1,6 +1,6 @@
 """Places in source files."""
 
-from dataclasses import dataclass
+from stacksmith.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

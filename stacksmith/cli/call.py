@@ -4,13 +4,14 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stacksmith.cli.screen import Screen, open_screen
+from stacksmith.frozen import dataclass
 
 if TYPE_CHECKING:
     from stacksmith.diagnostics import Diagnostic

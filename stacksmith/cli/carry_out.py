@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from stacksmith.cli.call import Call
 from stacksmith.cli.clock import timestamp
 from stacksmith.cli.status import Status
 from stacksmith.diagnostics import Faults
+from stacksmith.frozen import dataclass
 
 if TYPE_CHECKING:
     from stacksmith.engine import session

@@ -5,11 +5,11 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
+from stacksmith.frozen import dataclass
 from stacksmith.views.paint import Paint, paint_for
 
 

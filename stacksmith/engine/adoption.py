@@ -29,7 +29,7 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
     if class_of(stack, stack.resources[address]) != node.resource_class:
         raise in_use(name, f"it is {node.resource_class}, {address} asks for another", "see the flavor's extra_specs")
     found = observe_one(of, name)
-    uuid = str(identity(stack.fleet.fleet, stack.name, address))
+    uuid = identity(stack.fleet.fleet, stack.name, address)
     wanted = machine(stack, stack.resources[address], uuid, node)
     applied = replace(
         wanted,

@@ -1,7 +1,6 @@
 """What an apply may not do: steps that are worse than was allowed, conflicts, protected objects."""
 
-from dataclasses import dataclass
-
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Impact, Status
 from stacksmith.planner.plan import Plan, Step
 

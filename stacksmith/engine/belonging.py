@@ -47,7 +47,7 @@ def _strange(stack: Stack, step: Step) -> Iterator[str]:
     if step.operation is not Operation.DELETE or step.address.kind in UNMARKED:
         # A copy of a volume that a move left is named with its host, which is no part of the volume's identity.
         address = replace(step.address, host=None) if step.address.kind == "volume" else step.address
-        ids = (str(identity(stack.fleet.fleet, stack.name, address, n)) for n in range(GENERATIONS))
+        ids = (identity(stack.fleet.fleet, stack.name, address, n) for n in range(GENERATIONS))
         if step.uuid not in ids:
             yield f"{step.uuid!r} is not its identity"
 

@@ -4,11 +4,12 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from stacksmith.address import Address
 from stacksmith.engine.download import CHUNK_BYTES, Download, download
+from stacksmith.frozen import dataclass
 from stacksmith.model.stack import ImageFileSource
 from stacksmith.providers.base import Deadline, Refused, TimedOut
 

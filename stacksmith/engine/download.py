@@ -6,12 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from stacksmith.frozen import dataclass
 from stacksmith.providers.base import Deadline, Refused, TimedOut, Transient, Unserved
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from stacksmith.engine.contents import cache_folder
+from stacksmith.frozen import dataclass
 from stacksmith.model.node_found import Disk, Nic, NodeFound, NodeInventory
 
 VERSION: Final = 1  # of the files' form

@@ -4,13 +4,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from stacksmith.diagnostics import Faults
 from stacksmith.engine.check import Begun
 from stacksmith.engine.interrupt import Stop
 from stacksmith.events import Event
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Impact
 from stacksmith.model.report import Outcome, StepResult
 from stacksmith.model.url import masked

@@ -45,7 +45,7 @@ def _render(stack: Stack) -> Callable[[Address, str], Mapping[str, bytes]]:
         zones |= {node.availability_zone for node in fleet.nodes.values()}
         hosts = [None, *sorted(zone for zone in zones if zone)]
         if resource is not None:
-            made = str(identity(stack.fleet.fleet, stack.name, server))
+            made = identity(stack.fleet.fleet, stack.name, server)
             nics = _nics(stack, resource, made)
             for zone in hosts:
                 files = drive_files(stack, resource, made, nics, zone)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from stacksmith.engine.inspection import inspections
 from stacksmith.engine.options import Options, load
 from stacksmith.engine.retry import retried
 from stacksmith.engine.secret import NoSecret, secret
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.load import LoadOptions, load_fleet
 from stacksmith.model.node import Node

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from stacksmith.engine.node import Nodes, access_to, ask_each, patiently, provider_faults
 from stacksmith.engine.opening import access_of
 from stacksmith.engine.store import opened
 from stacksmith.engine.tenancy import records
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot

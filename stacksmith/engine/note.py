@@ -1,7 +1,6 @@
 """What a run notes of the bare-metal node that a step works on: how far it has come, and what went wrong."""
 
-from dataclasses import dataclass
-
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.realised import Machine
 from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from stacksmith.engine.observe import Place, Sessions, observe
 from stacksmith.engine.quote import quoting
 from stacksmith.engine.scope import scope_of
 from stacksmith.engine.secret import NoSecret, secret
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import HostSnapshot, Snapshot, between_hosts

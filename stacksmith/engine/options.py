@@ -1,9 +1,10 @@
 """What a command was asked, and the files it is about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.load import LoadOptions, load_stack
 from stacksmith.model.stack import Loaded
 

@@ -34,7 +34,7 @@ def _values(stack: Stack, address: Address, host: str | None, live: Found | None
     resource = stack.resources[address]
     spec = resource.spec
     assert isinstance(spec, ServerSpec)
-    made = str(identity(stack.fleet.fleet, stack.name, address))
+    made = identity(stack.fleet.fleet, stack.name, address)
     nics = server_nics(stack, resource, made)
     fixed = [n.fixed_ip for n in spec.networks]
     facts = live.facts if live is not None else {}

@@ -3,7 +3,7 @@
 import queue
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stacksmith.engine.agenda import Agenda
 from stacksmith.engine.check import Begun
@@ -11,6 +11,7 @@ from stacksmith.engine.job import Job, RunOptions, Site
 from stacksmith.engine.step import perform
 from stacksmith.engine.worker import Workers
 from stacksmith.events import Event, RunEnded, RunStarted, StepDone, StepFailed, StepProgress, StepSkipped, StepStarted
+from stacksmith.frozen import dataclass
 from stacksmith.model.report import Outcome, Report, StepResult
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Contents, Session

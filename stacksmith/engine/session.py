@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from stacksmith.address import Address
@@ -27,6 +27,7 @@ from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
 from stacksmith.engine.unplanned import as_warnings, plan_what_can_be
 from stacksmith.events import Event, RunEnded, RunStarted
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Snapshot
 from stacksmith.model.load import evaluate_outputs

@@ -1,11 +1,11 @@
 """Which server has which bare-metal node, and what state each node is in: by the state store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.node import Nodes
 from stacksmith.engine.store import opened
+from stacksmith.frozen import dataclass
 from stacksmith.model.record import Record
 from stacksmith.state.store import NodeNote, Reader
 

@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab import switch
 from stacksmith.lab.layout import LabError
 from stacksmith.lab.process import ENVIRONMENT, PATH

@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab import guest, node_disk
 from stacksmith.lab.layout import LabError, Progress
 from stacksmith.providers import archive

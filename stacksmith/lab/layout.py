@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from stacksmith.frozen import dataclass
 
 Progress = Callable[[str], None]
 RACK = "rack"  # the host that holds the nodes' machines and their BMCs; no host of the fleet

@@ -1,11 +1,12 @@
 """What was gathered, made into a stack: blocks expanded and validated, files found, references checked."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
-from stacksmith.address import Address
+from stacksmith.address import Address, address_of
+from stacksmith.frozen import dataclass
 from stacksmith.model.check.stack import check_stack
 from stacksmith.model.document import Places, locate
 from stacksmith.model.expand import MAX_FAULTY, Block, Evaluator, Instance, expand
@@ -170,7 +171,7 @@ class Assembly:
                 for name, block_data in data.items():
                     kind = KINDS[section][0]
                     block = Block(document, (section, name), f"{kind}.{name}", locate(node, (name,)))
-                    if self._is_new(Address(kind, name), block):
+                    if self._is_new(address_of(kind, name), block):
                         self._block(section, name, block_data, scope, block)
             self._outputs(document.data.get("outputs"), Block(document, ("outputs",), "outputs"))
 
@@ -198,7 +199,7 @@ class Assembly:
                 self.unrolled[name] = [] if "count" in data else {}
             instances = list(expand(kind, name, data, scope.module.context, block, self.evaluator))
         if self.evaluator.failed > failed and not any(instances):
-            self._check_shape(Address(kind, name), model, data, block)
+            self._check_shape(address_of(kind, name), model, data, block)
         faulty = 0
         for instance in instances:
             if instance is None:
@@ -236,7 +237,7 @@ class Assembly:
 
     def _single(self, kind: str, name: str, data: JSON, scope: _Scope, block: Block) -> Instance | None:
         value = self.evaluator.evaluate(data, block.node or 0, scope.module.context, block)
-        return None if value is BROKEN else Instance(Address(kind, name), value, 0, scope.module.context)
+        return None if value is BROKEN else Instance(address_of(kind, name), value, 0, scope.module.context)
 
     def _outputs(self, data: JSON, block: Block) -> None:
         if data is None:

@@ -18,6 +18,8 @@ MAINTENANCE: Final = "maintenance"  # the state of a node that its operator keep
 
 def node_class(flavor: FlavorSpec, fleet: Fleet) -> str | None:
     """The class of the node that a flavor asks for as a whole; None for a flavor of virtual machines."""
+    if not flavor.extra_specs:
+        return None
     classes = {node.resource_class for node in fleet.nodes.values()}
     for key in flavor.extra_specs:
         match = _KEY.fullmatch(key)

@@ -1,8 +1,9 @@
 """One field's change and what it does to the guest."""
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from stacksmith.frozen import dataclass
 
 
 class Impact(IntEnum):

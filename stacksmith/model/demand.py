@@ -3,8 +3,9 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import PciAlias
 from stacksmith.model.hardware import cpu_numbers, page_words
 from stacksmith.model.kinds.flavor import FlavorSpec

@@ -6,10 +6,11 @@ and crash the process on 40 kB of ``[``. Its C parser's events are, with a build
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from stacksmith.diagnostics import Diagnostic, Severity, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.scalar import old_meaning, resolve, shorten
 from stacksmith.model.types import JSON
 from stacksmith.source import Span

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
-from stacksmith.address import Address
+from stacksmith.address import Address, address_of
+from stacksmith.frozen import dataclass
 from stacksmith.model.document import DataPath, Document, Node, Places, locate, span
 from stacksmith.model.findings import Findings
 from stacksmith.model.sandbox import BROKEN, BrokenValue
@@ -90,14 +91,14 @@ def expand(
     if not isinstance(data, dict) or ("count" not in data and "for_each" not in data):
         value = evaluator.evaluate(data, node, {**context, "index": 0}, block)
         if value is not BROKEN:
-            yield Instance(Address(kind, name), value, 0, context)
+            yield Instance(address_of(kind, name), value, 0, context)
         return
     keys = _keys(data, context, block, evaluator)
     body = {key: value for key, value in data.items() if key not in ("count", "for_each")}
     faulty = 0
     for index, (key, each) in enumerate(keys):
         inside = {**context, "index": index, "each": {"key": str(key), "value": each}}
-        address = Address(kind, name, key)
+        address = address_of(kind, name, key)
         value = evaluator.evaluate(body, node, inside, block)
         if value is not BROKEN:
             yield Instance(address, value, index, inside)

@@ -5,11 +5,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
+
+from stacksmith.frozen import dataclass
 
 ROOT_MARKS: Final = (".git", "stacksmith.root")
 # A checkout keeps the token it was made with in its .git/config; the state tells of other stacks.

@@ -1,11 +1,11 @@
 """The fleet file: read, checked, with the places of its images."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.aggregate import check_aggregates, zone_of
 from stacksmith.model.check.node import check_nodes, hide_passwords
 from stacksmith.model.check.scheduler import check_scheduler

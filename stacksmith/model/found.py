@@ -1,9 +1,10 @@
 """What is there: the live objects of the hosts, as read in one observation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.hardware import NO_HARDWARE, NOTHING_HELD, Hardware, Holding
 from stacksmith.model.realised import Policy, Realised
 from stacksmith.model.types import JSON

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.budget import MAX_TEXT
 from stacksmith.model.document import MAX_BYTES, Document, locate, read_document
 from stacksmith.model.expand import Block, Evaluator

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.realised import Server
 from stacksmith.model.types import JSON
 
@@ -97,6 +97,8 @@ def hardware_of(data: JSON) -> Hardware:
 
 def holding(server: Server) -> Holding:
     """What a server holds of its host by its own spec."""
+    if not server.numa_cells and not server.pci_devices:
+        return NOTHING_HELD
     page = page_kib(server.page_size) if server.page_size else 0
     bound = [cell for cell in server.numa_cells if cell.host_cell is not None or page]
     uses = tuple(CellUse(cell.host_cell, len(cell.vcpus), cell.ram_mib, page) for cell in bound)

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
 from stacksmith.address import Address, identity
+from stacksmith.frozen import dataclass
 
 HINTS: Final = ("same_host", "different_host")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -41,7 +41,7 @@ def other_server(text: str, fleet: str) -> str | None:
     except ValueError:
         return None
     is_server = address.kind == "server" and address.host is None
-    return str(identity(fleet, stack, address)) if slash and stack and is_server else None
+    return identity(fleet, stack, address) if slash and stack and is_server else None
 
 
 def own_servers(text: str, instances: Mapping[Address, Sequence[Address]]) -> tuple[Address, ...] | None:

@@ -55,4 +55,4 @@ def mac_address(uuid: UUID | str, network: str, index: int = 0) -> str:
     What other networks the server has does not matter, so that taking one away leaves the other NICs as they are.
     """
     digest = hashlib.sha256(f"{uuid}/{network}/{index}".encode()).hexdigest()
-    return ":".join(["52", "54", *(digest[i : i + 2] for i in range(0, 8, 2))])
+    return f"52:54:{digest[:2]}:{digest[2:4]}:{digest[4:6]}:{digest[6:8]}"

@@ -1,9 +1,10 @@
 """Bare-metal nodes as their BMCs tell of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 

@@ -5,12 +5,13 @@ frozen dataclasses, so a diff is a comparison of trees. ``None`` in a wanted obj
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.types import JSON
 
 # The field that names an element of a list, by the list's own field name: lists without one compare as a whole.
@@ -254,6 +255,7 @@ class _Layout:
     names: tuple[str, ...]
     values: Callable[[Any], tuple[Any, ...]]
     nested: tuple[str, ...]
+    places: tuple[int, ...]  # of those among ``names``
 
 
 _SCALARS = frozenset({str, int, float, bool, NoneType})
@@ -272,7 +274,8 @@ def to_data(value: Any) -> JSON:
     layout = _LAYOUTS.get(shape) or _LAYOUTS.setdefault(shape, _layout(shape))
     data = dict(zip(layout.names, layout.values(value), strict=True))
     for name in layout.nested:
-        data[name] = to_data(data[name])
+        value = data[name]
+        data[name] = [] if value == () else to_data(value)
     return data
 
 
@@ -281,11 +284,29 @@ def _layout(shape: type[Any]) -> _Layout:
     hints = get_type_hints(shape)
     one = attrgetter(names[0])
     values = attrgetter(*names) if len(names) > 1 else lambda value: (one(value),)
-    return _Layout(names, values, tuple(name for name in names if not _is_scalar(hints[name])))
+    nested = tuple(name for name in names if not _is_scalar(hints[name]))
+    return _Layout(names, values, nested, tuple(map(names.index, nested)))
 
 
 def _is_scalar(hint: Any) -> bool:
     return hint in _SCALARS or (get_origin(hint) is UnionType and _SCALARS.issuperset(get_args(hint)))
+
+
+def content(value: Any) -> JSON:
+    """What is in a realised object without the names of fields: equal of equal objects of one shape, and soon made."""
+    shape = type(value)
+    if shape in _SCALARS:
+        return value
+    if shape is tuple or shape is list:
+        return [content(item) for item in value]
+    if shape is dict:
+        return {key: content(item) for key, item in value.items()}
+    layout = _LAYOUTS.get(shape) or _LAYOUTS.setdefault(shape, _layout(shape))
+    values = list(layout.values(value))
+    for place in layout.places:
+        if values[place]:
+            values[place] = content(values[place])
+    return values
 
 
 @cache

@@ -1,8 +1,9 @@
 """What we wrote: one row per resource in the state store."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.realised import Policy
 from stacksmith.model.types import JSON
 

@@ -1,9 +1,9 @@
 """What a run did: one result per step of its plan, and the exit status that follows from them."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 
 
 class Outcome(StrEnum):

@@ -1,12 +1,13 @@
 """The stack as loaded: what is wanted, before placement."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec

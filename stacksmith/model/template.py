@@ -6,12 +6,12 @@ Values are parsed first and evaluated after, one by one: a fault points at its l
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.budget import LimitReached, whole
 from stacksmith.model.fileaccess import FileFault
 from stacksmith.model.findings import did_you_mean

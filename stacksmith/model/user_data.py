@@ -2,9 +2,10 @@
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.document import read_document
 from stacksmith.model.expand import Evaluator, Instance
 from stacksmith.model.fileaccess import FileFault, Folder

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.document import Document, locate, read_document, span
 from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.sandbox import BROKEN

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, combinations
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.exchange import exchange

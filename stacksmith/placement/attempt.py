@@ -1,9 +1,10 @@
 """One greedy pass over a batch: every unit goes to the best host that takes it now."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heappush
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import HostState
 from stacksmith.placement.memory import Memory

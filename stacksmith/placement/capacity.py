@@ -3,9 +3,10 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf, isinf
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.filter import refusals, unfit
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import Rule

@@ -5,12 +5,13 @@ that conflicts does so with any more, so that a still smaller one would have sho
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import chain, combinations, islice
 from typing import Final, TypeVar
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.placement.arrange import placeable
 from stacksmith.placement.attempt import Eligible
 from stacksmith.placement.conflict import AMOUNT, constraint_of, order_of

@@ -5,9 +5,10 @@ hosts refuse. Hosts that refuse for the same count once, so that the work depend
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.filter import refusals
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import NOT_REACHABLE, Refusal, Rule

@@ -1,9 +1,10 @@
 """Says why: a verdict per host, and for a unit that no host takes what conflicts and what would help."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isinf
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.conflict import find_conflict, told
 from stacksmith.placement.filter import refusals
 from stacksmith.placement.host import INSTANCES, IO_OPS, HostState

@@ -1,8 +1,10 @@
 """What was learned of the parts of hosts while one batch is arranged, and how much was searched for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import TYPE_CHECKING
+
+from stacksmith.frozen import dataclass
 
 if TYPE_CHECKING:
     from stacksmith.placement.tree.candidate import Candidate

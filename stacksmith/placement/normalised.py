@@ -4,10 +4,10 @@ Sources: nova.weights.normalize, nova.scheduler.weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf, isinf
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.scheduler import WEIGHERS, SchedulerSpec
 from stacksmith.placement.host import INSTANCES, IO_OPS, HostState, Inventory
 from stacksmith.placement.site import Site

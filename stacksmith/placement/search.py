@@ -1,8 +1,9 @@
 """A complete search for small batches: finds an arrangement that greedy passes miss, or proves there is none."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.attempt import Arrangement, Eligible
 from stacksmith.placement.host import HostState
 from stacksmith.placement.memory import Memory

@@ -1,10 +1,11 @@
 """A host while a batch is being placed: what is used and who is there so far."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeVar
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import HostState
 from stacksmith.placement.memory import Memory
 from stacksmith.placement.unit import Unit

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import CLASSES, Group, Hint, Policy, Request
 

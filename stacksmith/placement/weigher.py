@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import inf, isinf, sqrt
 from typing import Protocol
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.request import CLASSES, Strategy
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit

@@ -1,6 +1,6 @@
 """What a rebalance is for, and how far its plan comes."""
 
-from dataclasses import dataclass
+from stacksmith.frozen import dataclass
 
 TOLERANCE = 0.1
 

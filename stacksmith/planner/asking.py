@@ -1,8 +1,9 @@
 """What a server's flavor, image and words ask of a host: the part of its request that filters look at."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import HostSnapshot
 from stacksmith.model.hint import near_network
 from stacksmith.model.kinds.server import ServerSpec

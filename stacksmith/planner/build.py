@@ -1,12 +1,12 @@
 """The stack compiled into what each host must have: realised specs with identity, policy and what they stand on."""
 
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from stacksmith.address import Address, identity
+from stacksmith.address import Address, address_of, identity
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.kinds.network import NetworkSpec, SubnetSpec
@@ -103,10 +103,14 @@ def _draft(stack: Stack, blocks: Iterable[Resource], devices: Mapping[Address, M
     layouts: dict[Address, Layout] = {}
     volumes: dict[Address, tuple[Volume, Policy, Resource]] = {}
     machines: dict[Address, Resource] = {}
+    plain: dict[tuple[str | None, str], Layout] = {}  # of servers without a mapping, by image and flavor
     for resource in blocks:
         address = resource.address
         if class_of(stack, resource) is not None:
             machines[address] = resource
+        elif isinstance(resource.spec, ServerSpec) and not resource.spec.block_device_mapping:
+            alike = resource.spec.image, resource.spec.flavor
+            layouts[address] = plain.get(alike) or plain.setdefault(alike, layout(stack, resource))
         elif isinstance(resource.spec, ServerSpec):
             layouts[address] = layout(stack, resource, devices.get(address))
             for implicit in layouts[address].volumes:
@@ -155,7 +159,7 @@ def build(
 
 
 def _id(stack: Stack, address: Address) -> str:
-    return str(identity(stack.fleet.fleet, stack.name, address))
+    return identity(stack.fleet.fleet, stack.name, address)
 
 
 class _Images:
@@ -163,6 +167,8 @@ class _Images:
 
     def __init__(self, stack: Stack) -> None:
         self.needed: set[tuple[str, str]] = set()
+        self._files = stack.image_files
+        self._of_servers: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
         self._names: dict[str, str] = {}
         for name, files in stack.image_files.items():
             for file in files.values():
@@ -172,10 +178,23 @@ class _Images:
         """The image that has this file."""
         return self._names[checksum]
 
+    def of_server(self, image: str | None, checksums: tuple[str, ...]) -> list[str]:
+        """The images of which a server needs files: its own, if it boots from a kernel, and those of its disks."""
+        alike = image, checksums
+        if alike not in self._of_servers:
+            names = dict.fromkeys([*([image] if image else []), *map(self.of, checksums)])
+            files = {name: self._files[name] for name in names}
+            self._of_servers[alike] = [
+                name
+                for name in names
+                if files[name].keys() - {"disk"} or any(f.checksum in checksums for f in files[name].values())
+            ]
+        return self._of_servers[alike]
+
     def need(self, name: str, host: str) -> Address:
         """The image on the host, which is needed from now on."""
         self.needed.add((name, host))
-        return Address("image", name, host=host)
+        return address_of("image", name, None, host)
 
 
 def _wanted_volume(
@@ -198,13 +217,10 @@ def _wanted_server(stack: Stack, resource: Resource, host: str, draft: Draft, im
     assert isinstance(spec, ServerSpec)
     uuid = _id(stack, resource.address)
     disks = draft.layouts[resource.address].disks
-    needs = [Address("network", n.network, host=host) for n in spec.networks]
-    needs += [Address.parse(d.ref) for d in disks if d.source == "volume" and d.ref]
-    checksums = [d.ref for d in disks if d.source == "image" and d.ref]
-    for name in dict.fromkeys([*([spec.image] if spec.image else []), *map(images.of, checksums)]):
-        files = stack.image_files[name]
-        if files.keys() - {"disk"} or any(f.checksum in checksums for f in files.values()):
-            needs.append(images.need(name, host))
+    networks = [address_of("network", n.network, None, host) for n in spec.networks]
+    volumes = [Address.parse(d.ref) for d in disks if d.source == "volume" and d.ref]
+    checksums = tuple(d.ref for d in disks if d.source == "image" and d.ref)
+    needs = [*networks, *volumes, *(images.need(name, host) for name in images.of_server(spec.image, checksums))]
     wait = spec.wait_for
     return Wanted(
         resource.address,
@@ -248,10 +264,9 @@ def server_nics(stack: Stack, resource: Resource, uuid: str) -> tuple[Nic, ...]:
     assert isinstance(spec, ServerSpec)
     image = stack.images[spec.image] if spec.image else None
     default = _MODELS.get(image.properties.get("hw_vif_model", "") if image else "", "virtio")
-    nics, counts = [], Counter[str]()
+    nics: list[Nic] = []
     for nic in spec.networks:
-        mac = nic.mac or mac_address(uuid, nic.network, counts[nic.network])
-        counts[nic.network] += 1
+        mac = nic.mac or mac_address(uuid, nic.network, sum(made.network == nic.network for made in nics))
         nics.append(Nic(mac.lower(), nic.network, nic.model or default))
     return tuple(nics)
 
@@ -323,7 +338,7 @@ def _networks(stack: Stack, servers: Iterable[Resource], wanted: Mapping[Address
         spec, made = resource.spec, wanted[resource.address]
         assert isinstance(spec, ServerSpec) and isinstance(made.spec, Server)
         for declared, nic in zip(spec.networks, made.spec.nics, strict=True):
-            fixed = hosts.setdefault(Address("network", declared.network, host=made.host), [])
+            fixed = hosts.setdefault(address_of("network", declared.network, None, made.host), [])
             if declared.fixed_ip:
                 fixed.append(DhcpHost(nic.mac, declared.fixed_ip, made.spec.name))
     for address, fixed in sorted(hosts.items()):

@@ -1,8 +1,9 @@
 """What a plan claims in the state store, and what it is checked against: data, decided with the plan."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import Inventory
 from stacksmith.planner.layout import Layout
 

@@ -1,10 +1,11 @@
 """The disks of a server: Nova's block device mapping, merged as Nova merges it, laid out on devices."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from string import ascii_lowercase
 
 from stacksmith.address import Address, identity
+from stacksmith.frozen import dataclass
 from stacksmith.model.kinds.flavor import FlavorSpec
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.kinds.server import BdmSpec, ServerSpec
@@ -55,6 +56,8 @@ def tagged_disks(stack: Stack, server: Resource) -> list[JSON]:
     """The tagged disks as Nova's meta_data.json has them. Addresses are known only of a defined domain: none here."""
     spec = server.spec
     assert isinstance(spec, ServerSpec)
+    if not spec.block_device_mapping:
+        return []
     default = _default_bus(stack.images[spec.image] if spec.image else None)
     told: list[JSON] = []
     for place, entry in enumerate(spec.block_device_mapping):
@@ -184,4 +187,4 @@ def _with_serial(stack: Stack, disk: Disk) -> Disk:
 
 
 def _serial(stack: Stack, volume: str) -> str:
-    return str(identity(stack.fleet.fleet, stack.name, Address.parse(volume)))[:20]
+    return identity(stack.fleet.fleet, stack.name, Address.parse(volume))[:20]

@@ -63,7 +63,7 @@ def server_label(server: Resource) -> str:
     return spec.name or server.address.label
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": ")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(", ", ": ")).encode
 
 
 def _json(data: JSON) -> bytes:

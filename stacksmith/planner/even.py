@@ -5,9 +5,9 @@ smaller one. The pass lowers the sum of used² / capacity, which is least when a
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.placement.site import Site
 from stacksmith.planner.balance import SLACK, Balance
 from stacksmith.planner.floor import Floor, Move, in_order

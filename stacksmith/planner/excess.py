@@ -1,8 +1,8 @@
 """What is used beyond its capacity: of hosts, of parts of their own, and of storages that several hosts share."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import HostState, Inventory
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.placement.wording import capacity_sum, claims_of, number

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import HostState
 from stacksmith.placement.request import Group, Request
 from stacksmith.placement.site import open_sites

@@ -1,7 +1,6 @@
 """What a guest is told of its interfaces: OpenStack's network_data.json, or cloud-init's network config. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import (
     IPv4Interface,
@@ -13,7 +12,8 @@ from ipaddress import (
     ip_network,
 )
 
-from stacksmith.address import Address
+from stacksmith.address import address_of
+from stacksmith.frozen import dataclass
 from stacksmith.model.kinds.network import NetworkSpec, SubnetSpec
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.realised import Nic
@@ -47,7 +47,7 @@ def links(stack: Stack, spec: ServerSpec, nics: Iterable[Nic]) -> tuple[Link, ..
     """The interfaces of a server, in order."""
     made = []
     for nic, declared in zip(nics, spec.networks, strict=True):
-        network = stack.resources[Address("network", declared.network)].spec
+        network = stack.resources[address_of("network", declared.network)].spec
         assert isinstance(network, NetworkSpec)
         made.append(Link(nic.mac, declared.network, network.mtu, tuple(_ways(network, declared.fixed_ip))))
     return tuple(made)
@@ -57,8 +57,9 @@ def _ways(network: NetworkSpec, fixed_ip: str | None) -> Iterator[Static | str]:
     """One way for each family: a static address where nobody hands out the fixed one, else what the network serves."""
     if network.mode == "bridge" and not network.subnets:
         yield "ipv4_dhcp"  # nothing is known of it: a LAN has DHCP
+    versions = [(subnet, _net(subnet).version) for subnet in network.subnets]
     for version in (4, 6):
-        subnets = [s for s in network.subnets if _net(s).version == version]
+        subnets = [subnet for subnet, its in versions if its == version]
         own = [s for s in subnets if fixed_ip and ip_address(fixed_ip) in _net(s)]
         if fixed_ip and own and not _reserves(network, own[0]):
             yield _static(network, own[0], fixed_ip)

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Snapshot
 from stacksmith.model.hint import targets
 from stacksmith.model.kinds.server import ServerSpec

@@ -3,9 +3,10 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.aggregate import metadata_of
 from stacksmith.model.fleet import Fleet, Host, SharedStorage
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import combinations, islice
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.frozen import dataclass
 from stacksmith.placement.refusal import Rule
 from stacksmith.planner.aim import Aim, Outcome
 from stacksmith.planner.inventory import host_states

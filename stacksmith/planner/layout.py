@@ -3,8 +3,8 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Host, PciSpec
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
 from stacksmith.model.hardware import NOTHING_HELD, CellUse, Holding, PciDevice, cpu_numbers, device_class, page_class
@@ -55,7 +55,7 @@ def taken(guest: Found | Unmanaged, layout: Layout) -> Taken:
     usage, holds = guest.usage, guest.holds
     memory = usage.memory_mib - (holds.large_pages_mib if holds.cells else 0)
     amounts = {"VCPU": usage.vcpus, "MEMORY_MB": memory, "DISK_GB": usage.disk_gib}
-    if holds == NOTHING_HELD:
+    if holds is NOTHING_HELD or holds == NOTHING_HELD:
         own = {name: n for name, n in amounts.items() if n > 0}
         return {layout.host: own} if own else {}
     apart = dict(layout.apart)

@@ -2,9 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import Found, Snapshot, Unmanaged
 from stacksmith.model.hardware import Holding, holding
@@ -65,6 +65,7 @@ class Ledger:
     def __init__(self, stack: str, fleet: Fleet, snapshot: Snapshot, consumers: Iterable[Consumer]) -> None:
         self.stack, self.snapshot, self.consumers = stack, snapshot, tuple(consumers)
         self.own: dict[str, Consumer] = {}
+        self._taken: dict[int, tuple[Found | Unmanaged, Taken]] = {}
         self.layouts = {snap.host: layout_of(fleet.hosts[snap.host], snap) for snap in snapshot.hosts}
         self.layouts |= {snap.host: Layout(snap.host) for snap in snapshot.nodes}
         self._guests: dict[str, list[Found | Unmanaged]] = {snap.host: list(guests(snap)) for snap in snapshot.places}
@@ -125,7 +126,12 @@ class Ledger:
 
     def taken(self, guest: Found | Unmanaged | None) -> Taken:
         """What an object takes, by provider; nothing for none."""
-        return {} if guest is None else taken(guest, self.layouts[guest.host])
+        if guest is None:
+            return {}
+        known = self._taken.get(id(guest))  # the snapshot keeps what it found
+        if known is None or known[0] is not guest:
+            known = self._taken[id(guest)] = guest, taken(guest, self.layouts[guest.host])
+        return known[1]
 
     def held_on(self, provider: str, uuid: str) -> Amounts:
         """What this stack has claimed of a provider for one of its objects."""

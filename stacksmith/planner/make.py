@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.realised import Machine, Policy, Server, to_data

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.planner.offence import Astray, Crowd, Follow, Full, Near, Rule
 from stacksmith.planner.watch import Watch

@@ -2,10 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 
 NAMED = 3  # servers told by name
 LISTED = 5  # names of a list

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import node_class
 from stacksmith.model.change import Change, Status
 from stacksmith.model.demand import Demand, demand

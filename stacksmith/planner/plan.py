@@ -1,10 +1,11 @@
 """The plan: everything an apply will do, decided once (rule 1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Unmanaged
 from stacksmith.model.realised import Policy, Realised

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Stack
 from stacksmith.planner.aim import Aim, Evenness, Outcome

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import ABANDONED, Snapshot
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.demand import FLAT, Demand
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.kinds.server import ServerSpec

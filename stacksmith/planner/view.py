@@ -1,10 +1,11 @@
 """What is there and what is recorded, by address."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import ABANDONED, MOVING, Found, Hypervisor, Snapshot
 from stacksmith.model.realised import Policy
 from stacksmith.model.record import Record

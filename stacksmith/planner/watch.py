@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.demand import Demand
 from stacksmith.model.found import Found
 from stacksmith.model.hardware import NOTHING_HELD

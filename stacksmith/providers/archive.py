@@ -2,8 +2,10 @@
 
 import gzip
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from stacksmith.frozen import dataclass
 
 TRAILER = "TRAILER!!!"
 

@@ -5,11 +5,12 @@ engine adds address, retry and deadline. Every call ends by its deadline, a hung
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import Found, HostSnapshot, Mark

@@ -1,11 +1,12 @@
 """What reaches bare-metal nodes: a session per BMC. The faults are those of every provider (``providers/base.py``)."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
 from stacksmith.model.realised import Machine, RaidVolume
 from stacksmith.model.types import JSON

@@ -1,11 +1,12 @@
 """What a bare-metal node's disks are to become, and how far that is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.node import RootDeviceHints
 
 UNTOUCHED: Final = ("root-device", "other-disks")  # steps of a deploy before which nothing is written

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
 from stacksmith.diagnostics import Faults
 from stacksmith.events import Event, LockWaiting
+from stacksmith.frozen import dataclass
 from stacksmith.state.store import Holder, Locked, Store
 
 SECONDS = 60.0  # a dead holder's lease is free after this
@@ -25,6 +25,9 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
+PATIENCE = Patience()
+
+
 @contextmanager
 def held(
     store: Store,
@@ -32,7 +35,7 @@ def held(
     holder: Holder,
     sink: Callable[[Event], None],
     lost: Callable[[str], None],
-    patience: Patience = Patience(),
+    patience: Patience = PATIENCE,
 ) -> Iterator[None]:
     """Holds the lease while the block runs. ``lost`` is called once, from another thread, with the reason when it
     cannot be kept. Raises: Locked when another run still holds it after ``patience.seconds``."""

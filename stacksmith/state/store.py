@@ -1,13 +1,13 @@
 """What a state store does: records, a journal, claims and a lease per stack. Which one, its URL says."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
+from stacksmith.frozen import dataclass
 from stacksmith.model.record import Record
 from stacksmith.model.state import is_postgres, password_in
 

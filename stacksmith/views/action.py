@@ -1,9 +1,9 @@
 """What happens to each resource of a plan: a replacement's two steps are one action."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.types import JSON
 from stacksmith.planner.plan import Operation, Plan, Step

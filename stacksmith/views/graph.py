@@ -1,8 +1,8 @@
 """What must be done before what, for Graphviz and Mermaid."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.kinds.volume import VolumeSpec
 from stacksmith.model.stack import Resource, Stack

@@ -1,8 +1,9 @@
 """The hosts of a fleet with what they have, what is used and what is free: a table, JSON, and numbers for gauges."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.found import HostSnapshot, Resources, Snapshot
 from stacksmith.model.types import JSON

@@ -1,7 +1,8 @@
 """Colours of the terminal: a table of escape sequences, all empty when there is no colour."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from stacksmith.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

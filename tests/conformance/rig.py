@@ -101,7 +101,7 @@ class Bench:
 
     def uuid(self, address: str) -> str:
         """The identity."""
-        return str(identity(FLEET, self.stack, self.address(address)))
+        return identity(FLEET, self.stack, self.address(address))
 
     def create(self, address: str, spec: Realised, wait_for: WaitFor | None = None) -> Found:
         """Creates, and remembers to clear away."""

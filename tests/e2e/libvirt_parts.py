@@ -55,7 +55,7 @@ class Files:
 def target(stack: str, address: str, spec: Realised, wanted: bool = True, found: Found | None = None) -> Target:
     """A target of ``spec``; not ``wanted`` for a delete."""
     named = Address.parse(address)
-    mark = Mark("fleet", stack, named, str(identity("fleet", stack, named)), to_data(spec))
+    mark = Mark("fleet", stack, named, identity("fleet", stack, named), to_data(spec))
     return Target(mark, "hv1", spec if wanted else None, Policy(), found)
 
 

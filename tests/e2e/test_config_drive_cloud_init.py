@@ -170,7 +170,7 @@ def test_cloud_init_reads_identity_keys_metadata_and_user_data(
 ) -> None:
     seen = read(cloud_init, drive_of(tmp_path / "stack", drive_format), drive_format, tmp_path / "guest")
     assert seen["claimed"]
-    assert seen["instance_id"] == str(identity("lab", "shop", WEB))
+    assert seen["instance_id"] == identity("lab", "shop", WEB)
     assert seen["hostname"] == "web"
     assert seen["keys"] == [KEY]
     assert seen["metadata"]["meta"] == METADATA
@@ -197,7 +197,7 @@ def test_cloud_init_accepts_the_drive_of_a_server_with_nothing(
     plain = Address("server", "plain")
     seen = read(cloud_init, drive_of(tmp_path / "stack", drive_format, plain), drive_format, tmp_path / "guest")
     assert (seen["claimed"], seen["hostname"], seen["keys"], seen["user_data"]) == (True, "plain", [], "")
-    assert seen["instance_id"] == str(identity("lab", "shop", plain))
+    assert seen["instance_id"] == identity("lab", "shop", plain)
 
 
 @both_formats

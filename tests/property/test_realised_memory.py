@@ -40,7 +40,7 @@ class Contents:
 
 def target(address: Address, spec: Realised) -> Target:
     """A target of fleet f, stack s."""
-    uuid = str(identity("f", "s", address))
+    uuid = identity("f", "s", address)
     return Target(Mark("f", "s", address, uuid, to_data(spec)), "hv1", spec, Policy())
 
 

@@ -24,7 +24,7 @@ GIB = 2**30
 
 
 def uuid_of(address: Address, generation: int = 0) -> str:
-    return str(identity(FLEET, STACK, address, generation))
+    return identity(FLEET, STACK, address, generation)
 
 
 def step(operation: Operation, text: str, wanted: Realised | None = None, **more: object) -> Step:

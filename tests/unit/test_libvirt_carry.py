@@ -13,7 +13,7 @@ from stacksmith.providers.libvirt.inventory import Inventory, Shelf
 from stacksmith.providers.libvirt.storage import Stored, VolumeFacts
 
 DATA = Address("volume", "data")
-UUID = str(identity("lab", "shop", DATA))
+UUID = identity("lab", "shop", DATA)
 NAME = volume_name("shop", DATA, UUID)
 PATH = f"/pool/{NAME}"
 

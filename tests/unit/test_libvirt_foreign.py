@@ -21,7 +21,7 @@ def volume(fleet: str) -> str:
 
 
 def marked(applied: object = None) -> etree._Element:
-    uuid = str(identity("lab", "shop", LAN))
+    uuid = identity("lab", "shop", LAN)
     return network_xml.parse(network_xml.render(Network("isolated"), Mark("lab", "shop", LAN, uuid, applied)))
 
 
@@ -41,7 +41,7 @@ def test_mark_on_its_own_object_is_read() -> None:
 
 def test_mark_on_a_copy_with_another_uuid_is_none() -> None:
     root = marked()
-    root.find("uuid").text = str(identity("lab", "shop", DATA))  # type: ignore[union-attr]
+    root.find("uuid").text = identity("lab", "shop", DATA)  # type: ignore[union-attr]
     assert mark_xml.read(root) is None
 
 

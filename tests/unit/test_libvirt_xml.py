@@ -50,7 +50,7 @@ def schema(kind: str) -> etree.RelaxNG:
 
 def mark_of(kind: str, name: str, spec: Server | Network, host: str | None = None) -> Mark:
     address = Address(kind, name, 3 if kind == "server" else None, host)
-    return Mark("lab", "shop", address, str(identity("lab", "shop", address)), to_data(spec), Policy(protect=True))
+    return Mark("lab", "shop", address, identity("lab", "shop", address), to_data(spec), Policy(protect=True))
 
 
 def disks() -> st.SearchStrategy[tuple[Disk, ...]]:

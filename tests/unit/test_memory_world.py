@@ -33,7 +33,7 @@ def deadline(seconds: float = 10.0) -> Deadline:
 
 def target(address: Address, spec: Volume | Server | Network) -> Target:
     """A target of stack lab/shop."""
-    mark = Mark("lab", "shop", address, str(identity("lab", "shop", address)), to_data(spec))
+    mark = Mark("lab", "shop", address, identity("lab", "shop", address), to_data(spec))
     return Target(mark, "hv1", spec, Policy())
 
 

@@ -79,7 +79,7 @@ def test_server_that_runs_keeps_new_ones_away(fleet: Fleet, there: str) -> None:
 
 
 def uuid(server: str) -> str:
-    return str(identity("f", "billing", Address("server", server)))
+    return identity("f", "billing", Address("server", server))
 
 
 @pytest.mark.parametrize("name", [lambda: "billing/server.db", lambda: uuid("db"), lambda: uuid("db").upper()])

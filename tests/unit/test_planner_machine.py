@@ -82,12 +82,12 @@ def made(stack: Stack, host: str = "bm1") -> tuple[Machine, Record]:
     """The server as the plan wants it, and its record."""
     spec = only(plan_of(stack)).wanted
     assert isinstance(spec, Machine)
-    uuid = str(identity("f", "shop", DB))
+    uuid = identity("f", "shop", DB)
     return spec, Record(DB, host, uuid, to_data(spec))
 
 
 def found(spec: Machine, host: str = "bm1", **more: object) -> HostSnapshot:
-    uuid = str(identity("f", "shop", DB))
+    uuid = identity("f", "shop", DB)
     return HostSnapshot(host, found=(Found(DB, host, uuid, host, spec, "print", **more),))  # type: ignore[arg-type]
 
 
@@ -363,7 +363,7 @@ def test_plan_quotes_what_its_node_does_not_take(folder: Path) -> None:
 def test_disks_are_wiped_when_the_server_goes_if_its_policy_says_so(folder: Path) -> None:
     wiping = STACK.replace("boot_mode: uefi", "boot_mode: uefi, wipe: {S64H: whole, S64G: signatures}")
     spec, _ = made(stack_of(folder))
-    record = Record(DB, "bm1", str(identity("f", "shop", DB)), to_data(spec))
+    record = Record(DB, "bm1", identity("f", "shop", DB), to_data(spec))
     step = only(plan_of(stack_of(folder, wiping), found(spec), records=[record]))
     assert (step.impact, {c.path for c in step.changes}) == (Impact.NONE, {"policy.wipe.S64G", "policy.wipe.S64H"})
     gone = wiping.partition("servers:")[0]

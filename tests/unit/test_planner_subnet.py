@@ -144,7 +144,7 @@ def test_networks_of_others_on_libvirt_tell_what_their_host_routes(running: bool
 
 def test_marked_network_on_libvirt_is_found_with_what_its_host_routes() -> None:
     lan, spec = Address("network", "lan", host="hv1"), Network(subnets=(Subnet("10.1.0.0/24"),))
-    text = network_xml.render(spec, Mark("f", "blog", lan, str(identity("f", "blog", lan)), None))
+    text = network_xml.render(spec, Mark("f", "blog", lan, identity("f", "blog", lan), None))
     found = network(NetworkText(text, text, True), "hv1")
     assert isinstance(found, Found) and isinstance(found.spec, Network)
     assert (found.name, found.spec.routed) == (network_name("blog", lan), ("10.1.0.0/24",))

@@ -1,13 +1,13 @@
 """``stacksmith drift``."""
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stacksmith.cli.call import Call
 from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.report import Form, FormOption, Into, answer
 from stacksmith.cli.status import drift_status
+from stacksmith.frozen import dataclass
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import Paint
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from stacksmith.cli.call import Call, takes_stack
 from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.report import Form, FormOption, Into, answer
 from stacksmith.cli.status import DriftStatus, Status
+from stacksmith.frozen import dataclass
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import Paint
 

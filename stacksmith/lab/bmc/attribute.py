@@ -1,8 +1,8 @@
 """The BIOS attributes of the lab's nodes, and the registry that tells what each takes (DSP8010, AttributeRegistry)."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, collection, refusal
 from stacksmith.model.types import JSON
 

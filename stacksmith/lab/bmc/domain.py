@@ -1,7 +1,6 @@
 """The libvirt objects behind the nodes: a pool for media, a network, and a domain with an empty disk for each node."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import libvirt
 from lxml import etree
 from lxml.builder import E
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab.bmc.emulator import CODE_SECURE, POOL, VARS
 from stacksmith.lab.bmc.page import serial_of
 

@@ -1,8 +1,9 @@
 """What a BMC is asked and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.types import JSON
 
 ROOT = "/redfish/v1"

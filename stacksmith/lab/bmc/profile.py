@@ -3,9 +3,10 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from stacksmith.frozen import dataclass
 
 Etag = Literal["strong", "weak", "empty"]
 Media = Literal["standard", "managers", "kvm-only", "patch-only", "no-extras", "strict-eject"]

@@ -6,10 +6,10 @@ import hmac
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, collection, refusal
 from stacksmith.lab.bmc.profile import Behaviour
 

@@ -1,9 +1,10 @@
 """What a BMC remembers over its own restart."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab import draft
 from stacksmith.model.types import JSON
 

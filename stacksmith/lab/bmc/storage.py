@@ -1,9 +1,9 @@
 """A RAID controller with drives of its own, which are in no machine: volumes are made and deleted in memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab.bmc.machine import Machine
 from stacksmith.lab.bmc.message import Answer, Request, collection, link, refusal
 from stacksmith.lab.bmc.profile import Behaviour

@@ -4,8 +4,8 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.lab.bmc.message import ROOT, Answer, collection, refusal
 
 TASKS = f"{ROOT}/TaskService/Tasks"

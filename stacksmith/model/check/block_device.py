@@ -4,10 +4,10 @@ Nova 34: nova/compute/api.py (_check_and_transform_bdm, _validate_bdm), nova/blo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath

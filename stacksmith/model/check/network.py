@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import pairwise
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath
 from stacksmith.model.kinds.network import NetworkSpec, RangeSpec, SubnetSpec

@@ -1,10 +1,11 @@
 """Names that blocks use must be names of blocks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.check.hint import check_hints
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath

@@ -1,7 +1,6 @@
 """How a check says what is wrong with a resource."""
 
-from dataclasses import dataclass
-
+from stacksmith.frozen import dataclass
 from stacksmith.model.document import DataPath
 from stacksmith.model.findings import Findings, Notes
 from stacksmith.model.stack import Resource

@@ -7,9 +7,10 @@ one, and a query about what is used is asked at the moment of placing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.check.extra_spec import AGGREGATE_SCOPE
 from stacksmith.model.query import Query
 from stacksmith.model.scheduler import SchedulerSpec

@@ -1,8 +1,8 @@
 """Filters that look at the metadata of a host's aggregates."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.operator import matches
 from stacksmith.model.scheduler import TENANTS
 from stacksmith.placement.host import HostState

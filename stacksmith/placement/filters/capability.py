@@ -1,8 +1,8 @@
 """ComputeCapabilitiesFilter: what hosts are, against the extra specs of a flavor."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.operator import matches
 from stacksmith.model.types import JSON
 from stacksmith.placement.host import HostState

@@ -1,8 +1,8 @@
 """Filters that look at the image: what it needs to run, and which hosts are kept for which images."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.version import satisfies, version_of
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import Refusal, refused

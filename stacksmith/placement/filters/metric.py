@@ -1,7 +1,6 @@
 """MetricsFilter: hosts of which everything is known that the weights are for."""
 
-from dataclasses import dataclass
-
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import Refusal, refused
 

@@ -1,8 +1,8 @@
 """SimpleCIDRAffinityFilter: hosts near an address."""
 
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import HostState
 from stacksmith.placement.refusal import Refusal, refused
 

@@ -1,9 +1,10 @@
 """Deals the units of lots to the slots that a program found, so that anti-affinity holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.placement.joint.lot import Lot, takes
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit

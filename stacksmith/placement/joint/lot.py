@@ -1,8 +1,8 @@
 """Equal units of a batch as one lot, which a program counts instead of naming."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.attempt import Eligible
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit

@@ -1,9 +1,10 @@
 """The program of a batch: how many units of each lot go to each host."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil, floor, gcd, inf, isinf
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.joint.lot import Lot, takes
 from stacksmith.placement.joint.solver import Program
 from stacksmith.placement.site import Site

@@ -1,8 +1,9 @@
 """Solves a batch jointly: program, deal, and again with the groups that the deal could not keep apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.attempt import Arrangement, Eligible, attempt
 from stacksmith.placement.host import HostState
 from stacksmith.placement.joint.complete import completed

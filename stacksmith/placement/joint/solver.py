@@ -1,11 +1,13 @@
 """HiGHS, the solver of the extra ``[optimal]``: the one module that imports it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from importlib.util import find_spec
 from math import inf
 from typing import Any
+
+from stacksmith.frozen import dataclass
 
 # Amounts are whole numbers of up to nine digits: no coarser tolerance keeps a row's last unit.
 TOLERANCE = 1e-9

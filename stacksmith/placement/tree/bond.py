@@ -1,8 +1,9 @@
 """``same_subtree``: one of the providers that some groups get is above, or is, all the others."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.tree.fit import Slot
 from stacksmith.placement.tree.forest import Forest
 

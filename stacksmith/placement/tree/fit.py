@@ -1,8 +1,8 @@
 """Which providers can give what a group asks, and why others cannot: one provider at a time."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.tree.forest import Forest
 from stacksmith.placement.tree.provider import Provider
 from stacksmith.placement.tree.reason import (

@@ -1,9 +1,10 @@
 """Why something is refused: one type per refusal, its numbers in its fields, its words from ``str``."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import ClassVar
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.host import Inventory
 from stacksmith.placement.wording import capacity_sum, number
 

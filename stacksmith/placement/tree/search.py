@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from stacksmith.frozen import dataclass
 from stacksmith.placement.tree.bond import Bonds, narrowed
 from stacksmith.placement.tree.cover import Cover
 from stacksmith.placement.tree.fit import Slot

@@ -6,10 +6,10 @@ connection's thread.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark
 from stacksmith.model.realised import Server
 from stacksmith.providers.base import Refused

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import libvirt
 
+from stacksmith.frozen import dataclass
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
 
 T = TypeVar("T")

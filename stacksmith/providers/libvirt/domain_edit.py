@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 
 from lxml import etree
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change
 from stacksmith.model.realised import Disk, Server
 from stacksmith.providers.libvirt import domain_read, domain_xml, numa_xml

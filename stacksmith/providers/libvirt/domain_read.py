@@ -5,13 +5,14 @@ mark says that it was declared, or when the domain has no mark; so libvirt's def
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from lxml import etree
 
 from stacksmith.address import Address, identity
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark
 from stacksmith.model.hardware import NOTHING_HELD, Holding
 from stacksmith.model.naming import network_name, volume_name

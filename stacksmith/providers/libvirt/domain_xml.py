@@ -4,12 +4,13 @@ Source: https://libvirt.org/formatdomain.html
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from uuid import UUID, uuid5
 
 from lxml import etree
 
 from stacksmith.address import Address, identity
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark
 from stacksmith.model.naming import network_name, server_name
 from stacksmith.model.realised import ConfigDrive, Disk, Nic, Server
@@ -266,7 +267,7 @@ def disk_element(disk: Disk, file: DiskFile, mark: Mark) -> etree._Element:
 def default_serial(disk: Disk, mark: Mark) -> str:
     """A serial that is stable: guests find the disk by it in /dev/disk/by-id (virtio shows 20 characters)."""
     if disk.source == "volume" and disk.ref:
-        return str(identity(mark.fleet, mark.stack, Address.parse(disk.ref)))[:20]
+        return identity(mark.fleet, mark.stack, Address.parse(disk.ref))[:20]
     return str(uuid5(UUID(mark.uuid), disk.device))[:20]
 
 

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import libvirt
 from lxml import etree
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import ABANDONED, Found, Resources, Unmanaged
 from stacksmith.model.realised import Server, to_data
 from stacksmith.model.types import JSON

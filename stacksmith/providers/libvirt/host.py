@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from lxml import etree
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Host
 from stacksmith.providers.base import Deadline, TimedOut
 from stacksmith.providers.libvirt.absence import FRESH_SECONDS, Absence

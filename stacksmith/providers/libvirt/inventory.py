@@ -5,13 +5,14 @@ Volumes carry no mark: names tell whose they are (``native``), and tiny volumes 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 import libvirt
 
 from stacksmith.address import Address, identity
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import MOVING, Found, Resources, Unmanaged
 from stacksmith.model.hardware import Holding
 from stacksmith.model.naming import complete_name, image_file_name
@@ -139,7 +140,7 @@ class Inventory:
         return Found(
             address=address,
             host=host,
-            uuid=str(identity(scope.fleet, scope.stack, address)),
+            uuid=identity(scope.fleet, scope.stack, address),
             name=address.name,
             spec=Image(tuple(whole)),
             fingerprint=digest(to_data(Image(tuple(whole)))),

@@ -1,12 +1,13 @@
 """The mark in a domain's or network's ``<metadata>``: owner, policy and applied spec, in a namespace of its own."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 from lxml import etree
 
 from stacksmith.address import Address
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark
 from stacksmith.model.realised import Policy
 

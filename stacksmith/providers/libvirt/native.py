@@ -1,10 +1,10 @@
 """Names of storage volumes read back: which stack, resource and part a file belongs to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from stacksmith.address import Address, identity
+from stacksmith.frozen import dataclass
 from stacksmith.model.naming import PREFIX
 
 GENERATIONS = 10  # how often a resource is looked for as replaced
@@ -90,7 +90,7 @@ def resource(fleet: str, stack: str, kind: str, label: str, id8: str) -> tuple[A
     """
     for generation in range(GENERATIONS):
         for address in _candidates(kind, label):
-            uuid = str(identity(fleet, stack, address, generation))
+            uuid = identity(fleet, stack, address, generation)
             if uuid.startswith(id8):
                 return address, uuid
     return None

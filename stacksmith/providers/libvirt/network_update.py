@@ -6,7 +6,6 @@ plugs it in again without its guest seeing more than a short loss of its link.
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import libvirt
 from lxml import etree
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Mark
 from stacksmith.model.realised import Network

@@ -4,12 +4,13 @@ Source: https://libvirt.org/formatnetwork.html
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from lxml import etree
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark
 from stacksmith.model.naming import network_name
 from stacksmith.model.realised import DhcpHost, DnsHost, Network, Subnet

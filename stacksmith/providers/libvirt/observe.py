@@ -5,12 +5,13 @@ Only calls that a read-only connection may make.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
 import libvirt
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Found, HostSnapshot, Hypervisor, Resources, Unmanaged
 from stacksmith.model.hardware import Hardware, Pool
 from stacksmith.model.naming import complete_name

@@ -105,7 +105,7 @@ def _volume(host: LibvirtHost, mark: Mark, address: Address, link: Link) -> Disk
 
 def stored_volume(host: LibvirtHost, mark: Mark, address: Address, link: Link) -> storage.Stored | None:
     """The file of a volume resource, or None."""
-    ids = [str(identity(mark.fleet, mark.stack, address, g))[:8] for g in range(native.GENERATIONS)]
+    ids = [identity(mark.fleet, mark.stack, address, g)[:8] for g in range(native.GENERATIONS)]
     found = {}
     for stored, _ in host.storage.volumes(link):
         part = native.read_part(stored.name)

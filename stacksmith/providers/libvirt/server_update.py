@@ -4,12 +4,13 @@ Order: files are made; the running guest is changed; the saved definition is cha
 restarted; what is no longer used is removed; the mark says last what was applied. A killed run is repeated.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import libvirt
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found
 from stacksmith.model.realised import Disk, Server

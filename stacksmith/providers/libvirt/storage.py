@@ -8,12 +8,12 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import libvirt
 from lxml import etree
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import VolumeType
 from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.libvirt.connection import Link

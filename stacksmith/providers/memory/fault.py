@@ -1,9 +1,9 @@
 """Calls as a world logs them, and faults that a test plants in their way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
+from stacksmith.frozen import dataclass
 from stacksmith.providers.base import Gone, ProviderError, Refused, Stale, TimedOut, Transient
 
 WRITES = frozenset({"create", "update", "delete", "migrate"})

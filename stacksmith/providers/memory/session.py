@@ -91,5 +91,5 @@ def _images(state: HostState, scope: Scope, host: str) -> Iterator[Found]:
     for address, files in images.items():
         if files:
             here = replace(address, host=host)
-            image = found_image(files, here, str(identity(scope.fleet, scope.stack, here)))
+            image = found_image(files, here, identity(scope.fleet, scope.stack, here))
             yield replace(image, partial=image.partial or len(files) < len(scope.images.get(address, ())))

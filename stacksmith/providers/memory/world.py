@@ -6,14 +6,15 @@ import marshal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark, Resources
 from stacksmith.model.hardware import Cell, Hardware
-from stacksmith.model.realised import Realised, to_data
+from stacksmith.model.realised import Realised, content, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, TimedOut
 from stacksmith.providers.memory.fault import Call, Effect, Fault, Hook
@@ -60,11 +61,11 @@ class Object:
     def fingerprint(self) -> str:
         """Changes with all that a host would show, and with nothing else."""
         mark = self.shown_mark
-        owner = mark and [mark.fleet, mark.stack, str(mark.address), mark.applied, to_data(mark.policy)]
+        owner = mark and [mark.fleet, mark.stack, str(mark.address), mark.applied, content(mark.policy)]
         state = [self.stage.value, self.problem]
-        content = [self.name, self.uuid, to_data(self.spec), to_data(self.saved), owner, state]
+        shown = [self.name, self.uuid, content(self.spec), content(self.saved), owner, state]
         # Faster than JSON; version 0 writes equal data as equal bytes, whatever is interned or shared.
-        return hashlib.sha256(marshal.dumps(content, 0)).hexdigest()[:32]
+        return hashlib.sha256(marshal.dumps(shown, 0)).hexdigest()[:32]
 
     @cached_property
     def text(self) -> str:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
@@ -12,6 +12,7 @@ from typing import Any, Final
 import requests
 from sushy import connector, exceptions
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.node import Node
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut, Transient

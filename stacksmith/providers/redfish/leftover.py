@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import IO, Final
 from uuid import uuid4
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.types import JSON
 
 LONGEST_SECONDS: Final = 86_400.0  # no session lasts longer without a request (SessionTimeout in DSP0268)

@@ -3,9 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.raid import fits, told
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON

@@ -3,11 +3,12 @@
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.node import Node
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.providers.base import Deadline, Gone, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import Unreachable
 from stacksmith.providers.redfish import reading

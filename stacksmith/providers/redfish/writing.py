@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import NotNow, Unreachable

@@ -3,9 +3,10 @@
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.deploy import Method
 from stacksmith.model.node import RootDeviceHints
 from stacksmith.providers import configdrive

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from stacksmith.frozen import dataclass
 from stacksmith.providers import archive
 from stacksmith.providers.archive import Archive
 from stacksmith.providers.base import Refused

@@ -10,13 +10,14 @@ import re
 import secrets
 import socket
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+from stacksmith.frozen import dataclass
 from stacksmith.model.deploy import split_listen
 from stacksmith.providers.base import Refused
 

@@ -1,6 +1,7 @@
 """Claims in the store: who holds what of which provider, read and replaced inside one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from sys import intern
 
 from stacksmith.placement import Claim, Consumer, Reason, Refused
 from stacksmith.placement.tree.provider import Allocations
@@ -101,11 +102,15 @@ def _used(db: Connection, providers: Iterable[str]) -> dict[str, dict[str, int]]
 
 def _consumers(rows: Iterable[tuple[str, int, str, str, str, str, int]]) -> tuple[Consumer, ...]:
     """The consumers of rows that are in order of their uuid."""
-    found: dict[tuple[str, int, str, str], dict[str, dict[str, int]]] = {}
+    found: list[Consumer] = []
+    held: dict[str, dict[str, int]] = {}
     for uuid, generation, name, stack, provider, resource_class, amount in rows:
-        held = found.setdefault((uuid, generation, name, stack), {})
-        held.setdefault(provider, {})[resource_class] = amount
-    return tuple(Consumer(key[0], allocations, *key[1:]) for key, allocations in found.items())
+        if not found or found[-1].uuid != uuid:
+            held = {}
+            found.append(Consumer(uuid, held, generation, name, stack))
+        # The database makes each text anew; there are few of these.
+        held.setdefault(intern(provider), {})[intern(resource_class)] = amount
+    return tuple(found)
 
 
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -9,6 +9,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Faults
 from stacksmith.model.realised import Policy, to_data
 from stacksmith.model.record import Record
+from stacksmith.model.types import JSON
 from stacksmith.state.commit import Commits
 from stacksmith.state.database import Connection, Database
 from stacksmith.state.process import is_dead
@@ -53,7 +54,9 @@ class SqlStore:
         """All records of a stack."""
         query = "SELECT address, host, uuid, complete, body FROM record WHERE stack = ?"
         rows = self._read(lambda db: db.execute(query, (stack,)).fetchall())
-        return tuple(sorted((_record(*row) for row in rows), key=lambda record: record.address.order))
+        bodies = json.loads(f"[{','.join(row[-1] for row in rows)}]")  # at once: equal keys are one object
+        found = [_record(row[:-1], data) for row, data in zip(rows, bodies, strict=True)]
+        return tuple(sorted(found, key=lambda record: record.address.order))
 
     def put(self, stack: str, record: Record) -> None:
         """Writes one record, and that what was begun on its object is over."""
@@ -267,8 +270,8 @@ def _remove(db: Connection, stack: str, address: Address) -> None:
     drop(db, stack, str(address))
 
 
-def _record(address: str, host: str, uuid: str, complete: int, body: str) -> Record:
-    data = json.loads(body)
+def _record(row: Sequence[Any], data: JSON) -> Record:
+    address, host, uuid, complete = row
     return Record(
         Address.parse(address),
         host,

@@ -2,10 +2,13 @@
 
 import dataclasses
 import pickle
+from uuid import UUID, uuid5
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stacksmith.address import Address, address_of
+from stacksmith.address import NAMESPACE, Address, address_of, identity
 from stacksmith.frozen import dataclass
 from stacksmith.placement import Request
 
@@ -68,6 +71,12 @@ def test_addresses_of_equal_parts_are_one_object() -> None:
     assert address is address_of("server", "web", 1, "hv1") and address == Address("server", "web", 1, "hv1")
     assert address_of("server", "web") is Address.parse("server.web") is address.block
     assert address_of("server", "web", "1") is not address_of("server", "web", 1)
+
+
+@given(st.text("abc/ é", max_size=9), st.text("xyz-", max_size=9), st.integers(0, 3))
+def test_identities_are_what_the_standard_library_makes(fleet: str, stack: str, generation: int) -> None:
+    made = uuid5(UUID(bytes=NAMESPACE), f"{fleet}/{stack}/server.web[2]/{generation}")
+    assert identity(fleet, stack, address_of("server", "web", 2), generation) == str(made)
 
 
 def test_an_address_keeps_its_hash_to_itself() -> None:

@@ -19,8 +19,10 @@ MAX_BYTES: Final = 16 * 2**20
 MAX_DEPTH: Final = 64
 MAX_ALIASED: Final = 100_000
 MAX_FAULTS: Final = 100  # of one file; the rest would say the same
-_LINE_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Compiled when they are used: sets of characters beyond Latin-1 take milliseconds.
+_LINE_BREAK: Final = "\r\n|[\r\n\x85\u2028\u2029]"
+_FORBIDDEN: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]"
+_FORBIDDEN_ASCII: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _COLUMN_LIMIT: Final = 2**20 - 1
 
 # A place is one integer, as 150,000 lines have 300,000 of them: line, column and width, 20 bits each but the first,
@@ -59,7 +61,7 @@ class Document:
 
 def split_lines(text: str) -> list[str]:
     """The lines of a YAML text, as the parser counts them."""
-    return _LINE_BREAK.split(text)
+    return re.split(_LINE_BREAK, text)
 
 
 def span(file: str, node: Node, line: int = 0) -> Span:
@@ -114,7 +116,7 @@ def _decode(content: bytes, file: str) -> tuple[str, Diagnostic | None]:
         cause = f"byte 0x{content[fault.start]:02x} is not UTF-8"
         where = _at_end(text, file)
         return content.decode("utf-8-sig", "replace"), error("not-utf8", f"cannot read {file}: {cause}", where)
-    forbidden = _FORBIDDEN.search(text)
+    forbidden = re.search(_FORBIDDEN_ASCII if text.isascii() else _FORBIDDEN, text)
     if forbidden is None:
         return text, None
     cause = f"character U+{ord(forbidden[0]):04X} is not allowed in YAML"

@@ -13,8 +13,8 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.stack import Resource, Stack
 
 # XML has no place for most of them, libvirt writes some into other programs' files, and terminals obey them.
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
-_LINES: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_CONTROL: Final = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]"
+_LINES: Final = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]"
 
 # What is in no plan, no state and on no host but the guest's own drive: neither is checked for secrets.
 _UNSHOWN: Final = {"user_data": True, "source": True, "kernel": {"source"}, "ramdisk": {"source"}}
@@ -26,7 +26,7 @@ def check_texts(stack: Stack, reporter: Reporter) -> None:
     """Checks every text that no other rule narrows."""
     for resource in stack.resources.values():
         for path, text, is_long in _texts(resource):
-            control = (_LINES if is_long else _CONTROL).search(text)
+            control = None if text.isprintable() else re.search(_LINES if is_long else _CONTROL, text)
             if control is not None:
                 cause = f"character U+{ord(control[0]):04X} is not allowed in it"
                 reporter.fault("bad-text", resource, path, cause)

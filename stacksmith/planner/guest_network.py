@@ -57,10 +57,9 @@ def _ways(network: NetworkSpec, fixed_ip: str | None) -> Iterator[Static | str]:
     """One way for each family: a static address where nobody hands out the fixed one, else what the network serves."""
     if network.mode == "bridge" and not network.subnets:
         yield "ipv4_dhcp"  # nothing is known of it: a LAN has DHCP
-    versions = [(subnet, _net(subnet).version) for subnet in network.subnets]
     for version in (4, 6):
-        subnets = [subnet for subnet, its in versions if its == version]
-        own = [s for s in subnets if fixed_ip and ip_address(fixed_ip) in _net(s)]
+        subnets = [subnet for subnet in network.subnets if _net(subnet).version == version]
+        own = [s for s in subnets if ip_address(fixed_ip) in _net(s)] if fixed_ip else []
         if fixed_ip and own and not _reserves(network, own[0]):
             yield _static(network, own[0], fixed_ip)
         elif served := [s for s in subnets if s.enable_dhcp]:

@@ -5,21 +5,36 @@
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from resource import RUSAGE_SELF, getrusage
 from time import process_time
 
 from bench.measure import Cost
 from bench.table import Bar, Row, Table
 from stacksmith.address import Address
-from stacksmith.placement import Group, HostState, Inventory, Request, place
+from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.placement import (
+    CandidateRequest,
+    Group,
+    GroupPolicy,
+    HostState,
+    Inventory,
+    Provider,
+    Request,
+    ResourceGroup,
+    place,
+)
 from stacksmith.placement.attempt import Eligible, Pass
 from stacksmith.placement.request import Strategy
 from stacksmith.placement.site import open_sites
 from stacksmith.placement.unit import bundle
 from stacksmith.placement.weigher import make_weigher
 
+CELLS = 2
 FLAVORS = ((1, 512, 4), (2, 4096, 20), (4, 8192, 40))
 GROUP_SIZE = 10
+NUMA = frozenset({"HW_NUMA_ROOT"})
+NOVA = SchedulerSpec(ram_weight_multiplier=1.0)
 
 
 def fleet(count: int) -> list[HostState]:
@@ -57,6 +72,35 @@ def measure_batch(
     return _row(", ".join(words), took, sum(p.host is None for p in placements), bars)
 
 
+def with_cells(host: HostState) -> HostState:
+    """The host with its CPUs and memory in NUMA cells."""
+    cell = {"NUMA_THREAD": Inventory(16, 0, 4.0), "NUMA_MEMORY_MB": Inventory(261888)}
+    uuids = [f"{host.name}_numa{number}" for number in range(CELLS)]
+    return replace(host, parts=tuple(Provider(uuid, uuid, host.name, cell, NUMA) for uuid in uuids))
+
+
+def of_cells(request: Request) -> Request:
+    """The request with its vCPUs and memory in as many cells, each of another cell of the host."""
+    vcpu, memory = request.amounts["VCPU"], request.amounts["MEMORY_MB"]
+    cell = ResourceGroup({"NUMA_THREAD": vcpu, "NUMA_MEMORY_MB": memory // CELLS}, (NUMA,))
+    groups = {f"_numa{number}": cell for number in range(CELLS)}
+    amounts = {**request.amounts, "VCPU": CELLS * vcpu}
+    return replace(request, amounts=amounts, parts=CandidateRequest(groups, GroupPolicy.ISOLATE))
+
+
+def measure_cells(
+    servers: int, hosts: int, seconds: float, strategy: str | SchedulerSpec = "spread", explain: bool = False
+) -> Row:
+    """Servers of two NUMA cells. ``seconds`` is the bar."""
+    requests, states = [of_cells(r) for r in batch(servers, False)], [with_cells(host) for host in fleet(hosts)]
+    started = process_time()
+    placements = place(requests, states, {}, strategy=strategy, explain=explain)
+    took = process_time() - started
+    way = strategy if isinstance(strategy, str) else "nova's weighers"
+    words = [f"batch {servers:,} of {CELLS} NUMA cells on {hosts:,}", way, *(["explained"] if explain else [])]
+    return _row(", ".join(words), took, sum(p.host is None for p in placements), (Bar("CPU s", took, seconds),))
+
+
 def measure_large() -> Row:
     """The largest stack in one go. The memory is that of this process at its highest."""
     row = measure_batch(100_000, 10_000, "anti-affinity", seconds=10)
@@ -92,6 +136,10 @@ def tables(times: int = 3) -> Iterator[Table]:
         ),
         measure_batch(10_000, 1_000, "anti-affinity", strategy="pack"),
         measure_batch(10_000, 100, "anti-affinity"),
+        measure_cells(1_500, 150, seconds=2),
+        measure_cells(1_500, 150, seconds=3, strategy=NOVA),
+        measure_cells(1_500, 150, seconds=3, explain=True),
+        measure_cells(10_000, 1_000, seconds=5),
         measure_large(),
     ]
     gc.enable()

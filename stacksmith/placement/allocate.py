@@ -9,7 +9,7 @@ from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.arrange import Outcome, arrange
 from stacksmith.placement.clash import Clashes, instead
 from stacksmith.placement.clash import told as clash_words
-from stacksmith.placement.explain import Complaint, Complaints, company, verdicts
+from stacksmith.placement.explain import Answers, Complaint, Complaints, company, verdicts
 from stacksmith.placement.host import STATES, HostState
 from stacksmith.placement.memory import Memory
 from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
@@ -123,10 +123,11 @@ def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping
 def _tell_placed(outcome: Outcome, sites: Sequence[Site], explain: bool) -> Iterator[Placement]:
     """Puts the units on the sites in the order they were decided, with the verdicts of that moment."""
     placed: list[tuple[Placement, Site, Unit]] = []
+    known = Answers()
     for unit, index in outcome.placed:
         site = sites[index]
         chosen = (index, outcome.forced) if outcome.forced else None
-        told = verdicts(unit, sites, outcome.weigher, chosen) if explain else ()
+        told = verdicts(unit, sites, outcome.weigher, chosen, known) if explain else ()
         site.add(unit)
         site.introduce(unit)
         placed += [(Placement(request.address, site.host.name, told), site, unit) for request in unit.requests]

@@ -109,12 +109,7 @@ class Pass:
         while heap and found is None:
             entry = heappop(heap)
             site = self.sites[entry[1]]
-            if not site.has_room(unit):
-                continue
-            score = self.weigher.score(unit, site)
-            if score != -entry[0]:
-                if not rises:
-                    heappush(heap, (-score, site.index))
+            if not self._is_next(unit, entry, heap, rises):
                 continue
             if site.keeps_apart(unit) and site.has_company(unit) and site.answers(unit):
                 found = site.index
@@ -127,6 +122,21 @@ class Pass:
         if len(aside) > LARGE and not unit.queries:
             self.large.add(unit.apart)
         return found
+
+    def _is_next(self, unit: Unit, entry: tuple[float, int], heap: list[tuple[float, int]], rises: bool) -> bool:
+        """True when a host has room and the score that it came up with; one whose score fell is put in again.
+
+        Its parts are asked last: they may need a search.
+        """
+        site = self.sites[entry[1]]
+        if not site.has_amounts(unit):
+            return False
+        score = self.weigher.score(unit, site)
+        if score == -entry[0]:
+            return site.has_parts(unit)
+        if not rises:
+            heappush(heap, (-score, site.index))
+        return False
 
     def _queue(self, unit: Unit, rises: bool) -> _Queue:
         key = (unit.key, unit.soft, unit.apart if unit.apart in self.large else ())
@@ -173,12 +183,18 @@ class Ranking:
         if key in self.open and not unit.queries:
             before, seen = self.open[key]
             changed = set(self.log[seen:])
-            is_same = not unit.has_parts  # parts may be shared with a host that changed
-            takes = [site for site in before if (is_same and site.index not in changed) or site.takes(unit)]
+            takes = [
+                site for site in before if (site.index not in changed and _is_same(unit, site)) or site.takes(unit)
+            ]
         else:
             takes = [site for i in self.eligible.hosts(unit) if (site := self.sites[i]).takes(unit)]
         self.open[key] = (takes, len(self.log))
         return takes
+
+
+def _is_same(unit: Unit, site: Site) -> bool:
+    """True when a host to which nothing was done answers as before: its parts may be shared with one that changed."""
+    return not unit.has_parts or site.stands_alone
 
 
 def attempt(units: Iterable[Unit], hosts: Sequence[HostState], eligible: Eligible, weigher: Weigher) -> Arrangement:

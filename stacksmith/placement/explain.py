@@ -17,22 +17,73 @@ from stacksmith.placement.weigher import DIGITS, Weigher
 from stacksmith.placement.wording import number
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What one host says to units of a kind: why it fits them, or the refusals. ``version`` is the host's then.
+
+    ``verdict`` is the last that was told of it; the score and what is said of it may be others the next time.
+    """
+
+    version: int
+    reason: str
+    verdict: Verdict
+    more: str = ""
+
+    def weighed(self, score: float, more: str) -> Verdict:
+        """The verdict of a host that fits, the same one if nothing of it is new."""
+        if self.verdict.score != score or self.more != more:
+            self.verdict = Verdict(self.verdict.host, True, self.reason + more, score)
+            self.more = more
+        return self.verdict
+
+
+class Answers:
+    """What hosts answered to units, told again while nothing is done to them: most of a fleet most of the time."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, dict[int, _Answer]] = {}
+
+    def of(self, unit: Unit, sites: Sequence[Site]) -> list[_Answer]:
+        """The answer of each site, in order."""
+        known = self._known.setdefault((unit.key, unit.apart, unit.follows), {})
+        found = []
+        for site in sites:
+            answer = known.get(site.index)
+            if answer is None or answer.version != site.version:
+                answer = known[site.index] = _answer(unit, site)
+            found.append(answer)
+        return found
+
+
+def _answer(unit: Unit, site: Site) -> _Answer:
+    answer = list(refusals(unit, site))
+    reason = "" if answer else _fits(unit, site)
+    verdict = _refused(site, answer) if answer else Verdict(site.host.name, True, reason)
+    return _Answer(site.version, reason, verdict)
+
+
 def verdicts(
-    unit: Unit, sites: Sequence[Site], weigher: Weigher, chosen: tuple[int, str] | None = None
+    unit: Unit,
+    sites: Sequence[Site],
+    weigher: Weigher,
+    chosen: tuple[int, str] | None = None,
+    known: Answers | None = None,
 ) -> tuple[Verdict, ...]:
-    """One verdict per host, in order of name, as things stand. ``chosen``: a host, and why it was not left to score."""
-    answers = [(site, list(refusals(unit, site))) for site in sites]
-    takes = [site for site, answer in answers if not answer]
+    """One verdict per host, in order of name, as things stand. ``chosen``: a host, and why it was not left to score.
+
+    ``known`` is what the same sites answered before.
+    """
+    answers = (known or Answers()).of(unit, sites)
+    takes = [site for site, answer in zip(sites, answers, strict=True) if answer.verdict.fits]
     weighed = zip(weigher.scores(unit, takes), weigher.words(unit, takes), strict=True)
     found = []
-    for site, answer in answers:
-        if answer:
-            found.append(_refused(site, answer))
+    for site, answer in zip(sites, answers, strict=True):
+        if not answer.verdict.fits:
+            found.append(answer.verdict)
             continue
         score, words = next(weighed)
         note = f"; {chosen[1]}" if chosen is not None and site.index == chosen[0] else ""
-        reason = f"{_fits(unit, site)}{'; ' if words else ''}{words}{note}"
-        found.append(Verdict(site.host.name, True, reason, round(score, DIGITS)))
+        found.append(answer.weighed(round(score, DIGITS), f"; {words}{note}" if words else note))
     return tuple(found)
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
 from stacksmith.placement.host import HostState
+from stacksmith.placement.make import Used, tree_of
 from stacksmith.placement.memory import State
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
-from stacksmith.placement.tree.forest import Forest
-from stacksmith.placement.tree.provider import Provider
 from stacksmith.placement.tree.reason import GaveUp
 from stacksmith.placement.tree.request import CandidateRequest, ResourceGroup
 from stacksmith.placement.tree.step import Steps
@@ -36,21 +35,21 @@ class Parts:
 
     Of providers that it shares with other hosts, parts without a parent, what is used is ``common`` to all of them; of
     those that are the host's own disks it is ``own``, what is used of the host itself.
-    ``gave_up``: a refusal was not proven, the search for room was cut short.
+    ``shares``: there are some that it shares with others, so that what it takes may change with these. ``gave_up``: a
+    refusal was not proven, the search for room was cut short.
     """
 
     def __init__(self, host: HostState, common: "Common", own: dict[str, int]) -> None:
-        shared = [part for part in host.parts if part.parent is None]
-        aggregates = host.aggregates.union(*(part.aggregates for part in shared))
-        top = Provider(host.name, host.name, None, host.inventories, host.traits, aggregates)
+        self._tree = tree = tree_of(host, common.memory)
+        shared = [part.uuid for part in host.parts if part.parent is None]
         used = {uuid: dict(amounts) for uuid, amounts in host.parts_used.items()}
-        used |= {part.uuid: common.used.setdefault(part.uuid, used.get(part.uuid, {})) for part in shared}
+        used |= {uuid: common.used.setdefault(uuid, used.get(uuid, {})) for uuid in shared}
         used |= dict.fromkeys(host.own_disks, own)
-        self._forest = Forest((top, *host.parts), used)
-        self._common, self._shares, self._seen = common, bool(shared), common.changes
+        self._forest = tree.forest.beside(used)
+        self._common, self.shares, self._seen = common, bool(shared), common.changes
         self._is_bound = bool(host.own_disks)
-        self._watched = sorted({part.uuid for part in shared} | host.own_disks)
         self._root, self._claimed = host.name, host.parts_claimed
+        self._used: Used | None = None
         self._asking: dict[Address, Request] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
         self._unsettled: set[tuple[object, ...]] = set()
@@ -128,7 +127,7 @@ class Parts:
 
     def _answer(self, unit: Unit) -> Choices | None:
         """What everybody here would have with the unit: all as before if that works, else all anew."""
-        if self._is_bound or (self._seen != self._common.changes and self._shares):
+        if self._is_bound or (self._seen != self._common.changes and self.shares):
             self._forget()  # what is used was changed by others
         self._seen = self._common.changes
         key = self._key(unit)
@@ -142,8 +141,12 @@ class Parts:
 
     def _remembered(self, new: Sequence[Request]) -> Choices | None:
         """As ``_solve``, which is not asked for what was refused before, whoever came first then."""
-        memory, state = self._common.memory, self._state(new)
+        memory = self._common.memory
         memory.work += 1
+        added = self._recalled(self._first, new)
+        if added is not None:
+            return self.choices | added
+        state = self._state(new)
         if memory.is_refused(state):
             return None
         if not self._is_bound and self._is_short(new):
@@ -173,15 +176,15 @@ class Parts:
     def _state(self, new: Sequence[Request]) -> State:
         """What the answer to new requests depends on: all who ask for parts here, and what others use of them."""
         used: tuple[object, ...] = ()
-        if self._watched:
+        if self._tree.watched:
             self._count(self.choices, -1)
-            used = tuple(tuple(sorted(self._forest.used.get(uuid, {}).items())) for uuid in self._watched)
+            used = tuple(tuple(sorted(self._forest.used.get(uuid, {}).items())) for uuid in self._tree.watched)
             self._count(self.choices, 1)
-        return self._root, tuple(sorted(self._numbers((*self._asking.values(), *new)))), used
+        return self._tree.kind, tuple(sorted(self._numbers((*self._asking.values(), *new)))), used
 
     def _numbers(self, asking: Sequence[Request]) -> tuple[int, ...]:
         number = self._common.memory.number
-        return tuple(number(request.parts) for request in asking if request.parts is not None)
+        return tuple(number(request.parts, self._root) for request in asking if request.parts is not None)
 
     def _key(self, unit: Unit) -> tuple[object, ...]:
         asking = _asking(unit)
@@ -202,21 +205,38 @@ class Parts:
             return None
         before = self.choices
         self._count(before, -1)
+        self._used = None
         found = self._once(self._together, [*self._asking.values(), *new])
         self._count(before, 1)
+        self._used = None
         return found
 
     def _once(self, way: Callable[[Sequence[Request]], Choices | None], asking: Sequence[Request]) -> Choices | None:
         """What is found in a way, which is not gone again for equal requests with the same in use."""
-        known = self._common.memory.found
-        used = frozenset((uuid, frozenset(amounts.items())) for uuid, amounts in self._forest.used.items())
-        key = way.__name__, self._root, used, self._numbers(asking)
-        if key in known:
-            return {request.address: candidate for request, candidate in zip(asking, known[key], strict=True)}
+        known = self._recalled(way, asking)
+        if known is not None:
+            return known
         found = way(asking)
         if found is not None:
-            self._common.memory.keep(key, tuple(found[request.address] for request in asking))
+            answer = tuple(found[request.address] for request in asking)
+            self._common.memory.keep(self._question(way, asking), self._tree, answer)
         return found
+
+    def _recalled(
+        self, way: Callable[[Sequence[Request]], Choices | None], asking: Sequence[Request]
+    ) -> Choices | None:
+        """What was found before in a way, here or on a host of the same make."""
+        known = self._common.memory.found.get(self._question(way, asking))
+        if known is None:
+            return None
+        there, answer = known
+        return {r.address: self._tree.here(candidate, there) for r, candidate in zip(asking, answer, strict=True)}
+
+    def _question(self, way: Callable[[Sequence[Request]], Choices | None], asking: Sequence[Request]) -> object:
+        tree, memory, numbers = self._tree, self._common.memory, self._numbers(asking)
+        if self._used is None or tree.watched:
+            self._used = tree.used(self._forest.used)
+        return way.__name__, tree.make(memory.classes(numbers), memory), self._used, numbers
 
     def _first(self, asking: Sequence[Request]) -> Choices | None:
         """The first parts for one after the other, beside what is counted; None when one finds none."""
@@ -262,7 +282,8 @@ class Parts:
         self._count({a: each for a, each in before.items() if choices.get(a) is not each}, -1)
         self._count({a: each for a, each in choices.items() if before.get(a) is not each}, 1)
         self.choices = choices
-        self._common.changes += self._shares
+        self._used = None
+        self._common.changes += self.shares
         self._forget()
 
 

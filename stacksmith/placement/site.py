@@ -36,7 +36,19 @@ class Site:
     depend on the unit, until the next change.
     """
 
-    __slots__ = ("_common", "_parts", "capacity", "guests", "host", "index", "members", "raw", "used", "weight")
+    __slots__ = (
+        "_changes",
+        "_parts",
+        "_shared",
+        "capacity",
+        "guests",
+        "host",
+        "index",
+        "members",
+        "raw",
+        "used",
+        "weight",
+    )
 
     def __init__(self, index: int, host: HostState, common: Common | None = None) -> None:
         self.index = index
@@ -48,7 +60,8 @@ class Site:
         self.weight: float | None = None
         self.raw: tuple[float, ...] | None = None
         self._parts: Parts | None = None
-        self._common = common
+        self._shared = common or Common()
+        self._changes = 0
 
     @property
     def parts(self) -> "Parts":
@@ -56,8 +69,18 @@ class Site:
         if self._parts is None:
             from stacksmith.placement.part import Parts
 
-            self._parts = Parts(self.host, self._common or Common(), self.used)
+            self._parts = Parts(self.host, self._shared, self.used)
         return self._parts
+
+    @property
+    def version(self) -> int:
+        """A number that is higher after everything that may change what the host answers."""
+        return self._changes if self._parts is None or self.stands_alone else self._changes + self._shared.changes
+
+    @property
+    def stands_alone(self) -> bool:
+        """True when what it takes changes only with what is put on it or taken off."""
+        return not self.parts.shares
 
     @property
     def given(self) -> Iterator[Mapping[str, Mapping[str, int]]]:
@@ -70,10 +93,18 @@ class Site:
 
         Its parts are asked last, and only for a unit that asks for some.
         """
+        return self.has_amounts(unit) and self.has_parts(unit)
+
+    def has_amounts(self, unit: Unit) -> bool:
+        """True when every amount fits, whatever is asked of parts."""
         used, capacity = self.used, self.capacity
         for name, amount in unit.amounts:
             if name not in capacity or used.get(name, 0) + amount > capacity[name]:
                 return False
+        return True
+
+    def has_parts(self, unit: Unit) -> bool:
+        """True when the parts have room for what the unit asks of them, if anything."""
         return not unit.has_parts or self._beside_amounts(unit, self.parts.takes)
 
     def parts_lack(self, unit: Unit) -> str:
@@ -114,6 +145,7 @@ class Site:
     def add(self, unit: Unit) -> None:
         """Puts a unit here."""
         self.weight = self.raw = None
+        self._changes += 1
         self._count(unit, 1)
         if unit.has_parts:
             self.parts.add(unit)
@@ -123,6 +155,7 @@ class Site:
     def remove(self, unit: Unit) -> None:
         """Takes a unit off that was put here."""
         self.weight = self.raw = None
+        self._changes += 1
         if unit.has_parts:
             self.parts.remove(unit)
         self._count(unit, -1)
@@ -135,6 +168,7 @@ class Site:
 
     def introduce(self, unit: Unit) -> None:
         """Remembers the names of a unit's members, for the words of a verdict."""
+        self._changes += 1
         for request in unit.requests:
             if request.group is not None:
                 self.guests.setdefault(request.group, []).append(request.address)

@@ -131,7 +131,7 @@ def _unit(requests: tuple[Request, ...], groups: Mapping[str, Group], near: Mapp
         near=close,
         follows=tuple(dict.fromkeys(h for r in requests for h in r.follows if h.mark and h.mark not in marks)),
         soft=tuple((name, soft[Policy(groups[name].policy)]) for name, _ in members if groups[name].policy in soft),
-        key=(close, tuple(sorted(amounts.items())), frozenset(unlike)),
+        key=(close, tuple(sorted(amounts.items())), frozenset(unlike), _times(requests)),
         has_parts=any(request.parts is not None for request in requests),
         queries=tuple(dict.fromkeys(query for request in requests for query in request.queries)),
     )
@@ -143,6 +143,13 @@ def _away(requests: Sequence[Request]) -> Iterator[Apart]:
         keepers = [r for r in requests if hint in r.away]
         bearers = [r for r in requests if hint.mark in r.marks]
         yield Apart(hint.mark, sum(any(k is not b for k in keepers) for b in bearers), 0, hint.words)
+
+
+def _times(requests: Sequence[Request]) -> frozenset[object]:
+    """How many of several requests ask the same of parts: their amounts do not tell it, when parts are all they ask."""
+    if len(requests) == 1:
+        return frozenset()
+    return frozenset(Counter(request.parts.key for request in requests if request.parts is not None).items())
 
 
 def _class_order(item: tuple[str, int]) -> tuple[int, str]:

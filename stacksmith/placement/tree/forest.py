@@ -33,6 +33,14 @@ class Forest:
             forest.count(consumer.allocations, 1)
         return forest
 
+    def beside(self, used: dict[str, dict[str, int]]) -> "Forest":
+        """The same trees with something else in use. What is learned of the trees is learned for both."""
+        forest = Forest.__new__(Forest)
+        for name in self.__slots__:
+            setattr(forest, name, getattr(self, name))
+        forest.used = used
+        return forest
+
     def _grow(self, top: str, above: tuple[str, ...], children: Mapping[str | None, list[str]]) -> list[str]:
         """Providers of a subtree, parents first; notes the way up of each."""
         found, waiting = [], [(top, above)]

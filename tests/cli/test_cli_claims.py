@@ -1,14 +1,13 @@
 """Claims on the command line: room that another stack took, what is told of it, and how it is given back."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stacksmith.cli.app import run
 from stacksmith.engine import session
 from stacksmith.model.found import Resources
 from stacksmith.model.realised import Server, Volume
@@ -20,6 +19,7 @@ from stacksmith.providers.memory.world import World
 from stacksmith.state.process import this_process
 from stacksmith.state.store import open_store
 from tests.cli.conftest import STACK, Cli
+from tests.forked import at_once
 from tests.postgres import Place
 
 Held = dict[str, dict[str, dict[str, int]]]
@@ -208,15 +208,6 @@ def test_claim_of_a_resource_that_left_the_stack_before_it_was_made_is_given_up(
     assert "shop server.gone" not in held(project)
 
 
-APPLY = """
-import sys
-from stacksmith.cli.app import run
-print("ready", flush=True)
-sys.stdin.readline()
-sys.exit(run(sys.argv[1:]))
-"""
-
-
 def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path, live: World, place: Place) -> None:
     (narrow / "fleet.yaml").write_text(ONE_HOST.replace("fleet: lab\n", f"fleet: lab\nstate: {place.url}\n"))
     names = [f"s{n}" for n in range(8)]
@@ -229,17 +220,9 @@ def test_eight_stacks_applied_at_once_never_take_more_than_there_is(narrow: Path
         text = text.replace("10.30.0.", f"10.{40 + n}.0.").replace("fleet: fleet.yaml", "fleet: ../fleet.yaml")
         (folder / "stack.yaml").write_text(text)
         write_plan(session.plan(session.Options(stack=folder)).plan, narrow / f"{name}.plan")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    runs = [subprocess.Popen([sys.executable, "-c", APPLY, "apply", f"{name}.plan"], **pipes) for name in names]
-    for run in runs:
-        assert run.stdout is not None and run.stdout.readline() == "ready\n"
-    for run in runs:
-        assert run.stdin is not None
-        run.stdin.write("go\n")
-        run.stdin.flush()
-    ended = [(run.communicate(timeout=180), run.returncode) for run in runs]
-    assert sorted(status for _, status in ended) == [0, 0, 0, 5, 5, 5, 5, 5], ended
-    assert all("claim-lost" in err and "MEMORY_MB" in err for (_, err), status in ended if status == 5)
+    ended = at_once(run, [(["apply", f"{name}.plan"],) for name in names])
+    assert sorted(each.status for each in ended) == [0, 0, 0, 5, 5, 5, 5, 5], ended
+    assert all("claim-lost" in each.err and "MEMORY_MB" in each.err for each in ended if each.status == 5)
     assert sum(item.kind == "server" for item in live.objects("hv1")) == 3
     assert held(narrow, url=place.url) == there(live)
 

@@ -1,13 +1,12 @@
 """Claims of parts of hosts: two stacks plan for the last device, the last whole CPUs, the last room of a pool."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from stacksmith.cli.app import run
 from stacksmith.engine import session
 from stacksmith.model.found import Resources
 from stacksmith.model.hardware import Cell, Hardware, PciDevice, Pool
@@ -19,7 +18,8 @@ from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 from stacksmith.providers.memory.world import World
 from stacksmith.state.store import open_store
 from tests.cli.conftest import Cli
-from tests.cli.test_cli_claims import APPLY, is_step, points_of
+from tests.cli.test_cli_claims import is_step, points_of
+from tests.forked import at_once
 from tests.postgres import Place
 
 FLEET = """\
@@ -295,24 +295,10 @@ def test_eight_stacks_at_once_never_get_a_device_twice(rivals: Rivals, live: Wor
     for name in names:
         plan = session.plan(session.Options(stack=rivals.folder / name)).plan
         write_plan(plan, rivals.folder / f"{name}.plan")
-    statuses = _apply_at_once(names)
+    statuses = [each.status for each in at_once(run, [(["apply", f"{name}.plan"],) for name in names])]
     assert sorted(set(statuses)) == [0, 5]
     given = [d for name, status in zip(names, statuses, strict=True) if not status for d in
              rivals.server(name).pci_devices]  # fmt: skip
     assert len(given) == len(set(given)) == statuses.count(0)
     held = [p for each in rivals.held(place.url).values() for p in each if p != "hv1"]
     assert sorted(held) == sorted(f"hv1_{device}" for device in given)
-
-
-def _apply_at_once(names: list[str]) -> list[int]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    runs = [subprocess.Popen([sys.executable, "-c", APPLY, "apply", f"{name}.plan"], **pipes) for name in names]
-    for run in runs:
-        assert run.stdout is not None and run.stdout.readline() == "ready\n"
-    for run in runs:
-        assert run.stdin is not None
-        run.stdin.write("go\n")
-        run.stdin.flush()
-    for run in runs:
-        run.communicate(timeout=180)
-    return [run.returncode for run in runs]

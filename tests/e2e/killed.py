@@ -1,11 +1,10 @@
-"""An apply that kills itself at the k-th write of its journal: ``python -m tests.e2e.killed K STACK FLEET [DRAINED]``.
+"""An apply that kills itself at the k-th write of its journal; tests start it by ``Forked``.
 
 With the name of a host, what is applied is the plan that empties it.
 """
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,3 @@ def main(at: int, stack: Path, fleet: Path, *drained: str) -> int:
         real = store_of_stack.open_store
         store_of_stack.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]
     return session.apply(options, made, lambda event: None, session.ApplyOptions(allowed=Impact.MIGRATE)).exit_status
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]))

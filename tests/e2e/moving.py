@@ -2,9 +2,6 @@
 
 import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 from stacksmith.address import Address
 from stacksmith.engine import session
@@ -12,9 +9,10 @@ from stacksmith.model.change import Impact
 from stacksmith.model.report import Report
 from stacksmith.planner.aim import Aim
 from stacksmith.planner.plan import Operation, Plan
+from tests.e2e import killed
 from tests.e2e.kit import Site, through_proxies
+from tests.forked import Forked
 
-ROOT = Path(__file__).parents[2]
 WEB = Address("server", "web")
 HOSTS = ("hv1", "hv2", "hv3")
 
@@ -67,10 +65,9 @@ def uptimes(site: Site) -> list[int]:
     return sorted(int(text) for text in re.findall(r"UP (\d+)\.", site.console("web")))
 
 
-def start_emptying(site: Site, host: str, at_write: int = 0) -> "subprocess.Popen[bytes]":
+def start_emptying(site: Site, host: str, at_write: int = 0) -> Forked:
     """A process that empties a host; it kills itself at a journal write."""
-    argv = [sys.executable, "-m", "tests.e2e.killed", str(at_write), str(site.folder), str(site.fleet), host]
-    return subprocess.Popen(argv, cwd=ROOT)
+    return Forked(killed.main, at_write, site.folder, site.fleet, host)
 
 
 def kill_emptying(site: Site, host: str, at: int | str) -> None:
@@ -79,7 +76,7 @@ def kill_emptying(site: Site, host: str, at: int | str) -> None:
         assert start_emptying(site, host, at).wait(120) == -signal.SIGKILL
         return
     with through_proxies(site) as proxies:
-        running: list[subprocess.Popen[bytes]] = []
+        running: list[Forked] = []
         for proxy in proxies:
             proxy.sent = lambda call: running[0].kill() if call == at else None
         running.append(start_emptying(site, host))

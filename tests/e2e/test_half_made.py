@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import random
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,13 @@ import yaml
 from stacksmith import lab
 from stacksmith.engine import session
 from stacksmith.model.naming import complete_name, image_file_name
+from tests.e2e import killed
 from tests.e2e.end_state import digest
 from tests.e2e.kit import Site, operations, settle, through_proxies, until
+from tests.forked import Forked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
 
-ROOT = Path(__file__).parents[2]
 MIB = 2**20
 CONTENT = random.Random(8).randbytes(8 * MIB)
 STACK = """
@@ -101,10 +100,9 @@ def test_image_whose_upload_broke_off_half_way_is_never_taken_for_whole(site: Si
     with through_proxies(site) as wires:
         for wire in wires:
             wire.swallows_after = 4 * MIB
-        argv = [sys.executable, "-m", "tests.e2e.killed", "0", str(site.folder), str(site.fleet)]
-        applying = subprocess.Popen(argv, cwd=ROOT)
+        applying = Forked(killed.main, 0, site.folder, site.fleet)
         until(lambda: sum(wire.counts().bytes_up for wire in wires) > 6 * MIB, 60, "the upload is under way")
-        applying.send_signal(signal.SIGKILL)
+        applying.kill()
         applying.wait(30)
     settle(site)
     with volumes(site, "stacksmith") as (connection, found):

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from stacksmith.engine import session
+from tests.e2e import killed
 from tests.e2e.end_state import Thing, differences, live, make_pools
 from tests.e2e.kit import Site, settle
+from tests.forked import Forked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(120), pytest.mark.xdist_group("lab")]
 
@@ -44,9 +45,8 @@ def small(site: Site) -> None:
     stack.write_text(text + "\nimages: {small: {source: small.qcow2, format: qcow2}}\n")
 
 
-def start(site: Site, at: int) -> "subprocess.Popen[bytes]":
-    argv = [sys.executable, "-m", "tests.e2e.killed", str(at), str(site.folder), str(site.fleet)]
-    return subprocess.Popen(argv, cwd=ROOT)
+def start(site: Site, at: int) -> Forked:
+    return Forked(killed.main, at, site.folder, site.fleet)
 
 
 def converges(site: Site, clean: Counter[Thing], whole: Counter[Thing], what: str) -> None:

@@ -248,6 +248,8 @@ def live(rack: Rack) -> None:
     rack.run("occupied", "node", "clean", "bm1", "--yes")
     rack.found["console"] = rack.console()
     put(rack.disk("bm1-b-disk.img"), b"OF THE SERVER".ljust(16, b".") * (OTHER_BYTES // 16))
+    # What wipes boots in the mode that is: by BIOS it takes a third less, and test_deploy wipes by UEFI.
+    assert rack.bmc.patch("", {"Boot": {"BootSourceOverrideMode": "Legacy"}}) in (200, 204)
     rack.run("destroy", "destroy", "--yes")
     rack.found["other disk"] = rack.disk("bm1-b-disk.img").read_bytes().strip(b"\0")
     rack.run("after", "node", "list", "--format", "json")

@@ -3,19 +3,19 @@
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stacksmith import lab
+from tests.e2e import killed
 from tests.e2e.efi_disk import make_efi_disk
 from tests.e2e.kit import Site, settle, until
+from tests.forked import Forked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(80), pytest.mark.xdist_group("lab")]
 
-ROOT = Path(__file__).parents[2]
 HOST = "hv1"
 STACK = """
   uefi: {vcpus: 1, ram: 256, disk: 1}
@@ -77,8 +77,7 @@ def test_servers_boot_by_uefi_with_secure_boot_as_asked(site: Site) -> None:
 @pytest.mark.parametrize("at", [3, 4])
 def test_kill_while_a_server_with_firmware_is_made_is_mended_by_the_next_run(site: Site, at: int) -> None:
     site.write(STACK + PLAIN)
-    argv = [sys.executable, "-m", "tests.e2e.killed", str(at), str(site.folder), str(site.fleet)]
-    assert subprocess.run(argv, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert Forked(killed.main, at, site.folder, site.fleet).wait(120) == -signal.SIGKILL
     settle(site)
     site.apply()
     assert not site.plan().steps

@@ -1,9 +1,9 @@
 """Claims in the state store: granted whole or not at all, and never more than there is, whoever else claims."""
 
 import sqlite3
-import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,8 +16,10 @@ from stacksmith.state import migration
 from stacksmith.state.sqlite import SqliteStore
 from stacksmith.state.store import LeaseLost, Store
 from tests.forests import make_claims, make_world
+from tests.forked import at_once
 from tests.placement_oracle import grant, may_claim
 from tests.postgres import Place
+from tests.unit.claimant import claim_parts, claim_rooms
 from tests.unit.state_parts import STACK, entry, leased, record
 
 HOSTS = {name: Provider(name, name, None, {"VCPU": Inventory(4), "MEMORY_MB": Inventory(8)}) for name in ("hv1", "hv2")}
@@ -123,94 +125,32 @@ def test_file_of_the_schema_before_claims_is_brought_forward(tmp_path: Path) -> 
     store.close()
 
 
-CLAIMANT = """
-import sys
-from functools import partial
-from pathlib import Path
-from stacksmith.address import Address
-from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults
-from stacksmith.state.store import open_store
-
-me = sys.argv[1]
-hosts = {name: Provider(name, name, None, {"VCPU": Inventory(30)}) for name in ("hv1", "hv2")}
-store = STORE
-print("ready", flush=True)
-sys.stdin.readline()
-granted = 0
-for i in range(10):
-    for name in sorted(hosts, reverse=int(me) % 2 == 0):
-        try:
-            store.claim(f"stack-{me}", [Claim(f"{me}-{i}", {name: {"VCPU": 1}})], partial(claim_faults, hosts))
-        except Refused:
-            continue
-        granted += 1
-        break
-print(granted)
-"""
-
-
-def at_once(place: Place, code: str) -> list[str]:
-    """What eight programs print that start to claim at the same moment."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    code = code.replace("STORE", place.code)
-    claimants = [subprocess.Popen([sys.executable, "-c", code, str(i)], **pipes) for i in range(8)]
-    for claimant in claimants:
-        assert claimant.stdout is not None
-        assert claimant.stdout.readline() == "ready\n"
-    for claimant in claimants:
-        assert claimant.stdin is not None
-        claimant.stdin.write("go\n")
-        claimant.stdin.flush()
-    return [claimant.communicate(timeout=120)[0] for claimant in claimants]
+def eight_at_once(place: Place, main: Callable[[str, Path, int], int]) -> list[int]:
+    """What eight processes return that begin at the same moment."""
+    ended = at_once(main, [(place.url, place.folder, me) for me in range(8)])
+    assert not any(each.err for each in ended), ended
+    return [each.status for each in ended]
 
 
 def test_eight_processes_that_claim_the_same_room_never_get_more_than_there_is(place: Place) -> None:
     store = place.open()
-    granted = [int(text) for text in at_once(place, CLAIMANT)]
+    granted = eight_at_once(place, claim_rooms)
     held = [host for consumer in store.claims() for host in consumer.allocations]
     store.close()
     assert sum(granted) == 60
     assert {host: held.count(host) for host in held} == {"hv1": 30, "hv2": 30}
 
 
-PART_CLAIMANT = """
-import sys
-from functools import partial
-from pathlib import Path
-from stacksmith.placement import Claim, Inventory, Provider, Refused, claim_faults
-from stacksmith.state.store import open_store
-
-me = int(sys.argv[1])
-cells = [Provider(f"hv1/numa{n}", f"hv1_numa{n}", "hv1", {"PCPU": Inventory(5), "NUMA_MEMORY_MB": Inventory(999)})
-         for n in range(2)]
-cards = [Provider(f"hv1/card{n}", f"hv1_card{n}", cells[n % 2].uuid, {"CUSTOM_GPU": Inventory(1)}) for n in range(7)]
-pool = Provider("hv1/pool_fast", "hv1_pool_fast", "hv1", {"DISK_GB": Inventory(60)})
-host = Provider("hv1", "hv1", None, {"VCPU": Inventory(1000)})
-known = {each.uuid: each for each in (host, pool, *cells, *cards)}
-store = STORE
-print("ready", flush=True)
-sys.stdin.readline()
-for i in range(16):
-    cell, card = cells[(me + i) % 2], cards[(me * 3 + i) % 7]
-    asked = {"hv1": {"VCPU": 1}, pool.uuid: {"DISK_GB": 4}}
-    asked |= {card.uuid: {"CUSTOM_GPU": 1}} if i % 2 else {cell.uuid: {"PCPU": 1, "NUMA_MEMORY_MB": 10}}
-    try:
-        store.claim(f"stack-{me}", [Claim(f"{me}-{i}", asked)], partial(claim_faults, known))
-    except Refused:
-        continue
-"""
-
-
 def test_eight_processes_never_get_more_of_a_cell_a_device_or_a_pool_than_there_is(place: Place) -> None:
     store = place.open()
-    at_once(place, PART_CLAIMANT)
+    granted = eight_at_once(place, claim_parts)
     used: dict[str, Counter[str]] = {}
     for consumer in store.claims():
         for provider, amounts in consumer.allocations.items():
             used.setdefault(provider, Counter()).update(amounts)
     count = len(store.claims())
     store.close()
-    assert count == 15, "as many as the pool has room for, neither more nor fewer"
+    assert count == sum(granted) == 15, "as many as the pool has room for, neither more nor fewer"
     assert used["hv1/pool_fast"] == {"DISK_GB": 60}
     assert used["hv1"] == {"VCPU": 15}
     parts = {provider: amounts for provider, amounts in used.items() if provider not in ("hv1", "hv1/pool_fast")}

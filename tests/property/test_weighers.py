@@ -88,24 +88,36 @@ def expected(scheduler: SchedulerSpec, takes: Sequence[HostState], group: str | 
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[SchedulerSpec, list[HostState], Request, Placement]:
+def requests(draw: st.DrawFn) -> Request:
+    return Request(
+        Address("server", "a"),
+        {"VCPU": draw(st.integers(1, 3)), "MEMORY_MB": draw(st.integers(1, 6)), "INSTANCES": 1, "IO_OPS": 1},
+        group=draw(st.sampled_from([None, *GROUPS])),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[SchedulerSpec, list[HostState]]:
     made = [draw(hosts(f"hv{i}")) for i in range(draw(st.integers(1, 4)))]
     own = {f"{what}_weight_multiplier": draw(MULTIPLIERS) for what in ("ram", "cpu", "hypervisor_version")}
     setting = {n: draw(MULTIPLIERS) for n in sorted(draw(st.sets(st.sampled_from(["load", "heat"]))))}
     unknown = draw(st.sampled_from([-10000.0, 0.0, 5.0]))
     scheduler = SchedulerSpec(**own, metrics_weight_setting=setting, metrics_weight_of_unavailable=unknown)
-    request = Request(
-        Address("server", "a"),
-        {"VCPU": draw(st.integers(1, 3)), "MEMORY_MB": draw(st.integers(1, 6)), "INSTANCES": 1, "IO_OPS": 1},
-        group=draw(st.sampled_from([None, *GROUPS])),
-    )
-    return scheduler, made, request, place([request], made, GROUPS, strategy=scheduler)[0]
+    return scheduler, made
 
 
-@settings(max_examples=500, deadline=None)
-@given(worlds())
-def test_scores_are_the_documentations_sums(world: tuple[SchedulerSpec, list[HostState], Request, Placement]) -> None:
-    scheduler, made, request, answer = world
+@settings(max_examples=170, deadline=None)
+@given(worlds(), st.lists(requests(), min_size=3, max_size=3))
+def test_scores_are_the_documentations_sums(
+    world: tuple[SchedulerSpec, list[HostState]], several: Sequence[Request]
+) -> None:
+    scheduler, made = world
+    for request in several:
+        check(scheduler, made, request, place([request], made, GROUPS, strategy=scheduler)[0])
+
+
+def check(scheduler: SchedulerSpec, made: Sequence[HostState], request: Request, answer: Placement) -> None:
+    """The scores are the sums, of the hosts that have room, and the best of them is chosen."""
     scores = {v.host: v.score for v in answer.verdicts if v.score is not None}
     takes = [
         host
@@ -129,11 +141,11 @@ def test_scores_are_the_documentations_sums(world: tuple[SchedulerSpec, list[Hos
 
 
 @settings(max_examples=100, deadline=None)
-@given(worlds())
+@given(worlds(), requests())
 def test_batch_by_weights_holds_what_the_hosts_have(
-    world: tuple[SchedulerSpec, list[HostState], Request, Placement],
+    world: tuple[SchedulerSpec, list[HostState]], request: Request
 ) -> None:
-    scheduler, made, request, _ = world
+    scheduler, made = world
     batch = [Request(Address("server", "a", i), request.amounts, group=request.group) for i in range(6)]
     answers = place(batch, made, GROUPS, strategy=scheduler)
     for host in made:

@@ -280,7 +280,9 @@ from pathlib import Path
 from stacksmith.state.sqlite import SqliteStore
 folder, at = Path(sys.argv[1]), float(sys.argv[2])
 for number in range(40):
-    while time.time() < at + number * 0.05:
+    moment = at + number * 0.05
+    time.sleep(max(0.0, moment - 0.003 - time.time()))
+    while time.time() < moment:
         pass
     SqliteStore.open(folder / f"{number}.db").close()
 """

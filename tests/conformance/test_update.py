@@ -26,7 +26,7 @@ from stacksmith.providers.base import Gone, Refused
 from tests.conformance.example import ADDRESSES, GIB, MAC, MIB, OTHER_MAC, THIRD_MAC, example, lan, make
 from tests.conformance.rig import Bench, differences
 
-pytestmark = pytest.mark.takes(100)
+pytestmark = pytest.mark.takes(80)
 
 
 @dataclass(frozen=True)

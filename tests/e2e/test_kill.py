@@ -16,7 +16,7 @@ from tests.e2e.end_state import Thing, differences, live, make_pools
 from tests.e2e.kit import Site, settle
 from tests.forked import Forked
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(120), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(150), pytest.mark.xdist_group("lab")]
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from stacksmith.lab.layout import layout_of
 from tests.tools.rpcproxy import PROCEDURES, RpcProxy, is_write
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(40)]
 POOL = "/var/lib/libvirt/stacksmith"
 SCRIPT = b"#!/bin/sh\necho hello from $(hostname)\nexit 3\n"
 CLOUD_CONFIG = b"#cloud-config\n{}\n"

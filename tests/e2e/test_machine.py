@@ -28,7 +28,7 @@ from tests.e2e.kit import until
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.takes(245),
+    pytest.mark.takes(225),
     pytest.mark.xdist_group("bmc"),
     pytest.mark.root,
 ]

@@ -21,7 +21,7 @@ from tests.e2e.moving import (
     where,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(100), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(90), pytest.mark.xdist_group("lab")]
 
 STACK = """
   tiny: {{vcpus: 1, ram: 128, disk: 1}}

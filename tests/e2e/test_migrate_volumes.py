@@ -21,7 +21,7 @@ from tests.e2e.moving import (
     where,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(200), pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(140), pytest.mark.xdist_group("lab")]
 
 WRITTEN = 4 << 20  # bytes at the beginning of the raw volume, written once
 STACK = """

@@ -14,7 +14,7 @@ from stacksmith.model.change import Impact
 from stacksmith.planner.plan import Operation
 from tests.e2e.kit import Site, changes, deviations, operations
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(50), pytest.mark.xdist_group("lab")]
 
 TWO_DISKS = """
 networks: {lan: {subnets: [{cidr: 10.31.0.0/24, allocation_pools: [{start: 10.31.0.50, end: 10.31.0.99}]}]}}

@@ -15,7 +15,7 @@ import pytest
 from stacksmith import lab
 from tests.e2e.kit import Site, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(20), pytest.mark.xdist_group("lab")]
 
 SSH = shutil.which("ssh")
 STACK = """

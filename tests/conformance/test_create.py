@@ -10,6 +10,8 @@ from stacksmith.providers.base import Refused
 from tests.conformance.example import ADDRESSES, KINDS, example, make
 from tests.conformance.rig import FLEET, Bench, Killed, differences
 
+pytestmark = pytest.mark.takes(35)
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_create_then_read_is_as_wanted(bench: Bench, kind: str) -> None:

@@ -19,7 +19,7 @@ from stacksmith.lab.layout import Layout, layout_of
 from stacksmith.lab.process import first_process
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(35)]
 NETWORK = "<network><name>kept</name><ip address='10.99.0.1' netmask='255.255.255.0'/></network>"
 GUEST = """<domain type='qemu'><name>crowd</name><memory unit='MiB'>16</memory>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features><devices>

@@ -15,6 +15,7 @@ from tests.e2e.kit import until
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.takes(50),
     pytest.mark.xdist_group("bmc"),
     pytest.mark.root,
 ]

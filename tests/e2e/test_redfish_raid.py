@@ -18,7 +18,7 @@ from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, light_farm, patiently, soon
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(55), pytest.mark.xdist_group("light")]
 VOLUMES = "/Storage/RAID.1/Volumes"
 SYSTEM = RaidVolume("system", "RAID1", ("Bay0", "Bay1"), 100 * 10**9)
 DATA = RaidVolume("data", "RAID1", ("Bay2", "Bay3"))

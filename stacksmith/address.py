@@ -2,7 +2,6 @@
 
 import re
 from functools import cache
-from hashlib import sha1
 
 from stacksmith.frozen import dataclass
 
@@ -93,6 +92,8 @@ def identity(fleet: str, stack: str, address: Address, generation: int = 0) -> s
 
     Source: RFC 9562 5.5, as ``uuid.uuid5`` does it in three times the time.
     """
+    from hashlib import sha1  # it brings OpenSSL, which the help does not need
+
     digest = bytearray(sha1(NAMESPACE + f"{fleet}/{stack}/{address}/{generation}".encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80

@@ -216,7 +216,7 @@ def _without(unit: Unit, dropped: frozenset[Constraint]) -> Unit:
             h for h in unit.follows if Constraint(Rule.FILTER.value, "SameHostFilter", h.words) not in dropped
         ),
         has_parts=unit.has_parts and Constraint(Rule.PARTS.value, "") not in dropped,
-        queries=() if Constraint(Rule.FILTER.value, "JsonFilter") in dropped else unit.queries,
+        queries=tuple(q for q in unit.queries if Constraint(Rule.FILTER.value, q.filter) not in dropped),
     )
 
 

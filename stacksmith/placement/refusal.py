@@ -1,5 +1,6 @@
 """A host's reason to refuse, and what may bring one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -52,6 +53,27 @@ class Condition(Protocol):
 
     def refusal(self, host: HostState) -> Refusal | None:
         """Why the host does not pass, None when it does. Does not change while a batch is placed."""
+
+
+class Momentary(Condition, Protocol):
+    """A condition whose answer changes with what a batch puts on a host: it is asked at the moment of placing.
+
+    ``refusal`` is that before the batch.
+    """
+
+    @property
+    def filter(self) -> str:
+        """The filter that asks."""
+
+    @property
+    def is_closing(self) -> bool:
+        """True when a host that refuses before the batch refuses as long as it is placed."""
+
+    def passes(self, host: HostState, used: Mapping[str, int]) -> bool:
+        """The answer of the host when this much of it is used: units by class."""
+
+    def refusal_at(self, host: HostState, used: Mapping[str, int]) -> Refusal | None:
+        """Why the host does not pass when this much of it is used."""
 
 
 def refused(name: str, reason: str, help: str) -> Refusal:

@@ -10,7 +10,7 @@ from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.refusal import Condition
 
 if TYPE_CHECKING:
-    from stacksmith.placement.filters.query import Queried
+    from stacksmith.placement.refusal import Momentary
     from stacksmith.placement.tree.request import CandidateRequest
 
 # Placement's classes that are weighed, in the order they are told; others come after, by name.
@@ -94,4 +94,4 @@ class Request:
     parts: "CandidateRequest | None" = None
     away: tuple[Hint, ...] = ()
     follows: tuple[Hint, ...] = ()
-    queries: tuple["Queried", ...] = ()
+    queries: tuple["Momentary", ...] = ()

@@ -10,7 +10,7 @@ from stacksmith.placement.host import HostState
 from stacksmith.placement.request import CLASSES, Group, Hint, Policy, Request
 
 if TYPE_CHECKING:
-    from stacksmith.placement.filters.query import Queried
+    from stacksmith.placement.refusal import Momentary
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Unit:
     follows: tuple[Hint, ...]
     key: tuple[object, ...]
     has_parts: bool = False
-    queries: tuple["Queried", ...] = ()
+    queries: tuple["Momentary", ...] = ()
 
     @property
     def address(self) -> Address:

@@ -11,9 +11,8 @@ from stacksmith.model.query import Query, read_query
 from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.filters import Asked, conditions, queries
-from stacksmith.placement.filters.query import Queried
 from stacksmith.placement.normalised import image_marks
-from stacksmith.placement.refusal import Condition
+from stacksmith.placement.refusal import Condition, Momentary
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Question:
     forbidden: frozenset[str]
     conditions: tuple[Condition, ...]
     marks: tuple[str, ...]
-    queries: tuple[Queried, ...] = ()
+    queries: tuple[Momentary, ...] = ()
 
     @property
     def conditions_before(self) -> tuple[Condition, ...]:

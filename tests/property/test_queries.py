@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from stacksmith.address import Address
 from stacksmith.model.query import VARIABLES, Query, QueryFault, Trend, read_query
 from stacksmith.placement import HostState, Inventory, Request, SchedulerSpec, place
+from stacksmith.placement.filters import Asked, conditions, queries
+from stacksmith.placement.filters.aggregate import Isolation
 from stacksmith.placement.filters.query import Queried, value_of
 
 NAMES = ("hv1", "hv2", "hv3")
@@ -213,6 +215,27 @@ def test_anything_is_read_or_has_a_fault_with_its_place(given_: Any) -> None:
         assert fault.cause
     else:
         assert query is None or json.loads(query.text) == given_
+
+
+@given(
+    hosts("hv1"),
+    st.sampled_from(NUMBERS),
+    st.sampled_from([(">=", ">="), ("<=", "<="), ("==", "=")]),
+    st.integers(0, 8),
+)
+def test_a_flavor_that_asks_for_a_capability_is_answered_as_a_query(
+    host: HostState, name: str, operators: tuple[str, str], number: int
+) -> None:
+    spec, operator = operators
+    asked = Asked("f", {f"capabilities:{name.replace('.', ':')}": f"{spec} {number}"})
+    scheduler = SchedulerSpec(enabled_filters=["ComputeCapabilitiesFilter"])
+    (asks,) = [
+        each for each in (*conditions(scheduler, asked), *queries(scheduler, asked)) if each != Isolation(frozenset())
+    ]
+    query = read_query([operator, f"${name}", number])
+    assert query is not None
+    assert (asks.refusal(host) is None) == Queried(query).passes(host, host.used)
+    assert (asks in queries(scheduler, asked)) == (VARIABLES[name][1] is not Trend.STEADY)
 
 
 def test_every_variable_is_known_of_a_host_that_was_read() -> None:

@@ -31,7 +31,7 @@ from stacksmith.placement import (
     load,
     load_request,
 )
-from stacksmith.placement.filters import Asked, conditions
+from stacksmith.placement.filters import Asked, conditions, queries
 from stacksmith.placement.normalised import image_marks
 from stacksmith.placement.request import Hint
 from stacksmith.planner.layout import provider_name
@@ -102,7 +102,8 @@ def requests(data: Mapping[str, Any], scheduler: SchedulerSpec) -> list[Request]
     if "asked" in data:
         fields["marks"] = image_marks(scheduler, fields["asked"].get("properties", {}))
         asked = fields.pop("asked")
-        fields["conditions"] = conditions(scheduler, Asked(**{**asked, "query": read_query(asked.get("query", []))}))
+        given = Asked(**{**asked, "query": read_query(asked.get("query", []))})
+        fields |= {"conditions": conditions(scheduler, given), "queries": queries(scheduler, given)}
     count, amounts, address = fields.pop("count", None), fields.pop("amounts"), Address.parse(fields.pop("address"))
     for name in ("required", "forbidden", "member_of"):
         fields[name] = frozenset(fields.get(name, ()))

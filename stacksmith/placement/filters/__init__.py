@@ -15,13 +15,13 @@ from stacksmith.model.check.extra_spec import AGGREGATE_SCOPE
 from stacksmith.model.query import Query
 from stacksmith.model.scheduler import SchedulerSpec
 from stacksmith.placement.filters.aggregate import ExtraSpecs, FlavorNames, ImageProperties, Isolation, Tenants
-from stacksmith.placement.filters.capability import Capabilities
+from stacksmith.placement.filters.capability import Capabilities, is_steady
 from stacksmith.placement.filters.image import PROPERTIES, VERSION, IsolatedHosts, Runs, canonical
 from stacksmith.placement.filters.metric import Metrics
 from stacksmith.placement.filters.near import NearAddress
 from stacksmith.placement.filters.query import Queried
 from stacksmith.placement.host import UNLIMITED, Inventory
-from stacksmith.placement.refusal import Condition
+from stacksmith.placement.refusal import Condition, Momentary
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,14 @@ def _limited(
     return Inventory(UNLIMITED) if asks else None
 
 
-def queries(scheduler: SchedulerSpec, asked: Asked) -> tuple[Queried, ...]:
-    """The query of one server when the batch may change its answer; a steady one is a condition."""
-    if asked.query is None or "JsonFilter" not in scheduler.enabled_filters:
-        return ()
-    asks = Queried(asked.query)
-    return () if asks.is_steady else (asks,)
+def queries(scheduler: SchedulerSpec, asked: Asked) -> tuple[Momentary, ...]:
+    """What one server asks whose answer the batch may change; what is steady is a condition."""
+    found: list[Momentary] = []
+    if asked.query is not None and "JsonFilter" in scheduler.enabled_filters:
+        found += [each for each in [Queried(asked.query)] if not each.is_steady]
+    if "ComputeCapabilitiesFilter" in scheduler.enabled_filters:
+        found += _of_capabilities(asked, steady=False)
+    return tuple(found)
 
 
 def _query(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
@@ -125,10 +127,15 @@ def _flavor_names(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
 
 
 def _capabilities(_: SchedulerSpec, asked: Asked) -> Iterator[Condition]:
+    yield from _of_capabilities(asked, steady=True)
+
+
+def _of_capabilities(asked: Asked, steady: bool) -> Iterator[Capabilities]:
+    """What extra specs ask of capabilities, of those that change with what is on a host or of the others."""
     wanted = []
     for key, value in sorted(asked.extra_specs.items()):
         scope, *path = key.split(":")
-        if not path or scope == "capabilities":
+        if (not path or scope == "capabilities") and is_steady(tuple(path or [key])) == steady:
             wanted.append((tuple(path or [key]), value, bool(path)))
     if wanted:
         yield Capabilities(tuple(wanted))

@@ -11,6 +11,7 @@ from stacksmith.model.types import JSON
 from stacksmith.placement.host import INSTANCES, IO_OPS, HostState
 from stacksmith.placement.refusal import Refusal, refused
 
+NAME: Final = "JsonFilter"
 SHOWN: Final = 80  # characters of a query in a reason
 
 
@@ -19,6 +20,11 @@ class Queried:
     """A query of a server. Unless it is steady its answer changes with what the batch puts on a host."""
 
     query: Query
+
+    @property
+    def filter(self) -> str:
+        """Its name."""
+        return NAME
 
     @property
     def is_steady(self) -> bool:
@@ -45,7 +51,7 @@ class Queried:
         text = self.query.text if len(self.query.text) <= SHOWN else f"{self.query.text[:SHOWN]}…"
         values = ", ".join(f"${name} is {_told(value_of(name, host, used))}" for name in self.query.variables)
         reason = f"query {text} is not met{': ' if values else ''}{values}"
-        return refused("JsonFilter", reason, f"ask another query, or make {host.name} meet it")
+        return refused(NAME, reason, f"ask another query, or make {host.name} meet it")
 
 
 def _told(value: JSON) -> str:
@@ -82,7 +88,7 @@ def _value(operand: object, host: HostState, used: Mapping[str, int]) -> JSON:
 def value_of(name: str, host: HostState, used: Mapping[str, int]) -> JSON:
     """What nova's host state has under a name, None where it is not known."""
     if name in _COUNTED:
-        return used.get(_COUNTED[name], 0)
+        return used.get(_COUNTED[name], 0) if _COUNTED[name] in host.inventories else None
     if name in _OF_INVENTORY:
         resource_class, read = _OF_INVENTORY[name]
         inventory = host.inventories.get(resource_class)

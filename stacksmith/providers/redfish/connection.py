@@ -1,6 +1,7 @@
 """One BMC over HTTPS: sushy's connector, its errors in our words, and no more requests at once than it stands."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
@@ -8,8 +9,10 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any, Final
+from urllib.request import getproxies
 
 import requests
+from requests.utils import get_environ_proxies
 from sushy import connector, exceptions
 
 from stacksmith.frozen import dataclass
@@ -69,7 +72,8 @@ class Connection:
     def __init__(self, name: str, node: Node, password: str, ca: str | None, sessions: Path | None = None) -> None:
         self.name = name
         self._node = node
-        self._verify = ca or node.verify
+        self._verify = ca or (_authorities() if node.verify else False)
+        self._proxies = get_environ_proxies(node.redfish) if getproxies() else {}
         self._sign_in = SignIn(name, node, password, self._exchange, leftovers(sessions) if sessions else None)
         self.writes = 0
         self._is_closed = False
@@ -222,5 +226,16 @@ class Connection:
         return Answer(answer.status_code, page if isinstance(page, dict) else {}, answer.headers)
 
     def _link(self) -> Any:
-        """A connector that makes one attempt for each request: what may be sent again is decided by who knows it."""
-        return connector.Connector(self._node.redfish, verify=self._verify, server_side_retries=1)
+        """A connector that makes one attempt for each request: what may be sent again is decided by who knows it.
+
+        requests would search the environment for proxies, and ``~/.netrc`` for passwords, at each request.
+        """
+        link = connector.Connector(self._node.redfish, verify=self._verify, server_side_retries=1)
+        session: requests.Session = link._session
+        session.trust_env, session.proxies = False, dict(self._proxies)
+        return link
+
+
+def _authorities() -> str | bool:
+    """What BMCs are held to where their node names no authority: as requests has it, what the environment says."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True

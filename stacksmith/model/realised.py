@@ -264,19 +264,37 @@ _LAYOUTS: dict[type[Any], _Layout] = {}
 
 def to_data(value: Any) -> JSON:
     """JSON data of a realised object, a policy, or anything inside one. Tuples become lists."""
+    return _walk(value, _by_name)
+
+
+def content(value: Any) -> JSON:
+    """What is in a realised object without the names of fields: equal of equal objects of one shape, and soon made."""
+    return _walk(value, _by_place)
+
+
+def _walk(value: Any, told: Callable[[_Layout, Any], JSON]) -> JSON:
     shape = type(value)
     if shape in _SCALARS:
         return value
     if shape is tuple or shape is list:
-        return [to_data(item) for item in value]
+        return [_walk(item, told) for item in value]
     if shape is dict:
-        return {key: to_data(item) for key, item in value.items()}
-    layout = _LAYOUTS.get(shape) or _LAYOUTS.setdefault(shape, _layout(shape))
+        return {key: _walk(item, told) for key, item in value.items()}
+    return told(_LAYOUTS.get(shape) or _LAYOUTS.setdefault(shape, _layout(shape)), value)
+
+
+def _by_name(layout: _Layout, value: Any) -> JSON:
     data = dict(zip(layout.names, layout.values(value), strict=True))
     for name in layout.nested:
-        value = data[name]
-        data[name] = [] if value == () else to_data(value)
+        data[name] = _walk(data[name], _by_name)
     return data
+
+
+def _by_place(layout: _Layout, value: Any) -> JSON:
+    values = list(layout.values(value))
+    for place in layout.places:
+        values[place] = _walk(values[place], _by_place)
+    return values
 
 
 def _layout(shape: type[Any]) -> _Layout:
@@ -290,23 +308,6 @@ def _layout(shape: type[Any]) -> _Layout:
 
 def _is_scalar(hint: Any) -> bool:
     return hint in _SCALARS or (get_origin(hint) is UnionType and _SCALARS.issuperset(get_args(hint)))
-
-
-def content(value: Any) -> JSON:
-    """What is in a realised object without the names of fields: equal of equal objects of one shape, and soon made."""
-    shape = type(value)
-    if shape in _SCALARS:
-        return value
-    if shape is tuple or shape is list:
-        return [content(item) for item in value]
-    if shape is dict:
-        return {key: content(item) for key, item in value.items()}
-    layout = _LAYOUTS.get(shape) or _LAYOUTS.setdefault(shape, _layout(shape))
-    values = list(layout.values(value))
-    for place in layout.places:
-        if values[place]:
-            values[place] = content(values[place])
-    return values
 
 
 @cache

@@ -128,8 +128,8 @@ class Ledger:
         """What an object takes, by provider; nothing for none."""
         if guest is None:
             return {}
-        known = self._taken.get(id(guest))  # the snapshot keeps what it found
-        if known is None or known[0] is not guest:
+        known = self._taken.get(id(guest))  # guests are kept beside, so that no other gets the id
+        if known is None:
             known = self._taken[id(guest)] = guest, taken(guest, self.layouts[guest.host])
         return known[1]
 

@@ -98,7 +98,8 @@ def _refuse_hosts(hosts: Iterable[HostState]) -> None:
 def _refuse_amounts(requests: Iterable[Request]) -> None:
     """Raises: ValueError when a request asks for what cannot be counted: it would give room to others."""
     for request in requests:
-        for name, amount in request.amounts.items():
+        held = (item for amounts in request.held.values() for item in amounts.items())
+        for name, amount in (*request.amounts.items(), *held):
             if not is_count(amount, 0):
                 raise ValueError(f"cannot place {request.address}: {name} {amount!r} is not an integer of 0 or more")
 

@@ -9,6 +9,7 @@ from stacksmith.frozen import dataclass
 
 if TYPE_CHECKING:
     from stacksmith.placement.make import Tree
+    from stacksmith.placement.request import Request
     from stacksmith.placement.tree.candidate import Candidate
     from stacksmith.placement.tree.request import CandidateRequest
 
@@ -51,14 +52,22 @@ class Memory:
         """A number for a key, the same for equal ones."""
         return self._numbers.setdefault(key, len(self._numbers))
 
-    def number(self, asked: "CandidateRequest", host: str) -> int:
-        """The same for equal requests; of those that name a tree at one host alone, for it means another at each."""
+    def number(self, request: "Request", host: str) -> int:
+        """The same for requests that ask the same of parts; of those that name a tree, or hold something, at one host
+        alone, for it means another at each."""
+        asked = request.parts
+        assert asked is not None
+        if request.held:
+            held = tuple((uuid, *sorted(amounts.items())) for uuid, amounts in sorted(request.held.items()))
+            return self._classed(self.intern((*asked.key, held, host)), asked)
         seen = self._seen.get(id(asked))
         if seen is None:
             names_tree = any(group.in_tree is not None for group in asked.groups.values())
             number = None if names_tree else self.intern(asked.key)
             seen = self._seen[id(asked)] = asked, number  # kept, so that no other object gets its id
-        found = self.intern((*asked.key, host)) if seen[1] is None else seen[1]
+        return self._classed(self.intern((*asked.key, host)) if seen[1] is None else seen[1], asked)
+
+    def _classed(self, found: int, asked: "CandidateRequest") -> int:
         if found not in self._classes:
             self._classes[found] = frozenset(name for group in asked.groups.values() for name in group.resources)
         return found

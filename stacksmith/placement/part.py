@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
+from stacksmith.placement.held import beyond, seen_by
 from stacksmith.placement.host import HostState
 from stacksmith.placement.make import Used, tree_of
 from stacksmith.placement.memory import State
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
+from stacksmith.placement.tree.provider import Allocations
 from stacksmith.placement.tree.reason import GaveUp
-from stacksmith.placement.tree.request import CandidateRequest, ResourceGroup
+from stacksmith.placement.tree.request import ResourceGroup
 from stacksmith.placement.tree.step import Steps
 from stacksmith.placement.unit import Unit
 from stacksmith.placement.wording import claims_of
@@ -51,6 +53,7 @@ class Parts:
         self._root, self._claimed = host.name, host.parts_claimed
         self._used: Used | None = None
         self._asking: dict[Address, Request] = {}
+        self._held: dict[Address, Allocations] = {}
         self._known: dict[tuple[object, ...], Choices | None] = {}
         self._unsettled: set[tuple[object, ...]] = set()
         self.choices: Choices = {}
@@ -99,25 +102,27 @@ class Parts:
     def reasons(self, unit: Unit) -> str:
         """Why there is no room, by the first request that finds none."""
         for request in _asking(unit).values():
-            assert request.parts is not None
-            found = self._lacks(request.parts)
+            found = self._lacks(request)
             if found:
                 told = dict.fromkeys(text.removeprefix(f"{self._root}: ") for text in found)
                 cut = [CUT] if self.is_unsettled(unit) and self._asking else []
-                return "; ".join((*told, *self._pending(request.parts, tuple(told)), *cut))
+                return "; ".join((*told, *self._pending(request, tuple(told)), *cut))
         return CUT if self.is_unsettled(unit) else "its parts have no room for all that must be here together"
 
-    def _lacks(self, asked: CandidateRequest) -> list[str]:
+    def _lacks(self, request: Request) -> list[str]:
         """Why there are no parts for one request as things stand; nothing when there are."""
+        assert request.parts is not None
+        forest = seen_by(request, self._forest)
         try:
-            first = next(at_root(self._forest, asked, self._root, Steps(MOST_STEPS)), None)
+            first = next(at_root(forest, request.parts, self._root, Steps(MOST_STEPS)), None)
         except GaveUp as gave_up:
             return [str(gave_up)]
-        return why_not(self._forest, asked, self._root) if first is None else []
+        return why_not(forest, request.parts, self._root) if first is None else []
 
-    def _pending(self, asked: CandidateRequest, told: Sequence[str]) -> Iterator[str]:
+    def _pending(self, request: Request, told: Sequence[str]) -> Iterator[str]:
         """What of the parts that were told is claimed and does not run yet."""
-        classes = {name for group in asked.groups.values() for name in group.resources}
+        groups = request.parts.groups.values() if request.parts is not None else ()
+        classes = {name for group in groups for name in group.resources}
         for uuid, claimed in sorted(self._claimed.items()):
             part = self._forest.providers.get(uuid)
             if part is None or not any(f"{part.name}: " in text for text in told):
@@ -132,6 +137,7 @@ class Parts:
         self._seen = self._common.changes
         key = self._key(unit)
         if key not in self._known:
+            self._held |= {a: request.held for a, request in _asking(unit).items() if request.held}
             self._steps, self._tries, self._is_cut = Steps(MOST_STEPS), MOST_TRIES, False
             self._known[key] = self._remembered(list(_asking(unit).values()))
             if self._known[key] is None and self._is_cut:
@@ -161,9 +167,11 @@ class Parts:
     def _is_short(self, new: Sequence[Request]) -> bool:
         """True when all providers have less of a class left than is asked, however it is dealt."""
         need: Counter[str] = Counter()
-        for asked in (request.parts for request in new if request.parts is not None):
-            for group in asked.groups.values():
+        for request in new:
+            for group in request.parts.groups.values() if request.parts is not None else ():
                 need.update(group.resources)
+            for amounts in request.held.values():
+                need.subtract(amounts)
         return any(amount > self._left(name) for name, amount in need.items())
 
     def _left(self, name: str) -> float:
@@ -184,7 +192,7 @@ class Parts:
 
     def _numbers(self, asking: Sequence[Request]) -> tuple[int, ...]:
         number = self._common.memory.number
-        return tuple(number(request.parts, self._root) for request in asking if request.parts is not None)
+        return tuple(number(request, self._root) for request in asking)
 
     def _key(self, unit: Unit) -> tuple[object, ...]:
         asking = _asking(unit)
@@ -246,7 +254,7 @@ class Parts:
             if candidate is None:
                 break
             found[request.address] = candidate
-            self._forest.count(candidate.allocations, 1)
+            self._count({request.address: candidate}, 1)
         self._count(found, -1)
         return found if len(found) == len(asking) else None
 
@@ -259,23 +267,24 @@ class Parts:
                 self._is_cut = True
                 return None
             self._tries -= 1
-            self._forest.count(candidate.allocations, 1)
+            chosen = {asking[0].address: candidate}
+            self._count(chosen, 1)
             rest = self._together(asking[1:])
-            self._forest.count(candidate.allocations, -1)
+            self._count(chosen, -1)
             if rest is not None:
-                return {asking[0].address: candidate} | rest
+                return chosen | rest
         return None
 
     def _candidates(self, request: Request) -> Iterator[Candidate]:
         assert request.parts is not None
         try:
-            yield from at_root(self._forest, request.parts, self._root, self._steps)
+            yield from at_root(seen_by(request, self._forest), request.parts, self._root, self._steps)
         except GaveUp:
             self._is_cut = True
 
     def _count(self, choices: Choices, sign: int) -> None:
-        for candidate in choices.values():
-            self._forest.count(candidate.allocations, sign)
+        for address, candidate in choices.items():
+            self._forest.count(beyond(candidate.allocations, self._held.get(address, {})), sign)
 
     def _change(self, choices: Choices) -> None:
         before = self.choices

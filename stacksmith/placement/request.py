@@ -1,7 +1,7 @@
 """What is asked of placement: room for one server or volume, and the rules of its server group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from stacksmith.placement.refusal import Condition
 
 if TYPE_CHECKING:
     from stacksmith.placement.refusal import Momentary
+    from stacksmith.placement.tree.provider import Allocations
     from stacksmith.placement.tree.request import CandidateRequest
 
 # Placement's classes that are weighed, in the order they are told; others come after, by name.
@@ -75,7 +76,8 @@ class Request:
     Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
     nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group. ``away``: the host
     must have none of these servers; ``follows``: one of each of these. ``parts`` is asked of the providers below the
-    host, beside the amounts, ``queries`` of the host at the moment of placing.
+    host, beside the amounts, ``queries`` of the host at the moment of placing. ``held`` is what it has already of
+    providers that hosts share, by uuid and class: it is counted as used all the time, and as much of it takes no room.
     """
 
     address: Address
@@ -95,3 +97,4 @@ class Request:
     away: tuple[Hint, ...] = ()
     follows: tuple[Hint, ...] = ()
     queries: tuple["Momentary", ...] = ()
+    held: "Allocations" = field(default_factory=dict)

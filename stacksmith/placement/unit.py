@@ -149,7 +149,11 @@ def _times(requests: Sequence[Request]) -> frozenset[object]:
     """How many of several requests ask the same of parts: their amounts do not tell it, when parts are all they ask."""
     if len(requests) == 1:
         return frozenset()
-    return frozenset(Counter(request.parts.key for request in requests if request.parts is not None).items())
+    return frozenset(Counter((r.parts.key, _held(r)) for r in requests if r.parts is not None).items())
+
+
+def _held(request: Request) -> object:
+    return tuple((uuid, *sorted(amounts.items())) for uuid, amounts in sorted(request.held.items()))
 
 
 def _class_order(item: tuple[str, int]) -> tuple[int, str]:
@@ -173,4 +177,5 @@ def _conditions(request: Request) -> tuple[object, ...]:
         request.away,
         request.follows,
         request.queries,
+        _held(request),
     )

@@ -1,6 +1,6 @@
 """The fewest migrations after which no server runs where a rule does not let it be."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from itertools import combinations, islice
@@ -90,7 +90,7 @@ class _Mending:
     leaving: Moving
     faults: list[Faults] = field(default_factory=list)
     circles: list[Moving] = field(default_factory=list)
-    _known: dict[tuple[Moving, frozenset[tuple[Address, str]]], Plan | None] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], Plan | None] = field(default_factory=dict)
 
     def whole(self, accepted: Keys) -> _Found | None:
         """The fewest moves after which only the accepted offences are left."""
@@ -169,7 +169,7 @@ class _Mending:
         stops = ((a, host, moving) for moving in circles for a in sorted(moving) for host in hosts if host != where[a])
         for address, host, moving in islice(stops, self._at_most(MOST_TRIES)):
             try:
-                plan = self._planned(moving, {address: host})
+                plan = self._planned(self._options(moving, {address: host}))
             except Faults:
                 continue
             if len(self.left(plan)) == 1:
@@ -185,39 +185,43 @@ class _Mending:
     def _try(self, search: Search, moving: Moving) -> _Found | None:
         """The plan in which these move, when it leaves no other offences than those that are accepted."""
         to = search.goals(moving)
-        key = (moving, frozenset(to.items()))
+        options = self._options(moving, to, search.accepted)
+        key = (moving, frozenset(to.items()), options.frees)
         if key not in self._known:
-            self._known[key] = self._plan(moving, to)
+            self._known[key] = self._plan(options)
         plan = self._known[key]
         if plan is None or any(each.key not in search.accepted for each in self.left(plan)):
             return None
         return _Found(plan, moving)
 
-    def _plan(self, moving: Moving, to: Mapping[Address, str]) -> Plan | None:
+    def _options(self, moving: Moving, to: Mapping[Address, str], accepted: Collection[object] = ()) -> PlanOptions:
+        return PlanOptions(moving=moving, to=to, away=self.leaving, frees=self.watch.frees(accepted))
+
+    def _plan(self, options: PlanOptions) -> Plan | None:
         try:
-            return self._planned(moving, to)
+            return self._planned(options)
         except Faults as fault:
             self.faults.append(fault)
             if fault.diagnostics[0].code != "circular-steps":
                 return None
-            self.circles.append(moving)
-        return self._elsewhere(moving, to)
+            self.circles.append(options.moving)
+        return self._elsewhere(options)
 
-    def _elsewhere(self, moving: Moving, to: Mapping[Address, str]) -> Plan | None:
+    def _elsewhere(self, options: PlanOptions) -> Plan | None:
         """The plan in which one of those that would wait for each other goes to a host that it was not placed on."""
         ways = (
-            {**to, address: host}
-            for address in sorted(moving - to.keys(), key=lambda a: a.order)
+            replace(options, to={**options.to, address: host})
+            for address in sorted(options.moving - options.to.keys(), key=lambda a: a.order)
             for host in sorted(self.watch.hosts(address) - {self.watch.where[address]})
         )
         for way in islice(ways, self._at_most(MOST_WAYS)):
             with suppress(Faults):
-                return self._planned(moving, way)
+                return self._planned(way)
         return None
 
-    def _planned(self, moving: Moving, to: Mapping[Address, str]) -> Plan:
+    def _planned(self, options: PlanOptions) -> Plan:
         """Raises: Faults when there is no such plan, or when a server cannot be moved as it is."""
-        plan = self.scene.plan(PlanOptions(moving=moving, to=to, away=self.leaving))
+        plan = self.scene.plan(options)
         causes = dict(plan.refusals)
         refused = [
             error("no-valid-host", f"cannot move {s.address} to {s.host}: {causes[s.id]}", address=s.address)

@@ -56,7 +56,7 @@ class PlanOptions:
     may not go to, ``to`` the only ones that some of them may be on; those ``away`` may not stay. What those
     ``holding`` have of the parts of their hosts goes to no other of them. ``unplanned`` are what no plan can be made
     for: what is there of them is left alone. ``impossible`` are planned though their host cannot make them: what is
-    there of them is to be compared.
+    there of them is to be compared. ``frees`` are shared storages in which those that move keep no room.
     """
 
     targets: tuple[str, ...] = ()
@@ -68,6 +68,7 @@ class PlanOptions:
     to: Mapping[Address, str] = field(default_factory=dict)
     away: frozenset[Address] = frozenset()
     holding: frozenset[Address] = frozenset()
+    frees: frozenset[str] = frozenset()
     unplanned: frozenset[Address] = frozenset()
     impossible: frozenset[Address] = frozenset()
 
@@ -164,7 +165,8 @@ def _wanted(
     blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
     leavers = [a for a in sorted(options.moving) if a in fixed]
-    moving = {a: Moving(fixed.pop(a), options.to.get(a), a in options.holding, a in options.away) for a in leavers}
+    holding, away, frees = options.holding, options.away, options.frees
+    moving = {a: Moving(fixed.pop(a), options.to.get(a), a in holding, a in away, frees) for a in leavers}
     carried = {volume for volume, server in drafted.users().items() if server in moving}
     fixed = {address: host for address, host in fixed.items() if address not in carried}
     leaving = [f for a, f in view.found.items() if a.kind == "server" and (a not in blocks or a in moving)]

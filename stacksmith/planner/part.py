@@ -17,6 +17,7 @@ from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.request import CandidateRequest, GroupPolicy, ResourceGroup
 from stacksmith.placement.verdict import Placement
+from stacksmith.planner.claim import Allocations
 from stacksmith.planner.inventory import (
     CELL,
     Pending,
@@ -25,7 +26,15 @@ from stacksmith.planner.inventory import (
     taken_cpus,
     type_trait,
 )
-from stacksmith.planner.layout import CELL_MEMORY, THREADS, cell_uuid, cpu_of, dedicated_cpus, device_uuid, host_of
+from stacksmith.planner.layout import (
+    CELL_MEMORY,
+    THREADS,
+    cell_uuid,
+    cpu_of,
+    dedicated_cpus,
+    device_uuid,
+    host_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Parts:
 
 
 NO_PARTS = Parts()
+_DISK = "_disk_"  # how the groups of disks are called, before their volume type
 
 
 def demands(stack: Stack) -> dict[Address, Demand]:
@@ -64,14 +74,17 @@ def parts_request(wanted: Demand, disks: Mapping[str, int] | None = None) -> Can
         groups[device.name] = ResourceGroup({device.resource_class: 1}, required, device.forbidden)
     near = (frozenset(groups),) if wanted.is_near and wanted.devices else ()
     for name, gib in sorted((disks or {}).items()):
-        group = f"_disk_{re.sub('[^A-Za-z0-9_-]', '_', name)}"[:64]
+        group = f"{_DISK}{re.sub('[^A-Za-z0-9_-]', '_', name)}"[:64]
         groups[group] = ResourceGroup({"DISK_GB": gib}, (frozenset({type_trait(name)}),))
     return CandidateRequest(groups, GroupPolicy.ISOLATE, same_subtree=near)
 
 
-def of_cells(request: CandidateRequest) -> bool:
-    """True for a question about cells, with their CPUs and large pages, and about nothing else."""
-    return request.groups.keys() == {_cell_group(place) for place in range(len(request.groups))}
+def of_cells(request: CandidateRequest, held: Allocations) -> bool:
+    """True for a question about cells, with their CPUs and large pages, and beside these about disks that are held."""
+    disks = [group for name, group in request.groups.items() if name.startswith(_DISK)]
+    is_held = sum(g.resources["DISK_GB"] for g in disks) <= sum(each.get("DISK_GB", 0) for each in held.values())
+    cells = {_cell_group(place) for place in range(len(request.groups) - len(disks))}
+    return is_held and request.groups.keys() - cells == {name for name in request.groups if name.startswith(_DISK)}
 
 
 def _cell_group(place: int) -> str:

@@ -23,7 +23,8 @@ from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.part import demands, of_cells
 from stacksmith.planner.plan import Operation, Plan, Step
-from stacksmith.planner.schedule import Schedule, group_members, in_zone_of, server_requests, with_hints
+from stacksmith.planner.schedule import Schedule, group_members, in_zone_of, server_requests, with_held, with_hints
+from stacksmith.planner.sharing import held_by
 from stacksmith.planner.wait import Circle
 
 
@@ -95,7 +96,7 @@ def balance_of(
     that an affinity group or same_host hints bind to each other, all of them as one, by the address of the first.
 
     ``staying`` are left where they are, as are servers that follow one of several others, and those with devices,
-    with volumes in storages of their own, or with a query about what changes.
+    with volumes in storages of one host, or with a query about what changes.
     """
     stack, snapshot = scene.stack, scene.snapshot
     drafted, asking = draft(stack, {}), Asking(stack)
@@ -105,17 +106,18 @@ def balance_of(
     asked = Schedule({}, demands=demands(stack))
     requests = server_requests(asking, drafted, volumes, users, asked)
     hints = hinted(stack, snapshot, volumes)
-    every = [with_hints(r, hints) for r in requests if r.address in where]
+    ledger = Ledger(stack.name, stack.fleet, snapshot, scene.consumers)
+    held = held_by(ledger, (f for h in snapshot.hosts for f in h.found), users, dict.fromkeys(where, ()))
+    every = [with_hints(with_held(r, held, users), hints) for r in requests if r.address in where]
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     free = [in_zone_of(stack, r, where[r.address]) for r in every if r.address not in staying]
     free = [r for r in free if not r.queries]
-    units = [lone_unit(r, groups) for r in _alone(stack, free) if r.parts is None or of_cells(r.parts)]
+    units = [lone_unit(r, groups) for r in _alone(stack, free) if r.parts is None or of_cells(r.parts, r.held)]
     units += _whole(stack, every, free, where) if with_groups else []
     movable = {request.address: where[request.address] for unit in units for request in unit.requests}
     leaves = {**movable, **{volume: movable[server] for volume, server in users.items() if server in movable}}
     leaving = [f for h in snapshot.hosts for f in h.found if leaves.get(f.address) == f.host]
     fixed = {**volumes, **{address: host for address, host in where.items() if address not in movable}}
-    ledger = Ledger(stack.name, stack.fleet, snapshot, scene.consumers)
     pending = ledger.pending({f.address for f in leaving})
     members = group_members(asking, fixed, hints)
     states = with_parts_of(

@@ -26,8 +26,10 @@ from stacksmith.planner.drive import drive_format
 from stacksmith.planner.flight import with_limits, with_operations
 from stacksmith.planner.hint import Hinted, hinted
 from stacksmith.planner.inventory import host_states, types_apart, with_parts_of
+from stacksmith.planner.layout import Taken
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.part import Parts, allot, demands, flat_amounts, kept_parts, parts_request
+from stacksmith.planner.sharing import held_by
 
 GIB = 2**30
 EXPLAINED = 200  # verdict tables are kept for this many new servers; failures always explain themselves
@@ -55,13 +57,15 @@ class Schedule:
 class Moving:
     """A server that may leave ``host``; ``to`` is the only one it may be on then, None for any.
 
-    ``holds``: the parts it has of its host are given to no other; ``leaves``: it may not stay.
+    ``holds``: the parts it has of its host are given to no other; ``leaves``: it may not stay. ``frees`` are shared
+    storages in which it keeps no room: what its volumes have of others stays theirs, wherever it goes.
     """
 
     host: str
     to: str | None = None
     holds: bool = False
     leaves: bool = False
+    frees: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,15 @@ def schedule(
     """
     result, snapshot = Schedule(dict(fixed)), ledger.snapshot
     users, wanted = draft.users(), demands(stack)
+    frees = {address: each.frees for address, each in moving.items()}
+    held = held_by(ledger, leaving, users, frees)
+    leaving = [f for f in leaving if f.address not in held]
     result.demands = wanted
     known = _known_parts(wanted, snapshot, fixed)
     anew = sorted(a for a, parts in known.items() if parts is None)
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [with_hints(r, hints) for r in server_requests(asking, draft, fixed, users, result)]
-    requests = [to_move(stack, request, moving.get(request.address)) for request in requests]
+    requests = [to_move(stack, with_held(r, held, users), moving.get(r.address)) for r in requests]
     requests = with_operations(stack.fleet, requests, {a for a, each in moving.items() if each.to is not None})
     requests += [Request(a, {}, host=fixed[a], parts=parts_request(wanted[a])) for a in anew]
     requests += _volume_requests(stack, draft, fixed, users)
@@ -172,6 +179,18 @@ def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]
         return request
     wanted = wanted or Demand()
     return replace(request, amounts=flat_amounts(wanted, request.amounts), parts=parts_request(wanted, disks))
+
+
+def with_held(request: Request, held: Mapping[Address, Taken], users: Mapping[Address, Address]) -> Request:
+    """The request of a server with what its volumes have of shared storages already."""
+    if not held:
+        return request
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for volume, amounts in held.items():
+        if users[volume] == request.address:
+            for provider, each in amounts.items():
+                found[provider].update(each)
+    return replace(request, held={provider: dict(each) for provider, each in sorted(found.items())})
 
 
 def with_hints(request: Request, hints: Mapping[Address, Hinted]) -> Request:

@@ -10,6 +10,8 @@ from stacksmith.model.found import ABANDONED, Found, Snapshot, Unmanaged
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.planner.inventory import guests, sharing
+from stacksmith.planner.layout import Taken
+from stacksmith.planner.ledger import Ledger
 
 
 def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Snapshot:
@@ -35,6 +37,27 @@ def seen_once(fleet: Fleet, snapshot: Snapshot, records: Iterable[Record]) -> Sn
         for snap in snapshot.hosts
     )
     return replace(snapshot, hosts=hosts)
+
+
+def held_by(
+    ledger: Ledger,
+    leaving: Iterable[Found],
+    users: Mapping[Address, Address],
+    frees: Mapping[Address, Collection[str]],
+) -> dict[Address, Taken]:
+    """What volumes of servers that may move have of shared storages, by volume: it stays in use wherever these go.
+
+    ``frees`` are the storages, for each server that may move, in which it keeps no room.
+    """
+    if not ledger.shared:
+        return {}
+    held: dict[Address, Taken] = {}
+    for found in leaving:
+        server = users.get(found.address)
+        if server is not None and server in frees:
+            kept = {p: n for p, n in ledger.taken(found).items() if p in ledger.shared and p not in frees[server]}
+            held |= {found.address: kept} if kept else {}
+    return held
 
 
 def _sights(types: Mapping[str, str], snapshot: Snapshot) -> Iterable[Sequence[Found | Unmanaged]]:

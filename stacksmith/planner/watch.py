@@ -1,7 +1,7 @@
 """The rules of the servers of a stack that run, and which of them are broken where they are."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 
@@ -77,6 +77,11 @@ class Watch:
         """The keys of what no move ends: a shared storage has too little, and who uses it may go nowhere else."""
         alone = [rule for rule in self.rules if isinstance(rule, Full) and not rule.servers]
         return frozenset(offence.key for rule in alone for offence in rule.broken(self.where))
+
+    def frees(self, accepted: Container[object]) -> frozenset[str]:
+        """The shared storages of which servers must leave some, if they are not accepted as they are."""
+        full = [rule for rule in self.rules if isinstance(rule, Full) and rule.offence.key not in accepted]
+        return frozenset(rule.storage for rule in full if rule.storage)
 
     def hosts(self, address: Address) -> frozenset[str]:
         """The hosts that may take the server, whatever is on them."""
@@ -233,7 +238,7 @@ class Watch:
                 told = Offence("short", each.subject, each.host, each.reason, tuple(amounts))
                 if not each.host:
                     amounts = {a: amount for a, amount in amounts.items() if self.hosts(a) - each.within}
-                yield Full(told, each.units, amounts, each.within)
+                yield Full(told, each.units, amounts, each.within, "" if each.host else each.provider)
 
 
 def running(

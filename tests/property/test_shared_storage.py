@@ -16,13 +16,19 @@ TRAIT, SHARES = "CUSTOM_VOLUME_TYPE_NFS", "MISC_SHARES_VIA_AGGREGATE"
 WEIGHED = SchedulerSpec(weight_classes=["RAMWeigher"])
 
 
+Asked = tuple[int, int, tuple[int, int] | None]  # memory, GiB, and what it has already: (storage, GiB)
+
+
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[tuple[int, int | None]], list[tuple[int, int]], list[tuple[int, int]]]:
-    """Hosts as (memory, storage), storages as (total, used), requests as (memory, GiB)."""
+def worlds(draw: st.DrawFn) -> tuple[list[tuple[int, int | None]], list[tuple[int, int]], list[Asked]]:
+    """Hosts as (memory, storage), storages as (total, used), requests. What is held is used, maybe beyond the total."""
     storages = draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 6)), min_size=1, max_size=2))
     choice = st.one_of(st.none(), st.integers(0, len(storages) - 1))
     hosts = draw(st.lists(st.tuples(st.integers(0, 6), choice), min_size=1, max_size=4))
-    requests = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=1, max_size=5))
+    held = st.one_of(st.none(), st.tuples(st.integers(0, len(storages) - 1), st.integers(1, 6)))
+    requests = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), held), min_size=1, max_size=5))
+    for storage, gib in (has for _, _, has in requests if has is not None):
+        storages[storage] = (storages[storage][0], storages[storage][1] + gib)
     return hosts, storages, requests
 
 
@@ -36,16 +42,15 @@ def state(number: int, host: tuple[int, int | None], storages: list[tuple[int, i
     return HostState(f"hv{number}", inventories, parts=(part,), parts_used={uuid: {"DISK_GB": used}})
 
 
-def request(number: int, asked: tuple[int, int]) -> Request:
-    memory, gib = asked
+def request(number: int, asked: Asked) -> Request:
+    memory, gib, has = asked
     group = ResourceGroup({"DISK_GB": gib}, (frozenset({TRAIT}),)) if gib else None
     parts = CandidateRequest({"_disk_nfs": group}) if group is not None else None
-    return Request(Address("server", "s", number), {"MEMORY_MB": memory} if memory else {}, parts=parts)
+    held = {f"shared:{has[0]}": {"DISK_GB": has[1]}} if has is not None else {}
+    return Request(Address("server", "s", number), {"MEMORY_MB": memory} if memory else {}, parts=parts, held=held)
 
 
-def can_be_placed(
-    hosts: list[tuple[int, int | None]], storages: list[tuple[int, int]], requests: list[tuple[int, int]]
-) -> bool:
+def can_be_placed(hosts: list[tuple[int, int | None]], storages: list[tuple[int, int]], requests: list[Asked]) -> bool:
     return any(fits(chosen, hosts, storages, requests) for chosen in product(range(len(hosts)), repeat=len(requests)))
 
 
@@ -53,25 +58,25 @@ def fits(
     chosen: tuple[int, ...],
     hosts: list[tuple[int, int | None]],
     storages: list[tuple[int, int]],
-    requests: list[tuple[int, int]],
+    requests: list[Asked],
 ) -> bool:
-    memory, used = [0] * len(hosts), [before for _, before in storages]
-    for host, (ram, gib) in zip(chosen, requests, strict=True):
+    """True when no host has too little memory, and no storage that gets more than it had is fuller than it may be."""
+    memory, more = [0] * len(hosts), [0] * len(storages)
+    for host, (ram, gib, has) in zip(chosen, requests, strict=True):
         memory[host] += ram
         storage = hosts[host][1]
         if gib and storage is None:
             return False
         if gib and storage is not None:
-            used[storage] += gib
-            if used[storage] > storages[storage][0]:
-                return False
-    return all(taken <= have for taken, (have, _) in zip(memory, hosts, strict=True))
+            more[storage] += max(0, gib - has[1]) if has is not None and has[0] == storage else gib
+    has_room = all(not new or used + new <= total for new, (total, used) in zip(more, storages, strict=True))
+    return has_room and all(taken <= have for taken, (have, _) in zip(memory, hosts, strict=True))
 
 
 @settings(max_examples=300, deadline=None)
 @given(worlds(), st.sampled_from([Strategy.SPREAD, Strategy.PACK, WEIGHED]))
 def test_batch_never_takes_more_of_a_shared_storage_than_there_is_and_is_placed_when_it_can_be(
-    world: tuple[list[tuple[int, int | None]], list[tuple[int, int]], list[tuple[int, int]]],
+    world: tuple[list[tuple[int, int | None]], list[tuple[int, int]], list[Asked]],
     strategy: Strategy | SchedulerSpec,
 ) -> None:
     hosts, storages, requests = world

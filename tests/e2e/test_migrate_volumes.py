@@ -194,7 +194,7 @@ def sharing(make_site: Callable[[], Site]) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"])
-def test_volume_in_a_shared_storage_is_not_copied(sharing: Site, state: str) -> None:
+def test_volume_in_a_shared_storage_is_not_copied_and_needs_no_room(sharing: Site, state: str) -> None:
     site = sharing
     site.write(SHARED.format(state=state))
     site.apply()
@@ -204,6 +204,10 @@ def test_volume_in_a_shared_storage_is_not_copied(sharing: Site, state: str) -> 
         data.write(b"what was written" * 1000)
     before = (file.stat().st_ino, hashlib.sha256(file.read_bytes()).hexdigest())
     source = next(h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split())
+    fleet = yaml.safe_load(site.fleet.read_text())
+    fleet["shared_storages"] = {"filer": {"reserved": {"DISK_GB": 1_000_000}}}  # all of it
+    site.fleet.write_text(yaml.safe_dump(fleet))
+    assert any("shared:filer is over its capacity" in each.reason for each in site.plan().offences)
     report = empty(site, source)
     assert report.exit_status == 0, [(r.step, r.cause) for r in report.failed]
     hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]

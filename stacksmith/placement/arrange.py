@@ -37,6 +37,7 @@ SWAP_TRIES = 100  # each with so many tries of the search
 FEW_TRIES = 2_000  # of the search, for a question that is asked many times
 FEW_COLUMNS = 400  # of a program of the solver, for the same
 MOST_WORK = 30_000  # on parts of hosts, by searches and all that is arranged anew, after the greedy passes
+MOST_ORDERS = 10  # that are tried for units with queries
 RESCUE_SECONDS = 20.0  # of the solver when greedy passes and the search fail; it stops at its nodes long before
 
 
@@ -202,8 +203,7 @@ def _settled(
     sites = open_sites(hosts)
     tried: list[tuple[Arrangement, Weigher]] = []
     first = preferred(strategy, hosts, sites)
-    for order, weigher in _passes(units, sites, eligible, first):
-        found = attempt(order, hosts, eligible, weigher)
+    for found, weigher in _attempts(units, hosts, eligible, first):
         if not found.left:
             return Outcome(found.placed, (), weigher, FORCED if tried else "")
         tried.append((found, weigher))
@@ -286,11 +286,8 @@ def _arrangement(
 def _greedy(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible) -> Arrangement | None:
     """The first greedy pass by fullest hosts or alignment that leaves nothing over."""
     sites = open_sites(hosts)
-    for order, weigher in _passes(units, sites, eligible, make_weigher(Strategy.PACK, sites)):
-        found = attempt(order, hosts, eligible, weigher)
-        if not found.left:
-            return found
-    return None
+    tried = _attempts(units, hosts, eligible, make_weigher(Strategy.PACK, sites))
+    return next((found for found, _ in tried if not found.left), None)
 
 
 def _number(units: Sequence[Unit]) -> int:
@@ -303,8 +300,7 @@ def _jointly(
     """The whole batch by the solver; greedy passes, or a search, give it a first answer, and what is left when there is
     none. The solver knows no parts of hosts: what it deals may not be, and then the first answer is the best."""
     sites = open_sites(hosts)
-    tried = [(attempt(order, hosts, eligible, weigher), weigher) for order, weigher in
-             _passes(units, sites, eligible, make_weigher(Strategy.PACK, sites))]  # fmt: skip
+    tried = list(_attempts(units, hosts, eligible, make_weigher(Strategy.PACK, sites)))
     eligible.memory.allow(MOST_WORK)
     known, proof = [found for found, _ in tried if not found.left], ""
     if not known:
@@ -333,13 +329,30 @@ def preferred(strategy: Strategy | SchedulerSpec, hosts: Sequence[HostState], si
     return normalised(strategy, hosts) if isinstance(strategy, SchedulerSpec) else make_weigher(strategy, sites)
 
 
-def _passes(
-    units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible, weigher: Weigher
-) -> Iterator[tuple[list[Unit], Weigher]]:
-    """The greedy passes: those with the fewest hosts first by the weigher, then biggest first by alignment."""
-    depth, size = _depths(units), _sizes(sites)
-    yield sorted(units, key=lambda u: (depth[u.address], len(eligible.hosts(u)), u.address.order)), weigher
-    yield sorted(units, key=lambda u: (depth[u.address], -size(u), u.address.order)), Alignment(most_free(sites))
+def _attempts(
+    units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, weigher: Weigher
+) -> Iterator[tuple[Arrangement, Weigher]]:
+    """The greedy passes: those with the fewest hosts first by the weigher, then biggest first by alignment.
+
+    Where they leave units with queries, these come before all others the next time, or, if they were left there, after
+    them, and so on: what hosts answer changes with what was placed before.
+    """
+    sites = open_sites(hosts)
+    depth, size, failed = _depths(units), _sizes(sites), Counter[Address]()
+    order = sorted(units, key=lambda u: (depth[u.address], len(eligible.hosts(u)), u.address.order))
+    found = attempt(order, hosts, eligible, weigher)
+    yield found, weigher
+    biggest = sorted(units, key=lambda u: (depth[u.address], -size(u), u.address.order))
+    alignment = Alignment(most_free(sites))
+    yield (other := attempt(biggest, hosts, eligible, alignment)), alignment
+    for _ in range(MOST_ORDERS if other.left else 0):
+        left = [unit.address for unit in found.left if unit.queries]
+        if not left:
+            return
+        failed.update(left)
+        order.sort(key=lambda u: (depth[u.address], failed[u.address] * (-1) ** (failed[u.address] % 2)))
+        found = attempt(order, hosts, eligible, weigher)
+        yield found, weigher
 
 
 def _hardest_first(units: Sequence[Unit], sites: Sequence[Site], eligible: Eligible) -> list[Unit]:

@@ -46,7 +46,7 @@ def unfit(unit: Unit, host: HostState) -> Iterator[Refusal]:
 
 
 def _asked(unit: Unit, site: Site) -> Iterator[Refusal]:
-    """The queries that are not met now, but for those that were not met before the batch."""
+    """The queries that are not met now, but for those of which it is told that they were not met before the batch."""
     for query in unit.queries:
         refusal = query.refusal_at(site.host, site.used)
         if refusal is not None and not (query.is_closing and query.refusal(site.host) is not None):
@@ -79,7 +79,8 @@ def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:
     if request.member_of and not request.member_of & host.aggregates:
         names = " or ".join(sorted(request.member_of))
         yield Refusal(Rule.AGGREGATE, names, f"not in aggregate {names}")
-    for condition in request.conditions:
+    closing = (query for query in request.queries if query.is_closing)
+    for condition in (*request.conditions, *closing):
         if (refusal := condition.refusal(host)) is not None:
             yield refusal
     yield from _units(request, host)

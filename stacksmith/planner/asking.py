@@ -28,11 +28,6 @@ class Question:
     marks: tuple[str, ...]
     queries: tuple[Momentary, ...] = ()
 
-    @property
-    def conditions_before(self) -> tuple[Condition, ...]:
-        """The conditions of a new server: no host meets a query later that only more room would meet."""
-        return (*self.conditions, *(each for each in self.queries if each.is_closing))
-
 
 class _Key(NamedTuple):
     """What a question is made from."""

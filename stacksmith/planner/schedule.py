@@ -285,7 +285,7 @@ def _request(asking: Asking, resource: Resource, disk_bytes: int) -> Request:
         availability_zone=spec.availability_zone,
         host=spec.host,
         group=spec.group,
-        conditions=question.conditions_before,
+        conditions=question.conditions,
         marks=question.marks,
         queries=question.queries,
     )

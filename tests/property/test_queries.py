@@ -152,8 +152,8 @@ def batches(draw: st.DrawFn) -> tuple[list[HostState], list[Request], dict[Addre
             Request(
                 address,
                 {"VCPU": 1, "MEMORY_MB": draw(st.integers(1, 2)), "INSTANCES": 1},
-                conditions=tuple(each for each in queried if each.is_closing),
-                queries=tuple(each for each in queried if not each.is_steady),
+                conditions=tuple(each for each in queried if each.is_steady and draw(st.booleans())),
+                queries=tuple(queried),
             )
         )
     return made, requests, asked

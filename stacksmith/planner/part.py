@@ -68,7 +68,7 @@ def parts_request(wanted: Demand, disks: Mapping[str, int] | None = None) -> Can
 
     ``disks`` are GiB of new volumes by volume type, of types that are asked of providers of their own.
     """
-    groups = {_cell_group(place): _cell_resources(wanted, place) for place in range(len(wanted.cells))}
+    groups = {cell_group(place): _cell_resources(wanted, place) for place in range(len(wanted.cells))}
     for device in wanted.devices:
         required = tuple(frozenset({trait}) for trait in sorted(device.required))
         groups[device.name] = ResourceGroup({device.resource_class: 1}, required, device.forbidden)
@@ -81,13 +81,15 @@ def parts_request(wanted: Demand, disks: Mapping[str, int] | None = None) -> Can
 
 def of_cells(request: CandidateRequest, held: Allocations) -> bool:
     """True for a question about cells, with their CPUs and large pages, and beside these about disks that are held."""
-    disks = [group for name, group in request.groups.items() if name.startswith(_DISK)]
-    is_held = sum(g.resources["DISK_GB"] for g in disks) <= sum(each.get("DISK_GB", 0) for each in held.values())
-    cells = {_cell_group(place) for place in range(len(request.groups) - len(disks))}
-    return is_held and request.groups.keys() - cells == {name for name in request.groups if name.startswith(_DISK)}
+    disks = {name: group for name, group in request.groups.items() if name.startswith(_DISK)}
+    room = sum(amounts.get("DISK_GB", 0) for amounts in held.values())
+    cells = {cell_group(place) for place in range(len(request.groups) - len(disks))}
+    is_held = sum(group.resources["DISK_GB"] for group in disks.values()) <= room
+    return is_held and request.groups.keys() == cells | disks.keys()
 
 
-def _cell_group(place: int) -> str:
+def cell_group(place: int) -> str:
+    """How the group of a cell of the server is called."""
     return f"_numa{place}"
 
 
@@ -186,7 +188,7 @@ class _Host:
     def parts(self, wanted: Demand, placement: Placement) -> Parts:
         cells = {cell_uuid(self.snap.host, cell.id): cell for cell in self.snap.hardware.cells}
         devices = {device_uuid(self.snap.host, device.address): device for device in self.snap.hardware.devices}
-        chosen = [cells[placement.parts[_cell_group(place)][0]] for place in range(len(wanted.cells))]
+        chosen = [cells[placement.parts[cell_group(place)][0]] for place in range(len(wanted.cells))]
         return Parts(
             tuple(
                 NumaCell(place, cell.vcpus, cell.ram_mib, at.id, self._pins(wanted, len(cell.vcpus), at))

@@ -21,7 +21,7 @@ from stacksmith.planner.hint import hinted
 from stacksmith.planner.inventory import host_states, with_parts_of
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
-from stacksmith.planner.part import demands, of_cells
+from stacksmith.planner.part import cell_group, demands, of_cells
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.planner.schedule import Schedule, group_members, in_zone_of, server_requests, with_held, with_hints
 from stacksmith.planner.sharing import held_by
@@ -134,7 +134,7 @@ def _alone(stack: Stack, requests: Iterable[Request]) -> list[Request]:
 
 def _whole(stack: Stack, every: Iterable[Request], free: Sequence[Request], where: Mapping[Address, str]) -> list[Unit]:
     """Those that must share a host, as one unit for each host's: all of them there, and all of them free to move."""
-    bound = [r for r in _leading(free) if r.parts is None and (r.together is not None or _is_near(stack, r))]
+    bound = [r for r in _leading(free) if _has_no_cells(r) and (r.together is not None or _is_near(stack, r))]
     names = {r.address: {r.together, r.group if _is_near(stack, r) else None} - {None} for r in every}
     counts = Counter(name for each in names.values() for name in each)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
@@ -145,6 +145,12 @@ def _whole(stack: Stack, every: Iterable[Request], free: Sequence[Request], wher
         if len(hosts) == 1 and all(counts[name] == count for name, count in here.items()):
             found.append(unit)
     return found
+
+
+def _has_no_cells(request: Request) -> bool:
+    """True for a server that asks for no parts but disks that it holds."""
+    parts = request.parts
+    return parts is None or (of_cells(parts, request.held) and not parts.groups.keys() & {cell_group(0)})
 
 
 def _leading(requests: Iterable[Request]) -> list[Request]:

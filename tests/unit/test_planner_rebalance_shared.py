@@ -30,9 +30,9 @@ class Shop:
         self.folder, self.uri = folder, f"memory:{folder.name}"
         (folder / "base.img").write_bytes(b"x" * 512)
 
-    def start(self, where: Mapping[str, str]) -> None:
+    def start(self, where: Mapping[str, str], groups: Mapping[str, str] | None = None) -> None:
         """Servers with a volume of 20 GiB each, then storages of half the size of all of these."""
-        self.where = where
+        self.where, self.groups = where, groups or {}
         self._say(len(where) * 20, is_pinned=True)
         self.run(session.plan(self.options()).plan)
         self._say(len(where) * 10)
@@ -54,8 +54,10 @@ class Shop:
             "volumes": {name: {"size": 20, "volume_type": "nfs"} for name in self.where},
             "servers": {
                 name: {"flavor": "small", **self._disks(name), **({"host": host} if is_pinned else {})}
+                | ({"group": self.groups[name]} if name in self.groups else {})
                 for name, host in self.where.items()
             },
+            "server_groups": {name: {"policy": "affinity"} for name in self.groups.values()},
         }
         (self.folder / "stack.yaml").write_text(json.dumps(stack))
 
@@ -104,6 +106,17 @@ def test_servers_are_evened_out_over_the_hosts_of_the_storage(shop: Shop) -> Non
     shop.disable("hv3")
     moved = shop.moves(Aim(even=True))
     assert sorted(moved.values()) == ["hv2"] * 4  # two servers, and a volume of each
+
+
+def test_affinity_group_takes_its_volumes_in_the_storage_along(shop: Shop) -> None:
+    shop.start(dict.fromkeys("abcd", "hv1"), {"a": "x", "b": "x", "c": "y", "d": "y"})
+    shop.disable("hv3")
+    moved = shop.moves(Aim(even=True))
+    assert sorted(moved) in (
+        ["server.a", "server.b", "volume.a", "volume.b"],
+        ["server.c", "server.d", "volume.c", "volume.d"],
+    )
+    assert set(moved.values()) == {"hv2"}
 
 
 def test_who_comes_from_elsewhere_gets_no_room_in_it(shop: Shop) -> None:

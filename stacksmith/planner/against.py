@@ -8,7 +8,7 @@ from stacksmith.model.stack import Stack
 from stacksmith.planner.offence import NAMED, Offence, listed, names
 from stacksmith.planner.plan import Plan
 
-_HINT = "`stacksmith rebalance` shows the fewest migrations that end this, `stacksmith placement explain` the hosts"
+_HINT = "`stacksmith rebalance` shows what ends this, `stacksmith placement explain` the hosts"
 
 
 def against_rules(stack: Stack, plan: Plan) -> Iterator[Diagnostic]:

@@ -8,13 +8,16 @@ from itertools import combinations, islice
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
 from stacksmith.frozen import dataclass
+from stacksmith.model.hardware import holding
+from stacksmith.model.realised import Server
 from stacksmith.placement.refusal import Rule
 from stacksmith.planner.aim import Aim, Outcome
 from stacksmith.planner.inventory import host_states
+from stacksmith.planner.layout import cell_uuid, device_uuid, parts_taken
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions
 from stacksmith.planner.mend import Moving, Search
-from stacksmith.planner.offence import Offence, names
+from stacksmith.planner.offence import Astray, Full, Offence, names
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.scene import Scene, whereabouts
 from stacksmith.planner.view import view_of
@@ -46,11 +49,13 @@ def keep_rules(scene: Scene, aim: Aim) -> Plan:
         return stop
     if found is None:
         found, causes = mending.in_part(offences)
-    if aim.max_moves is not None and len(found.moving) > aim.max_moves:
+    is_cut = aim.max_moves is not None and len(found.moving) > aim.max_moves
+    if aim.max_moves is not None and is_cut:
         found = mending.cut(found.moving, aim.max_moves)
-    elif not found.moving:
+    found = mending.in_place(found)
+    if not (found.moving or found.anew or is_cut):
         raise mending.faults[0] if mending.faults else _nothing(offences[0])
-    left = [_told(each, causes.get(each.key, "")) for each in mending.left(found.plan)]
+    left = [_told(each, causes.get(each.key, "")) for each in mending.left(found.plan) if each.key not in found.ended]
     return replace(found.plan, outcome=Outcome(found.is_fewest, tuple(left)))
 
 
@@ -70,11 +75,14 @@ def watch_of(scene: Scene) -> Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A plan in which these servers move."""
+    """A plan in which these servers move, and those ``anew`` get other parts of their hosts, which ends what is
+    ``ended``."""
 
     plan: Plan
     moving: Moving
     is_fewest: bool = True
+    anew: Moving = frozenset()
+    ended: Keys = frozenset()
 
 
 @dataclass(slots=True)
@@ -176,6 +184,47 @@ class _Mending:
                 words = f"{address} stops on {host} on its way: apply this, then rebalance again"
                 return replace(plan, outcome=Outcome(is_fewest=False, left=(words,)))
         return None
+
+    def in_place(self, found: _Found) -> _Found:
+        """With other parts of their own hosts for servers whose parts are no more, or not enough, where these are left:
+        that is a restart, and no migration did it."""
+        left = {each.key for each in self.left(found.plan)}
+        for rule in self.watch.rules:
+            if isinstance(rule, Astray | Full) and rule.offence.key in left and self._is_of_parts(rule):
+                found = self._again(found, rule)
+        return found
+
+    def _is_of_parts(self, rule: Astray | Full) -> bool:
+        host, layout = rule.offence.host, self.watch.ledger.layouts.get(rule.offence.host)
+        if isinstance(rule, Astray) or layout is None:
+            return rule.offence.rule == Rule.PARTS
+        cells = {cell_uuid(host, number) for number, _ in layout.cells}
+        return rule.provider in cells | {device_uuid(host, address) for address, _ in layout.devices}
+
+    def _again(self, found: _Found, rule: Astray | Full) -> _Found:
+        """With as many servers of one rule as end it, if some do."""
+        more = found
+        to = {s.address: s.host for s in found.plan.steps if s.address in found.moving}
+        for address in islice(rule.missing(found.moving, ()), self._at_most(MOST_WAYS)):
+            anew = more.anew | {address}
+            try:
+                plan = self._planned(PlanOptions(moving=found.moving, to=to, away=self.leaving, anew=anew))
+            except Faults:
+                continue
+            more = replace(more, plan=plan, anew=anew, is_fewest=False)
+            if isinstance(rule, Astray) or self._freed(rule, more) >= rule.excess:
+                return replace(more, ended=more.ended | {rule.offence.key})
+        return found
+
+    def _freed(self, rule: Full, found: _Found) -> float:
+        """How much of what is too little nobody has any more."""
+        gone = sum(amount for address, amount in rule.amounts.items() if address in found.moving)
+        layout = self.watch.ledger.layouts[rule.offence.host]
+        for step in found.plan.steps:
+            if step.address in found.anew & rule.amounts.keys() and isinstance(step.wanted, Server):
+                has = parts_taken(holding(step.wanted), layout).get(rule.provider, {}).get(rule.name, 0)
+                gone += rule.amounts[step.address] - has
+        return gone
 
     def left(self, plan: Plan) -> list[Offence]:
         """What is broken after a plan."""

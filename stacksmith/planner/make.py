@@ -1,6 +1,5 @@
 """make_plan: stack, snapshot and records in, plan out. Pure: same input, same bytes (rule 2)."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
@@ -10,7 +9,7 @@ from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found, Snapshot
-from stacksmith.model.realised import Machine, Policy, Server, to_data
+from stacksmith.model.realised import Machine, Policy, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.host import EMPTIED
@@ -28,7 +27,7 @@ from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
-from stacksmith.planner.schedule import Moving, Schedule, schedule
+from stacksmith.planner.schedule import Moving, Schedule, Standing, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update, with_losses
 from stacksmith.planner.subnet import check_subnets
 from stacksmith.planner.unplanned import gone, hidden, no_valid_host
@@ -57,6 +56,7 @@ class PlanOptions:
     ``holding`` have of the parts of their hosts goes to no other of them. ``unplanned`` are what no plan can be made
     for: what is there of them is left alone. ``impossible`` are planned though their host cannot make them: what is
     there of them is to be compared. ``frees`` are shared storages in which those that move keep no room.
+    Those ``anew`` stay where they are and get their parts of the host anew.
     """
 
     targets: tuple[str, ...] = ()
@@ -69,6 +69,7 @@ class PlanOptions:
     away: frozenset[Address] = frozenset()
     holding: frozenset[Address] = frozenset()
     frees: frozenset[str] = frozenset()
+    anew: frozenset[Address] = frozenset()
     unplanned: frozenset[Address] = frozenset()
     impossible: frozenset[Address] = frozenset()
 
@@ -137,7 +138,7 @@ def make_plan(
         unreachable=tuple((h.host, h.error or "") for h in snapshot.unreachable),
         unknown=tuple(sorted(set(plan.unknown))),
         placements=scheduled.placements,
-        offences=() if options.moving else running(stack, ledger, scheduled.states, view.found, wanted),
+        offences=() if options.moving or options.anew else running(stack, ledger, scheduled.states, view.found, wanted),
         optimum=scheduled.optimum,
         refusals=tuple(r for r in plan.refusals if r[0] in kept or not (options.targets or options.excludes)),
         destroy=options.destroy,
@@ -161,7 +162,7 @@ def _unrolled(stack: Stack) -> set[Address]:
 def _wanted(
     stack: Stack, ledger: Ledger, view: View, plan: _Draft, options: PlanOptions
 ) -> tuple[dict[Address, Wanted], Schedule]:
-    drafted = draft(stack, _devices(view))
+    drafted = draft(stack, view.devices())
     blocks = drafted.blocks
     fixed = {a: host for a in blocks if (host := view.host(a)) is not None}
     leavers = [a for a in sorted(options.moving) if a in fixed]
@@ -173,7 +174,8 @@ def _wanted(
     leaving += [f for a, f in view.found.items() if a in carried]
     held = _held(stack, {*drafted.layouts, *drafted.volumes}, view)
     placeable = drafted.without({*held, *options.unplanned})
-    scheduled = schedule(_without_hosts(stack, options.avoid), ledger, placeable, fixed, leaving, moving)
+    standing = Standing(fixed, leaving, moving, options.anew)
+    scheduled = schedule(_without_hosts(stack, options.avoid), ledger, placeable, standing)
     stay = {a for a, each in moving.items() if a in scheduled.demands and scheduled.hosts.get(a) == each.host}
     if stay:  # they keep the parts they have, which others then do not get
         return _wanted(stack, ledger, view, plan, replace(options, moving=options.moving - stay))
@@ -208,14 +210,6 @@ def _held(stack: Stack, blocks: set[Address], view: View) -> list[Address]:
         return []
     counted = {name for name, host in stack.fleet.hosts.items() if host.state not in ("failed", "disabled")}
     return sorted(a for a in blocks if a not in view.found) if view.unreachable & counted else []
-
-
-def _devices(view: View) -> dict[Address, dict[str, str]]:
-    devices: dict[Address, dict[str, str]] = defaultdict(dict)
-    for address, found in view.found.items():
-        if isinstance(found.spec, Server):
-            devices[address] = {d.ref: d.device for d in found.spec.disks if d.source == "volume" and d.ref}
-    return devices
 
 
 def _plan_wanted(wanted: Wanted, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:

@@ -271,14 +271,15 @@ class Full:
     """A host, a part of one, or a shared storage, of which more is used than it has.
 
     ``amounts`` are what servers take of it that may leave it; who is on one of the hosts ``within`` has not.
-    ``storage`` is the uuid of a shared storage.
+    ``provider`` and ``name`` are those of the inventory.
     """
 
     offence: Offence
     excess: float
     amounts: Mapping[Address, int]
     within: Collection[str]
-    storage: str = ""
+    provider: str = ""
+    name: str = ""
 
     @property
     def servers(self) -> Sequence[Address]:

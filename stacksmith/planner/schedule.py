@@ -79,27 +79,30 @@ class _Elsewhere:
         return Refusal(Rule.FILTER, "rebalance", "it is to leave this host") if host.name == self.host else None
 
 
-def schedule(
-    stack: Stack,
-    ledger: Ledger,
-    draft: Draft,
-    fixed: Mapping[Address, str],
-    leaving: Sequence[Found],
-    moving: Mapping[Address, Moving],
-) -> Schedule:
-    """Hosts for everything in ``draft``; ``fixed`` is what already exists (or is recorded) and stays.
-
-    ``leaving`` are servers and volumes that this plan deletes or moves: their room counts as free. ``moving`` are
-    servers that may leave the host they are on. What the ledger's stacks have claimed and do not use yet counts as
-    used.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What exists. ``fixed`` is what stays on its host, or is recorded there; ``leaving`` are servers and volumes that
+    the plan deletes or moves: their room counts as free. ``moving`` are servers that may leave the host they are on,
+    those ``anew`` get parts of theirs anew.
     """
-    result, snapshot = Schedule(dict(fixed)), ledger.snapshot
+
+    fixed: Mapping[Address, str]
+    leaving: Sequence[Found]
+    moving: Mapping[Address, Moving]
+    anew: Collection[Address] = ()
+
+
+def schedule(stack: Stack, ledger: Ledger, draft: Draft, standing: Standing) -> Schedule:
+    """Hosts for everything in ``draft``. What the ledger's stacks have claimed and do not use yet counts as used."""
+    fixed, moving, snapshot = standing.fixed, standing.moving, ledger.snapshot
+    result = Schedule(dict(fixed))
     users, wanted = draft.users(), demands(stack)
     frees = {address: each.frees for address, each in moving.items()}
-    held = held_by(ledger, leaving, users, frees)
-    leaving = [f for f in leaving if f.address not in held]
+    held = held_by(ledger, standing.leaving, users, frees)
+    leaving = [f for f in standing.leaving if f.address not in held]
     result.demands = wanted
     known = _known_parts(wanted, snapshot, fixed)
+    known |= {address: None for address in known if address in standing.anew}
     anew = sorted(a for a, parts in known.items() if parts is None)
     asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
     requests = [with_hints(r, hints) for r in server_requests(asking, draft, fixed, users, result)]

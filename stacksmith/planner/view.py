@@ -7,7 +7,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.frozen import dataclass
 from stacksmith.model.found import ABANDONED, MOVING, Found, Hypervisor, Snapshot
-from stacksmith.model.realised import Policy
+from stacksmith.model.realised import Policy, Server
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.source import Span
@@ -36,6 +36,11 @@ class View:
     def left(self, address: Address) -> Found | None:
         """The whole copy of what is on another host now."""
         return next((f for f in self.leftovers if f.address == address and not f.partial), None)
+
+    def devices(self) -> dict[Address, dict[str, str]]:
+        """The device of each volume of each server."""
+        servers = [(address, found.spec) for address, found in self.found.items() if isinstance(found.spec, Server)]
+        return {a: {d.ref: d.device for d in s.disks if d.source == "volume" and d.ref} for a, s in servers}
 
     def host(self, address: Address) -> str | None:
         """Where the resource is, or is known to be though its host cannot be read."""

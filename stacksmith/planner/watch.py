@@ -81,7 +81,7 @@ class Watch:
     def frees(self, accepted: Container[object]) -> frozenset[str]:
         """The shared storages of which servers must leave some, if they are not accepted as they are."""
         full = [rule for rule in self.rules if isinstance(rule, Full) and rule.offence.key not in accepted]
-        return frozenset(rule.storage for rule in full if rule.storage)
+        return frozenset(rule.provider for rule in full if rule.provider in self.ledger.shared)
 
     def hosts(self, address: Address) -> frozenset[str]:
         """The hosts that may take the server, whatever is on them."""
@@ -238,7 +238,7 @@ class Watch:
                 told = Offence("short", each.subject, each.host, each.reason, tuple(amounts))
                 if not each.host:
                     amounts = {a: amount for a, amount in amounts.items() if self.hosts(a) - each.within}
-                yield Full(told, each.units, amounts, each.within, "" if each.host else each.provider)
+                yield Full(told, each.units, amounts, each.within, each.provider, each.name)
 
 
 def running(

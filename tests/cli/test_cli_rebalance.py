@@ -75,7 +75,7 @@ def test_plan_warns_of_servers_against_their_rules_without_another_status(cli: C
     assert (result.status, result.out) == (0, "No changes. Your infrastructure matches the configuration.\n")
     told = "server.web[0], server.web[1], server.web[2] and 1 more run on hv1 against their rules: not hv2, where it is"
     assert f"stack.yaml:5:16: warning[against-rules]: {told} pinned\n" in result.err
-    assert "hint: `stacksmith rebalance` shows the fewest migrations that end this" in result.err
+    assert "hint: `stacksmith rebalance` shows what ends this" in result.err
     row = (
         "hv1   stays         stays here against its rules: not hv2, where it is pinned; stacksmith rebalance mends it\n"
     )

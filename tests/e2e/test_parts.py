@@ -272,6 +272,23 @@ def test_running_servers_with_cpus_of_their_own_are_evened_out_and_exchange_thei
     }
 
 
+def test_server_whose_cpu_is_given_no_more_gets_another_of_its_only_host_by_a_restart(site: Site) -> None:
+    _all_cpus_whole(site, {"hv1": "1"})
+    _write(site, f"  a: {{flavor: own, image: lab-acpi, {WAIT}}}\n")
+    site.apply()
+    _all_cpus_whole(site, {"hv1": "0"})
+    assert [each.rule for each in site.plan().offences] == ["parts"]
+    plan = session.rebalance(site.options()).plan
+    assert [(str(s.address), s.operation, s.impact) for s in plan.steps] == [
+        ("server.a", Operation.UPDATE, Impact.RESTART)
+    ]
+    what = session.ApplyOptions(allowed=Impact.RESTART)
+    assert session.apply(site.options(), plan, site.events.append, what).exit_status == 0
+    assert not site.plan().steps and not site.plan().offences
+    assert _vcpu_cpus(f"{site.name}-a") == [{0}]
+    assert _claimed_cpus(site) == {"hv1/cpu0"}
+
+
 def test_servers_that_fill_their_hosts_exchange_them_by_way_of_a_third(site: Site) -> None:
     _all_cpus_whole(site, {"hv1": "0", "hv2": "0", "hv3": "0"})
     _pair(site, "hv1", "hv2")

@@ -102,6 +102,9 @@ def told(options: session.Options) -> Iterator[str]:
             yield from (f"  hint: {hint}" for hint in [fault.hint] if hint)
         return
     yield from (f"{s.address}: {s.source} -> {s.host}" for s in plan.steps if s.operation is Operation.MIGRATE)
+    for step in (step for step in plan.steps if step.operation is Operation.UPDATE):
+        paths = ", ".join(change.path for change in step.changes)
+        yield f"{step.address} on {step.host} ({step.impact.name.lower()}): {paths}"
     assert plan.outcome is not None
     yield from (f"Not reached: {left}" for left in plan.outcome.left)
     yield fewest(plan) or "no migrations"

@@ -32,6 +32,7 @@ def command(
     Without --drain and --even: after them no server runs where a rule does not let it be, as plan warns of.
     """
     from stacksmith.engine import session
+    from stacksmith.model.change import Impact
     from stacksmith.planner.aim import Aim
     from stacksmith.planner.planfile import write_plan
     from stacksmith.views.notice import fewest
@@ -47,5 +48,7 @@ def command(
         call.screen.answer(f"{told}\n")
     if out is not None:
         write_plan(planned.plan, out)
-        call.screen.say(f"\nSaved the plan. To do exactly this: stacksmith apply {out} --allow migrate\n")
+        worst = max((step.impact for step in planned.plan.steps), default=Impact.NONE)
+        allow = f" --allow {worst.word}" if worst > Impact.LIVE else ""
+        call.screen.say(f"\nSaved the plan. To do exactly this: stacksmith apply {out}{allow}\n")
     return Status.OK

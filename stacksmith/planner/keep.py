@@ -8,12 +8,10 @@ from itertools import combinations, islice
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
 from stacksmith.frozen import dataclass
-from stacksmith.model.hardware import holding
-from stacksmith.model.realised import Server
 from stacksmith.placement.refusal import Rule
 from stacksmith.planner.aim import Aim, Outcome
 from stacksmith.planner.inventory import host_states
-from stacksmith.planner.layout import cell_uuid, device_uuid, parts_taken
+from stacksmith.planner.layout import cell_uuid, device_uuid
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.make import PlanOptions
 from stacksmith.planner.mend import Moving, Search
@@ -212,19 +210,10 @@ class _Mending:
             except Faults:
                 continue
             more = replace(more, plan=plan, anew=anew, is_fewest=False)
-            if isinstance(rule, Astray) or self._freed(rule, more) >= rule.excess:
+            gone = found.moving | anew  # who is put where it was finds room there: then it is not too little any more
+            if isinstance(rule, Astray) or sum(rule.amounts[a] for a in rule.servers if a in gone) >= rule.excess:
                 return replace(more, ended=more.ended | {rule.offence.key})
         return found
-
-    def _freed(self, rule: Full, found: _Found) -> float:
-        """How much of what is too little nobody has any more."""
-        gone = sum(amount for address, amount in rule.amounts.items() if address in found.moving)
-        layout = self.watch.ledger.layouts[rule.offence.host]
-        for step in found.plan.steps:
-            if step.address in found.anew & rule.amounts.keys() and isinstance(step.wanted, Server):
-                has = parts_taken(holding(step.wanted), layout).get(rule.provider, {}).get(rule.name, 0)
-                gone += rule.amounts[step.address] - has
-        return gone
 
     def left(self, plan: Plan) -> list[Offence]:
         """What is broken after a plan."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from stacksmith.placement.host import INSTANCES, IO_OPS, HostState
 from stacksmith.placement.refusal import NOT_REACHABLE, Refusal, Rule
-from stacksmith.placement.request import Hint, Request
+from stacksmith.placement.request import NO_ZONE, Hint, Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Apart, Unit
 from stacksmith.placement.wording import capacity_sum, claims_of, number
@@ -69,9 +69,9 @@ def _of_state(host: HostState) -> Iterator[Refusal]:
 def _of_request(request: Request, host: HostState) -> Iterator[Refusal]:
     yield from _by_name(request, host)
     zone = request.availability_zone
-    if zone is not None and zone != host.availability_zone:
+    if zone is not None and zone != (host.availability_zone or NO_ZONE):
         have = f"availability zone {host.availability_zone} is" if host.availability_zone else "no availability zone,"
-        yield Refusal(Rule.ZONE, zone, f"{have} not {zone}")
+        yield Refusal(Rule.ZONE, zone or "none", f"{have} not {zone or 'none'}")
     for trait in sorted(request.required - host.traits):
         yield Refusal(Rule.TRAIT, trait, f"trait {trait} missing")
     for trait in sorted(request.forbidden & host.traits):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Placement's classes that are weighed, in the order they are told; others come after, by name.
 CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
+NO_ZONE = ""  # the availability zone of hosts that are in none
 
 
 class Strategy(StrEnum):
@@ -71,8 +72,9 @@ class Hint:
 class Request:
     """Room for one server or volume. ``amounts`` are units by resource class; 0 is the same as absent.
 
-    required, forbidden: traits of the host. ``host`` is a pin, ``member_of`` are aggregates of which the host must be
-    in one. ``with_hosts``: the host must be one of these, because ``beside`` (words) is there; empty means any.
+    required, forbidden: traits of the host. ``availability_zone`` is that of the host, ``NO_ZONE`` one in no zone, None
+    any. ``host`` is a pin, ``member_of`` are aggregates of which the host must be in one. ``with_hosts``: the host must
+    be one of these, because ``beside`` (words) is there; empty means any.
     Requests with the same ``together`` go to one host, as do those of an affinity group. ``conditions`` are what
     nova's filters ask, ``marks`` what is counted of it on its host, as is membership in its group. ``away``: the host
     must have none of these servers; ``follows``: one of each of these. ``parts`` is asked of the providers below the

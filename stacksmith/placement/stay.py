@@ -55,7 +55,7 @@ def _here(home: str, against: Sequence[str], has_other: bool) -> Verdict:
     """The verdict of the host it is on."""
     if not against:
         return Verdict(home, True, "stays here, where it is")
-    other = "stacksmith rebalance mends it"
+    other = "stacksmith rebalance shows what ends it"
     if not has_other:
         other = "no other host takes it alone as things stand: stacksmith rebalance says what can be done"
     return Verdict(home, False, f"stays here against its rules: {'; '.join(against)}; {other}")

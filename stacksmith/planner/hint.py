@@ -1,7 +1,7 @@
 """Scheduler hints as placement's words: marks that servers bear on their hosts, and what hosts must bear or lack."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import field
 
 from stacksmith.address import Address
@@ -25,12 +25,15 @@ class Hinted:
     together: str | None = None
 
 
-def hinted(stack: Stack, snapshot: Snapshot, fixed: Mapping[Address, str]) -> Mapping[Address, Hinted]:
-    """By server, those without any left out. ``fixed`` are the hosts of servers that stay.
+def hinted(
+    stack: Stack, snapshot: Snapshot, fixed: Mapping[Address, str], asked: Container[Address] = ()
+) -> Mapping[Address, Hinted]:
+    """By server, those without any left out. ``fixed`` are the hosts of servers that stay, of which those that are
+    ``asked`` about follow others all the same.
 
     Servers with one list share its marks, so that the cost is that of the lists, not of the pairs.
     """
-    lists = _lists(stack, fixed)
+    lists = _lists(stack, {address for address in fixed if address not in asked})
     if not lists:
         return {}
     instances: dict[Address, list[Address]] = defaultdict(list)
@@ -55,7 +58,7 @@ def hinted(stack: Stack, snapshot: Snapshot, fixed: Mapping[Address, str]) -> Ma
     return made
 
 
-def _lists(stack: Stack, fixed: Mapping[Address, str]) -> dict[tuple[str, tuple[str, ...]], list[Address]]:
+def _lists(stack: Stack, fixed: Container[Address]) -> dict[tuple[str, tuple[str, ...]], list[Address]]:
     """The servers of each list that is given, by hint and texts. Those that stay still keep others away."""
     lists: dict[tuple[str, tuple[str, ...]], list[Address]] = defaultdict(list)
     for address, resource in stack.resources.items():

@@ -52,7 +52,7 @@ def keep_rules(scene: Scene, aim: Aim) -> Plan:
         found = mending.cut(found.moving, aim.max_moves)
     found = mending.in_place(found)
     if not (found.moving or found.anew or is_cut):
-        raise mending.faults[0] if mending.faults else _nothing(offences[0])
+        raise mending.faults[0] if mending.faults else _nothing(offences[0], watch)
     left = [_told(each, causes.get(each.key, "")) for each in mending.left(found.plan) if each.key not in found.ended]
     return replace(found.plan, outcome=Outcome(found.is_fewest, tuple(left)))
 
@@ -148,7 +148,7 @@ class _Mending:
             return dict.fromkeys(away, "no host that does not share it may take them")
         stuck = [each for each in left if not any(map(self.watch.may_leave, each.servers))]
         if stuck:
-            return {each.key: "no other host may take it" for each in stuck}
+            return {each.key: self._no_other(each) for each in stuck}
         for fault in self.faults[-1:]:
             blamed = {d.address: d.message for d in fault.diagnostics if d.address is not None}
             named = [each for each in left if not blamed.keys().isdisjoint(each.servers)]
@@ -156,6 +156,10 @@ class _Mending:
                 return {each.key: next(blamed[a] for a in each.servers if a in blamed) for each in named[:1]}
         cause = self.faults[-1].diagnostics[0].message if self.faults else "no set of migrations that was tried ends it"
         return {left[-1].key: cause}
+
+    def _no_other(self, offence: Offence) -> str:
+        told = next(filter(None, map(self.watch.held_by_zone, offence.servers)), "")
+        return f"no other host may take it{': ' if told else ''}{told}"
 
     def cut(self, moving: Moving, most: int) -> _Found:
         """As many of the moves as are allowed, so that no other rule is broken by them."""
@@ -175,7 +179,7 @@ class _Mending:
         stops = ((a, host, moving) for moving in circles for a in sorted(moving) for host in hosts if host != where[a])
         for address, host, moving in islice(stops, self._at_most(MOST_TRIES)):
             try:
-                plan = self._planned(self._options(moving, {address: host}))
+                plan = self.scene.moves(self._options(moving, {address: host}))
             except Faults:
                 continue
             if len(self.left(plan)) == 1:
@@ -206,7 +210,7 @@ class _Mending:
         for address in islice(rule.missing(found.moving, ()), self._at_most(MOST_WAYS)):
             anew = more.anew | {address}
             try:
-                plan = self._planned(PlanOptions(moving=found.moving, to=to, away=self.leaving, anew=anew))
+                plan = self.scene.moves(PlanOptions(moving=found.moving, to=to, away=self.leaving, anew=anew))
             except Faults:
                 continue
             more = replace(more, plan=plan, anew=anew, is_fewest=False)
@@ -237,7 +241,7 @@ class _Mending:
 
     def _plan(self, options: PlanOptions) -> Plan | None:
         try:
-            return self._planned(options)
+            return self.scene.moves(options)
         except Faults as fault:
             self.faults.append(fault)
             if fault.diagnostics[0].code != "circular-steps":
@@ -254,21 +258,8 @@ class _Mending:
         )
         for way in islice(ways, self._at_most(MOST_WAYS)):
             with suppress(Faults):
-                return self._planned(way)
+                return self.scene.moves(way)
         return None
-
-    def _planned(self, options: PlanOptions) -> Plan:
-        """Raises: Faults when there is no such plan, or when a server cannot be moved as it is."""
-        plan = self.scene.plan(options)
-        causes = dict(plan.refusals)
-        refused = [
-            error("no-valid-host", f"cannot move {s.address} to {s.host}: {causes[s.id]}", address=s.address)
-            for s in plan.steps
-            if s.id in causes and s.operation is Operation.MIGRATE
-        ]
-        if refused:
-            raise Faults(refused)
-        return plan
 
 
 def _growing(search: Search) -> Iterator[Moving]:
@@ -285,9 +276,10 @@ def _told(offence: Offence, cause: str) -> str:
     return f"{names(offence.servers)} {_are(offence)} {on}against the rules: {offence.reason}{why}"
 
 
-def _nothing(offence: Offence) -> Faults:
+def _nothing(offence: Offence, watch: Watch) -> Faults:
     message = f"cannot mend where {names(offence.servers)} {_are(offence)}: {offence.reason}"
-    hint = "no other host may take it, whatever is there: stacksmith placement explain shows why"
+    told = next(filter(None, map(watch.held_by_zone, offence.servers)), "")
+    hint = told or "no other host may take it, whatever is there: stacksmith placement explain shows why"
     return Faults([error("no-valid-host", message, hint=hint, address=offence.servers[0])])
 
 

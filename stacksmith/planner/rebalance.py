@@ -43,7 +43,7 @@ def _drain(scene: Scene, aim: Aim) -> Plan:
     where = whereabouts(scene)
     moving = sorted((address for address, host in where.items() if host in aim.drain), key=lambda a: a.order)
     chosen = moving[: aim.max_moves]
-    plan = scene.plan(PlanOptions(moving=frozenset(chosen), avoid=aim.drain))
+    plan = scene.moves(PlanOptions(moving=frozenset(chosen), avoid=aim.drain))
     stay: dict[str, list[str]] = defaultdict(list)
     for address in moving[len(chosen) :]:
         stay[where[address]].append(str(address))
@@ -58,7 +58,7 @@ def _even_out(scene: Scene, aim: Aim) -> Plan:
         chosen = _evened(scene, aim, where, staying)
         to = chosen.to
         try:
-            plan = scene.plan(PlanOptions(moving=frozenset(to), to=to))
+            plan = scene.moves(PlanOptions(moving=frozenset(to), to=to))
             break
         except Faults as faults:  # something that this does not count, as the devices of a host
             refused = {each.address for each in faults.diagnostics if each.address in to}

@@ -54,6 +54,19 @@ class Scene:
             except Faults:
                 raise circle from None
 
+    def moves(self, options: PlanOptions) -> Plan:
+        """As ``plan``. Raises: Faults also when a server cannot be moved as it is."""
+        plan = self.plan(options)
+        causes = dict(plan.refusals)
+        refused = [
+            error("no-valid-host", f"cannot move {s.address} to {s.host}: {causes[s.id]}", address=s.address)
+            for s in plan.steps
+            if s.id in causes and s.operation is Operation.MIGRATE
+        ]
+        if refused:
+            raise Faults(refused)
+        return plan
+
 
 def whereabouts(scene: Scene) -> dict[Address, str]:
     """The host of each server of the stack. Raises: Faults when servers or volumes have changes to be applied."""

@@ -18,7 +18,7 @@ from stacksmith.placement.filters import instances
 from stacksmith.placement.host import INSTANCES, HostState
 from stacksmith.placement.joint.solver import installed
 from stacksmith.placement.refusal import Refusal, Rule
-from stacksmith.placement.request import Goal, Group, Request, Strategy
+from stacksmith.placement.request import NO_ZONE, Goal, Group, Request, Strategy
 from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Draft
@@ -92,6 +92,19 @@ class Standing:
     anew: Collection[Address] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Asks for a host in the zone that a config drive told its guest, where another is asked for now."""
+
+    zone: str
+
+    def refusal(self, host: HostState) -> Refusal | None:
+        """Refuses those in other zones."""
+        if (host.availability_zone or NO_ZONE) == self.zone:
+            return None
+        return Refusal(Rule.FILTER, "config drive", zone_told(self.zone), help="give it config_drive: nocloud or false")
+
+
 def schedule(stack: Stack, ledger: Ledger, draft: Draft, standing: Standing) -> Schedule:
     """Hosts for everything in ``draft``. What the ledger's stacks have claimed and do not use yet counts as used."""
     fixed, moving, snapshot = standing.fixed, standing.moving, ledger.snapshot
@@ -155,25 +168,34 @@ def to_move(stack: Stack, request: Request, moving: Moving | None) -> Request:
         request = replace(request, conditions=(*request.conditions, _Elsewhere(moving.host)))
     if moving.to is not None:
         request = replace(request, host=None, with_hosts=(moving.to,), beside="the place chosen for it")
-    if kept_zone(stack, stack.resources[request.address], moving.host) is None:
+    zone = kept_zone(stack, stack.resources[request.address], moving.host)
+    if zone is None:
         return request
-    return in_zone_of(stack, request, moving.host)
+    if request.availability_zone not in (None, zone):
+        return replace(request, conditions=(*request.conditions, _Told(zone)))
+    return replace(request, availability_zone=zone)
 
 
 def kept_zone(stack: Stack, resource: Resource, host: str) -> str | None:
-    """The zone of a server on a host that it did not ask for and was told by its config drive; None for one that may
-    go to another zone."""
+    """The zone of a server on a host that its config drive told it, NO_ZONE for none; None for one that was told
+    nothing, and may go to another."""
     spec = resource.spec
-    if not isinstance(spec, ServerSpec) or spec.availability_zone is not None or drive_format(spec) != "configdrive":
+    if not isinstance(spec, ServerSpec) or drive_format(spec) != "configdrive":
         return None
-    return stack.fleet.hosts[host].availability_zone
+    return stack.fleet.hosts[host].availability_zone or NO_ZONE
+
+
+def zone_told(zone: str) -> str:
+    """Why a server leaves no zone that its config drive told it."""
+    words = f"its zone, {zone}" if zone else "that it is in no zone"
+    return f"its config drive told the guest {words}: it leaves it only with config_drive: nocloud or false"
 
 
 def in_zone_of(stack: Stack, request: Request, host: str) -> Request:
     """The request of a server on a host, which goes to no other zone."""
     if request.availability_zone is not None:
         return request
-    return replace(request, availability_zone=stack.fleet.hosts[host].availability_zone)
+    return replace(request, availability_zone=stack.fleet.hosts[host].availability_zone or NO_ZONE)
 
 
 def with_parts(request: Request, wanted: Demand | None, disks: Mapping[str, int]) -> Request:

@@ -17,7 +17,17 @@ from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.offence import Offence
 from stacksmith.planner.part import demands
-from stacksmith.planner.schedule import EXPLAINED, Schedule, group_members, server_requests, with_hints
+from stacksmith.planner.schedule import (
+    EXPLAINED,
+    Moving,
+    Schedule,
+    group_members,
+    server_requests,
+    to_move,
+    with_held,
+    with_hints,
+)
+from stacksmith.planner.sharing import held_by
 
 
 def staying(
@@ -38,13 +48,17 @@ def staying(
     kept = {address: host for address, host in fixed.items() if address.kind == "server"}
     if wanted is None and len(kept) > EXPLAINED:
         return ()
-    asking, hints = Asking(stack), hinted(stack, snapshot, fixed)
-    volumes = {address: host for address, host in fixed.items() if address.kind == "volume"}
+    asking, hints = Asking(stack), hinted(stack, snapshot, fixed, kept)
+    users, ledger = drafted.users(), Ledger(stack.name, stack.fleet, snapshot, consumers)
+    volumes = {a: host for a, host in fixed.items() if a.kind == "volume" and users.get(a) not in kept}
+    held = held_by(ledger, (f for h in snapshot.hosts for f in h.found), users, dict.fromkeys(kept, ()))
     asked = Schedule({}, demands=demands(stack))
-    requests = server_requests(asking, drafted, volumes, drafted.users(), asked)
-    chosen = [with_hints(r, hints) for r in requests if r.address in kept and (wanted is None or r.address in wanted)]
-    pending = Ledger(stack.name, stack.fleet, snapshot, consumers).pending()
-    states = host_states(stack.fleet, snapshot, (), group_members(asking, fixed, hints), pending=pending)
+    requests = server_requests(asking, drafted, volumes, users, asked)
+    chosen = [r for r in requests if r.address in kept and (wanted is None or r.address in wanted)]
+    chosen = [with_held(with_hints(r, hints), held, users) for r in chosen]
+    chosen = [to_move(stack, r, Moving(kept[r.address])) for r in chosen]
+    members, pending = group_members(asking, fixed, hints), ledger.pending()
+    states = host_states(stack.fleet, snapshot, (), members, pending=pending)
     groups = {n: Group(n, g.policy, g.max_server_per_host) for n, g in stack.server_groups.items()}
     order = stack.fleet.scheduler if stack.fleet.scheduler.weighers else stack.strategy
     against: dict[Address, list[str]] = defaultdict(list)

@@ -12,7 +12,7 @@ from stacksmith.placement.refusal import NOT_REACHABLE
 from stacksmith.placement.relax import OTHER_ZONE
 from stacksmith.placement.verdict import Placement, Verdict
 from stacksmith.planner.plan import Deviation
-from stacksmith.planner.schedule import Moving, kept_zone
+from stacksmith.planner.schedule import Moving, kept_zone, zone_told
 from stacksmith.planner.view import View
 
 UNREAD: Final = "host-unread"
@@ -40,11 +40,12 @@ def no_valid_host(stack: Stack, placement: Placement, moving: Moving | None, avo
         return _not_read(resource, placement.address, unread)
     notes, hint = [f"{v.host}: {v.reason}" for v in placement.verdicts], placement.hint
     if moving is not None and resource is not None:
-        if zone := kept_zone(stack, resource, moving.host):
-            drive = "config_drive: nocloud or false"
-            notes.append(f"its config drive told the guest its zone, {zone}: it leaves it only with {drive}")
-            other = OTHER_ZONE.format(subject=zone)
-            hint = hint and hint.replace(other, f"let it leave availability zone {zone} with {drive}")
+        zone = kept_zone(stack, resource, moving.host)
+        if zone is not None and zone != _asked_zone(resource):
+            notes.append(zone_told(zone))
+            other = OTHER_ZONE.format(subject=zone or "none")
+            leave = f"let it leave availability zone {zone or 'none'} with config_drive: nocloud or false"
+            hint = hint and hint.replace(other, leave)
         hint = _with_zone(stack, resource, moving.host, avoid, hint)
     return Diagnostic(
         Severity.ERROR,
@@ -55,6 +56,10 @@ def no_valid_host(stack: Stack, placement: Placement, moving: Moving | None, avo
         address=placement.address,
         notes=tuple((note, None) for note in notes),
     )
+
+
+def _asked_zone(resource: Resource) -> str | None:
+    return resource.spec.availability_zone if isinstance(resource.spec, ServerSpec) else None
 
 
 def _unread(resource: Resource | None, placement: Placement) -> list[Verdict]:

@@ -17,7 +17,7 @@ from stacksmith.model.stack import Stack
 from stacksmith.placement.filter import unfit
 from stacksmith.placement.host import INSTANCES, HostState
 from stacksmith.placement.refusal import Refusal, Rule
-from stacksmith.placement.request import Hint, Request
+from stacksmith.placement.request import NO_ZONE, Hint, Request
 from stacksmith.planner import offence
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.build import Wanted
@@ -28,7 +28,7 @@ from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.lost import lost
 from stacksmith.planner.offence import Apart, Astray, Crowd, Follow, Full, Near, Offence, by_host
 from stacksmith.planner.part import demands
-from stacksmith.planner.schedule import kept_zone
+from stacksmith.planner.schedule import kept_zone, zone_told
 
 # Not a rule of the server: a host that is to be emptied is `rebalance --drain`, of one that is not read nothing is
 # known.
@@ -89,8 +89,16 @@ class Watch:
         key = (*self.question(address), zone)
         if key not in self._open:
             fitting = [s for s in self.states.values() if not self._refusals(address, s)]
-            self._open[key] = frozenset(s.name for s in fitting if zone in (None, s.availability_zone))
+            self._open[key] = frozenset(s.name for s in fitting if zone in (None, s.availability_zone or NO_ZONE))
         return self._open[key]
+
+    def held_by_zone(self, address: Address) -> str:
+        """Why the server may not go to hosts that would take it if its config drive had told it no zone; else empty."""
+        zone = kept_zone(self.stack, self.stack.resources[address], self.where[address])
+        if zone is None or self.may_leave(address):
+            return ""
+        others = [s for s in self.states.values() if (s.availability_zone or NO_ZONE) != zone]
+        return "" if all(self._refusals(address, s) for s in others) else zone_told(zone)
 
     def question(self, address: Address) -> tuple[object, ...]:
         """Equal for servers that hosts answer alike, whatever is on them."""

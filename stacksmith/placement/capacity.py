@@ -15,6 +15,9 @@ from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit, bundle
 
 
+MOST_FILLED = 10_000  # that are put on a host one by one
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """What one host takes: ``count`` more, None where nothing limits it.
@@ -57,7 +60,8 @@ class Capacity:
 def capacity(request: Request, hosts: Sequence[HostState]) -> Capacity:
     """How many like the request the hosts take beside what is there, each by itself: in no group and without hints.
 
-    Exact for what asks for nothing of the parts of a host, and for parts as exact as ``place``.
+    Exact for what asks for nothing of the parts of a host, and for parts as exact as ``place``; for what asks for parts,
+    or has queries, so many at most are counted.
     """
     unit = bundle([request], (), {})[0]
     ordered = sorted(hosts, key=lambda host: host.name)
@@ -68,8 +72,10 @@ def _room(unit: Unit, site: Site) -> Room:
     name, zone = site.host.name, site.host.availability_zone
     if any(True for _ in unfit(unit, site.host)):
         count = 0
-    elif unit.has_parts:
+    elif unit.has_parts or unit.queries:
         unit, count = _filled(unit, site)
+        if count == MOST_FILLED and isinf(_most(unit, site)):
+            return Room(name, zone, None)
     else:
         most = _most(unit, site)
         if isinf(most):
@@ -85,7 +91,7 @@ def _room(unit: Unit, site: Site) -> Room:
 def _filled(unit: Unit, site: Site) -> tuple[Unit, int]:
     """Puts one after the other on the site: the first that it does not take, and how many it took."""
     count, request = 0, unit.requests[0]
-    while site.takes(unit):
+    while count < MOST_FILLED and site.takes(unit):
         site.add(unit)
         count += 1
         unit = bundle([replace(request, address=replace(request.address, key=count))], (), {})[0]

@@ -65,5 +65,6 @@ def _request(asking: Asking, name: str) -> Request:
         required=question.required,
         forbidden=question.forbidden,
         conditions=question.conditions,
+        queries=question.queries,
     )
     return with_parts(request, demand(flavor, stack.fleet.pci_aliases)[0] or None, {})

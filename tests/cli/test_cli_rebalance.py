@@ -77,7 +77,8 @@ def test_plan_warns_of_servers_against_their_rules_without_another_status(cli: C
     assert f"stack.yaml:5:16: warning[against-rules]: {told} pinned\n" in result.err
     assert "hint: `stacksmith rebalance` shows what ends this" in result.err
     row = (
-        "hv1   stays         stays here against its rules: not hv2, where it is pinned; stacksmith rebalance shows what ends it\n"
+        "hv1   stays         stays here against its rules: not hv2, where it is pinned; "
+        "stacksmith rebalance shows what ends it\n"
     )
     assert row in cli("placement", "explain", "server.web[0]").out
     assert cli("rebalance").out.endswith("4 migrations; fewer do not do it.\n")

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stacksmith.address import Address
+from stacksmith.model.query import read_query
 from stacksmith.placement import Request, place
 from stacksmith.placement.capacity import capacity
+from stacksmith.placement.filters.query import Queried
 from tests.property.test_placement import World, worlds
 
 
@@ -23,14 +25,24 @@ def copies(world: World, count: int) -> tuple[int, int]:
     return sum(host is not None for host in hosts), len({*hosts} - {None})
 
 
-@given(worlds(), st.sampled_from([1, 3]))
-def test_capacity_is_what_can_be_placed_and_no_more(world: World, scale: int) -> None:
+def with_query(request: Request, operator: str, most: int) -> Request:
+    """Asks that so many CPUs are in use at the moment of placing."""
+    query = read_query([operator, "$vcpus_used", most])
+    assert query is not None
+    return replace(request, queries=(Queried(query),))
+
+
+@given(
+    worlds(), st.sampled_from([1, 3]), st.one_of(st.none(), st.tuples(st.sampled_from(["<=", "="]), st.integers(0, 6)))
+)
+def test_capacity_is_what_can_be_placed_and_no_more(world: World, scale: int, query: tuple[str, int] | None) -> None:
     hosts = tuple(
         replace(h, inventories={n: replace(i, total=i.total * scale if i.total > 0 else -1, max_unit=99)
                                 for n, i in h.inventories.items()})
         for h in world.hosts
     )  # fmt: skip
-    world = World(world.requests, hosts, world.strategy)
+    first = world.requests[0] if query is None else with_query(world.requests[0], *query)
+    world = World((first, *world.requests[1:]), hosts, world.strategy)
     found = capacity(single(world), world.hosts)
     if found.total is None:
         assert copies(world, 50)[0] == 50

@@ -14,7 +14,6 @@ from stacksmith.placement.request import Request
 from stacksmith.placement.site import Site
 from stacksmith.placement.unit import Unit, bundle
 
-
 MOST_FILLED = 10_000  # that are put on a host one by one
 
 
@@ -60,8 +59,8 @@ class Capacity:
 def capacity(request: Request, hosts: Sequence[HostState]) -> Capacity:
     """How many like the request the hosts take beside what is there, each by itself: in no group and without hints.
 
-    Exact for what asks for nothing of the parts of a host, and for parts as exact as ``place``; for what asks for parts,
-    or has queries, so many at most are counted.
+    Exact for what asks for nothing of the parts of a host, and for parts as exact as ``place``. Of what asks for parts,
+    or has queries, no more than ``MOST_FILLED`` are counted.
     """
     unit = bundle([request], (), {})[0]
     ordered = sorted(hosts, key=lambda host: host.name)

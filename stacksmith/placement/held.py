@@ -29,7 +29,7 @@ def seen_by(request: Request, forest: Forest) -> Forest:
     for uuid, amounts in request.held.items():
         provider = forest.providers.get(uuid)
         for name, amount in amounts.items() if provider is not None else ():
-            others = forest.use(uuid, name) - amount
+            others = max(0, forest.use(uuid, name) - amount)
             inventory = provider.inventories.get(name) if provider is not None else None
             if inventory is not None and inventory.capacity != inf and _least(request, name) <= amount:
                 others = min(others, floor(inventory.capacity) - amount)

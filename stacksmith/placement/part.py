@@ -12,7 +12,7 @@ from stacksmith.placement.memory import State
 from stacksmith.placement.request import Request
 from stacksmith.placement.tree.candidate import Candidate, at_root
 from stacksmith.placement.tree.explain import told, why_not
-from stacksmith.placement.tree.provider import Allocations
+from stacksmith.placement.tree.provider import Allocations, Provider
 from stacksmith.placement.tree.reason import GaveUp
 from stacksmith.placement.tree.request import ResourceGroup
 from stacksmith.placement.tree.step import Steps
@@ -84,15 +84,23 @@ class Parts:
     def offers(self, unit: Unit) -> bool:
         """True when the host has a part of each kind that the unit asks for, with room or without."""
         asked = [request.parts for request in _asking(unit).values() if request.parts is not None]
-        return all(self._has(group) for parts in asked for group in parts.groups.values())
+        return all(self._of_kind(group) for parts in asked for group in parts.groups.values())
 
-    def _has(self, group: ResourceGroup) -> bool:
-        return any(
-            group.resources.keys() <= part.inventories.keys()
+    def is_choice_of_shared(self, unit: Unit) -> bool:
+        """True when the unit may be given some of what is shared, or something else instead: then what it leaves others
+        depends on the choice, which is made anew on this host alone."""
+        asked = [request.parts for request in _asking(unit).values() if request.parts is not None]
+        kinds = [self._of_kind(group) for parts in asked for group in parts.groups.values()] if self.shares else []
+        return any(len(kind) > 1 and any(part.parent is None for part in kind) for kind in kinds)
+
+    def _of_kind(self, group: ResourceGroup) -> list[Provider]:
+        return [
+            part
+            for part in self._forest.providers.values()
+            if group.resources.keys() <= part.inventories.keys()
             and all(names & part.traits for names in group.required)
             and not group.forbidden & part.traits
-            for part in self._forest.providers.values()
-        )
+        ]
 
     def told(self, unit: Unit) -> str:
         """Where a unit that fits would be: ``NUMA_THREAD 2, NUMA_MEMORY_MB 512 on hv1_numa0``."""
@@ -155,7 +163,8 @@ class Parts:
         state = self._state(new)
         if memory.is_refused(state):
             return None
-        if not self._is_bound and self._is_short(new):
+        is_free = any(request.held for request in self._asking.values())  # to go to what it holds
+        if not (self._is_bound or is_free) and self._is_short(new):
             memory.refuse(state, is_proven=True)
             return None
         found = self._solve(new, state in memory.cut)

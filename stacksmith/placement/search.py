@@ -84,8 +84,9 @@ class _Tree:
 
     @property
     def gave_up(self) -> bool:
-        """True when a host refused a unit without proof."""
-        return any(unit.has_parts for unit in self.units) and any(site.parts.gave_up for site in self.sites)
+        """True when a host refused a unit without proof, or for what others may have of another storage instead."""
+        asking = [unit for unit in self.units if unit.has_parts]
+        return any(s.parts.gave_up or any(map(s.parts.is_choice_of_shared, asking)) for s in self.sites if asking)
 
     def _candidates(self, depth: int) -> Iterator[int]:
         lowest = self.chosen[depth - 1] if depth and _equal(self.units[depth], self.units[depth - 1]) else 0

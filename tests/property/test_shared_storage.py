@@ -91,3 +91,38 @@ def test_batch_never_takes_more_of_a_shared_storage_than_there_is_and_is_placed_
     for number in placed:
         gib, storage = requests[number][1], hosts[names.index(found[number].host or "")][1]
         assert found[number].allocations == ({f"shared:{storage}": {"DISK_GB": gib}} if gib else {})
+
+
+def test_what_one_that_holds_a_storage_takes_of_another_is_no_proof_against_who_comes_after_it() -> None:
+    hosts = [storages(6, "S0"), storages(0, "S0", "S1")]
+    for world in (hosts, hosts[1:]):
+        first = Request(Address("server", "a"), {"VCPU": 1}, parts=disks(3), held={"S1": {"DISK_GB": 5}})
+        other = Request(Address("server", "b"), {"VCPU": 1}, parts=disks(10, "CUSTOM_S0"))
+        found = place([first, other], world, {})
+        left = [placement for placement in found if placement.host is None]
+        assert not any("every arrangement" in (each.cause or "") for each in left)
+    assert [(p.host, p.allocations) for p in place([first, other], hosts[1:], {})] == [
+        ("hv0", {"S1": {"DISK_GB": 3}}),
+        ("hv0", {"S0": {"DISK_GB": 10}}),
+    ]
+
+
+def storages(number: int, *names: str) -> HostState:
+    """A host with storages that others share, of which S1 has less than is used."""
+    parts = tuple(
+        Provider(
+            n,
+            n,
+            None,
+            {"DISK_GB": Inventory(10 if n == "S0" else 7)},
+            frozenset({SHARES, f"CUSTOM_{n}"}),
+            frozenset({n}),
+        )
+        for n in names
+    )
+    return HostState(f"hv{number}", {"VCPU": Inventory(4)}, parts=parts, parts_used={"S1": {"DISK_GB": 12}})
+
+
+def disks(gib: int, *traits: str) -> CandidateRequest:
+    """Asks for a disk, on a storage with the traits."""
+    return CandidateRequest({"_disk": ResourceGroup({"DISK_GB": gib}, tuple(frozenset({trait}) for trait in traits))})

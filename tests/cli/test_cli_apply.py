@@ -410,6 +410,7 @@ def test_a_server_that_stays_has_a_verdict_of_every_host_too(applied: Cli, live:
     assert [line.split()[:2] for line in lines[2:]] == [[home, "stays"], [other, "no"]]
     assert lines[3].endswith("MEMORY_MB 424 short (used 512 of 600 = 1,112 - 512 reserved)")
     assert applied("placement", "explain").out.count("stays on") == 2
+    assert applied("placement", "explain", "server.web").out.count("stays on") == 2
 
 
 def test_placement_gives_a_verdict_for_every_host(cli: Cli) -> None:

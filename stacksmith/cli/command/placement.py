@@ -12,6 +12,7 @@ from stacksmith.cli.option import Json, StackArgument
 from stacksmith.cli.status import Status
 
 if TYPE_CHECKING:
+    from stacksmith.address import Address
     from stacksmith.placement.verdict import Placement
 
 app = typer.Typer(help="Say why servers are where they are.", no_args_is_help=True, rich_markup_mode=None)
@@ -27,7 +28,8 @@ class Format(StrEnum):
 def explain(
     call: Call,
     address: Annotated[
-        str | None, typer.Argument(help="Server; without, every server", metavar="ADDRESS", show_default=False)
+        str | None,
+        typer.Argument(help="A server, or all of a count; without: all", metavar="ADDRESS", show_default=False),
     ] = None,
     what: StackArgument = None,
     format: Annotated[Format, typer.Option("--format", help="Form of the answer")] = Format.TEXT,
@@ -49,15 +51,15 @@ def explain(
     try:
         planned = session.plan(options)
     except Unplaced as unplaced:
-        chosen = [each for each in unplaced.placements if address is None or str(each.address) == address]
+        chosen = [each for each in unplaced.placements if _is_asked(each.address, address)]
         if not chosen:
             raise
         _answer(call, chosen, format)
         return Status.ERROR
-    wanted = None if address is None else {a for a in planned.stack.resources if str(a) == address}
+    wanted = None if address is None else {a for a in planned.stack.resources if _is_asked(a, address)}
     stays = staying(planned.stack, planned.snapshot, session.claims(options), wanted, planned.plan.offences)
     known = placements(planned.plan, planned.snapshot, stays)
-    chosen = [each for each in known if address is None or str(each.address) == address]
+    chosen = [each for each in known if _is_asked(each.address, address)]
     if address is not None and not chosen:
         raise unknown(
             f"cannot explain {address}: the stack has no such server", address, [p.address for p in known], "servers"
@@ -66,6 +68,10 @@ def explain(
     if format is Format.TEXT and planned.plan.optimum is not None:
         call.screen.answer(f"\n{optimum_words(planned.plan.optimum)}\n")
     return Status.OK
+
+
+def _is_asked(address: "Address", wanted: str | None) -> bool:
+    return wanted in (None, str(address), str(address.block))
 
 
 def _answer(call: Call, chosen: "Sequence[Placement]", format: Format) -> None:

@@ -24,7 +24,9 @@ def unknown(message: str, name: object, choices: Iterable[object], what: str) ->
     from stacksmith.diagnostics import Faults, error
     from stacksmith.model.findings import did_you_mean
 
-    hint = did_you_mean(str(name), {str(each) for each in choices}, what)
+    known = {str(each) for each in choices}
+    of_block = {each for each in known if each.startswith(f"{name}[")}
+    hint = did_you_mean(str(name), of_block or known, what)
     return Faults([error("unknown-reference", message, hint=hint)])
 
 

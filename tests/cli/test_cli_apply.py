@@ -451,7 +451,7 @@ def test_output_is_for_people_scripts_and_programs(applied: Cli) -> None:
     assert "hint: outputs: first, ips" in nope.err
 
 
-@pytest.mark.parametrize("words", ["show", "state show", "state rm", "placement explain"])
+@pytest.mark.parametrize("words", ["show", "state show", "state rm"])
 def test_address_of_a_block_is_no_servers_and_the_hint_has_one(words: str, applied: Cli) -> None:
     result = applied(*words.split(), "server.web")
     assert (result.status, result.out) == (1, "")

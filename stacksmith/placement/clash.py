@@ -82,7 +82,8 @@ class Clashes:
             return None
         for others in (placed, [*placed, *(each for each in left if each is not unit)]):
             if self._conflicts([unit, *others]):
-                return self._clash(unit, others, [*placed, *(each for each in left if each is not unit)])
+                clash = self._clash(unit, others, [*placed, *(each for each in left if each is not unit)])
+                return clash if len(clash.addresses) > 1 else None  # one alone clashes with nobody
         return None
 
     def _clash(self, unit: Unit, others: Sequence[Unit], batch: Sequence[Unit]) -> Clash:

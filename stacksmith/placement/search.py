@@ -23,7 +23,7 @@ class Answer:
 
 
 def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible, most: int = MOST_TRIES) -> Answer:
-    """Tries to place all of the units, in the given order, backtracking.
+    """Tries to place all of the units, in the given order, backtracking; those with queries in any order.
 
     Gives up after ``most`` choices, and when no more work is allowed on parts of hosts.
     """
@@ -34,9 +34,8 @@ def search(units: Sequence[Unit], hosts: Sequence[HostState], eligible: Eligible
     chosen = tree.descend()
     if chosen is None:
         unsettled = tree.gave_up or any(unit.has_parts and eligible.is_unsettled(unit) for unit in units)
-        unsettled = unsettled or any(unit.queries for unit in units)  # which may be met in another order
         return Answer(None, proven=not (tree.is_tired or unsettled))
-    return Answer(Arrangement(tuple(zip(units, chosen, strict=True))))
+    return Answer(Arrangement(tuple(chosen)))
 
 
 @dataclass(slots=True)
@@ -55,15 +54,18 @@ class _Tree:
     tries: int = 0
     chosen: list[int] = field(default_factory=list)
     touched: list[int] = field(default_factory=list)
+    has_queries: bool = False
     twins: list[int] = field(default_factory=list)
 
-    def descend(self) -> list[int] | None:
-        """Index of the host of each unit, or None."""
+    def descend(self) -> list[tuple[Unit, int]] | None:
+        """Each unit with the index of its host, in an order in which all are met, or None."""
         self.touched = [0] * len(self.sites)
-        self.twins = self._find_twins()
+        self.twins, self.has_queries = self._find_twins(), any(unit.queries for unit in self.units)
         pending = [self._candidates(0)]
-        while len(self.chosen) < len(self.units):
-            index = next(pending[-1], None)
+        while True:
+            if len(self.chosen) == len(self.units) and (ordered := self._in_order()) is not None:
+                return ordered
+            index = next(pending[-1], None) if len(self.chosen) < len(self.units) else None
             if index is None:
                 pending.pop()
                 if not pending:
@@ -75,7 +77,38 @@ class _Tree:
                 return None
             if self._put(index):
                 pending.append(self._candidates(len(self.chosen)))
-        return self.chosen
+
+    def _in_order(self) -> list[tuple[Unit, int]] | None:
+        """The choice in an order in which the queries of all are met: what a host answers depends on itself alone."""
+        if not self.has_queries:
+            return list(zip(self.units, self.chosen, strict=True))
+        found: list[tuple[Unit, int]] = []
+        for site in open_sites([site.host for site in self.sites], self.memory):
+            here = [unit for unit, index in zip(self.units, self.chosen, strict=True) if index == site.index]
+            ordered = self._order(site, here)
+            if ordered is None:
+                return None
+            found += [(unit, site.index) for unit in ordered]
+        return found
+
+    def _order(self, site: Site, units: Sequence[Unit]) -> list[Unit] | None:
+        """An order in which a host takes units one after the other, or None."""
+        if not units:
+            return []
+        tried: list[Unit] = []
+        for unit in units:
+            self.tries += 1
+            if self.is_tired:
+                return None
+            if any(_equal(unit, other) for other in tried) or not site.takes(unit):
+                continue
+            tried.append(unit)
+            site.add(unit)
+            rest = self._order(site, [other for other in units if other is not unit])
+            site.remove(unit)
+            if rest is not None:
+                return [unit, *rest]
+        return None
 
     @property
     def is_tired(self) -> bool:
@@ -101,7 +134,8 @@ class _Tree:
 
     def _put(self, index: int) -> bool:
         site, unit = self.sites[index], self.units[len(self.chosen)]
-        if not site.takes(unit):
+        takes = site.has_room(unit) and site.keeps_apart(unit) if self.has_queries else site.takes(unit)
+        if not takes:
             return False
         site.add(unit)
         self.touched[index] += 1

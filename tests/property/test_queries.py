@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from hypothesis import given, settings
@@ -164,7 +165,8 @@ def batches(draw: st.DrawFn) -> tuple[list[HostState], list[Request], dict[Addre
 def test_batch_has_an_order_in_which_each_query_is_met(
     batch: tuple[list[HostState], list[Request], dict[Address, list[Any]]], strategy: str | SchedulerSpec
 ) -> None:
-    """Some order of those on each host meets the queries of all of them; none that is left over is taken then."""
+    """Some order of those on each host meets the queries of all of them; none that is left over is taken then, and no
+    other choice has an order for all."""
     made, requests, asked = batch
     answers = {answer.address: answer for answer in place(requests, made, {}, strategy=strategy)}
     for host in made:
@@ -176,6 +178,19 @@ def test_batch_has_an_order_in_which_each_query_is_met(
         for request in requests:
             if answers[request.address].host is None:
                 assert not takes(host, used, request, asked), (host, request)
+    if any(answer.host is None for answer in answers.values()):
+        assert not any(
+            all(
+                met(
+                    host,
+                    dict(host.used),
+                    [r for r, name in zip(requests, chosen, strict=True) if name == host.name],
+                    asked,
+                )
+                for host in made
+            )
+            for chosen in product(NAMES, repeat=len(requests))
+        )
 
 
 def met(host: HostState, used: dict[str, int], left: list[Request], asked: Mapping[Address, list[Any]]) -> bool:

@@ -269,3 +269,24 @@ def test_every_variable_is_known_of_a_host_that_was_read() -> None:
         host_ip="192.0.2.1",
     )
     assert [name for name in VARIABLES if value_of(name, host, {}) is None] == []
+
+
+def test_servers_that_must_come_before_and_after_others_are_placed_in_that_order() -> None:
+    hosts = [HostState(name, {"MEMORY_MB": Inventory(4), "INSTANCES": Inventory(-1)}) for name in ("hv1", "hv2")]
+    asked: list[tuple[int, list[Any] | None]] = [
+        (2, [">=", "$free_ram_mb", 3]),
+        (2, [">=", "$num_instances", 1]),
+        (3, None),
+        (1, [">=", "$free_ram_mb", 4]),
+    ]
+    requests = [
+        Request(
+            Address("server", "s", number),
+            {"MEMORY_MB": memory, "INSTANCES": 1},
+            queries=(Queried(read(query)),) if query is not None else (),
+        )
+        for number, (memory, query) in enumerate(asked)
+    ]
+    for strategy in ("spread", "pack", "optimal"):
+        found = [placement.host for placement in place(requests, hosts, {}, strategy=strategy)]
+        assert found[0] == found[1] != found[2] == found[3]

@@ -13,13 +13,14 @@ from stacksmith.planner.plan import Plan
 
 _UNPLANNED = frozenset({"no-valid-host", "host-unread", "subnet-in-use"})
 _IMPOSSIBLE = "not-possible"  # what is there is still compared with what is wanted
+_UNORDERED = "circular-steps"  # about no address: a drift needs no order
 
 
 def plan_what_can_be(
     stack: Stack, wanted: PlanOptions, make: Callable[[PlanOptions], Plan]
 ) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """The plan that ``make`` gives without the addresses it cannot plan, with those that no host can make, and a
-    warning for each of both.
+    """The plan that ``make`` gives without the addresses it cannot plan, with those that no host can make, in any order
+    where there is none, and a warning for each of these.
 
     What is left out can show the next fault, as a subnet in use does once the servers are placed.
     Raises: Faults when it has others.
@@ -28,10 +29,11 @@ def plan_what_can_be(
     while True:
         unplanned = frozenset(a for a, code in told if a is not None and code != _IMPOSSIBLE)
         impossible = frozenset(a for a, code in told if a is not None and code == _IMPOSSIBLE)
+        unordered = any(code == _UNORDERED for _, code in told)
         try:
-            made = make(replace(wanted, unplanned=unplanned, impossible=impossible))
+            made = make(replace(wanted, unplanned=unplanned, impossible=impossible, unordered=unordered))
         except Faults as fault:
-            if any(d.address is None or d.code not in {*_UNPLANNED, _IMPOSSIBLE} for d in fault.diagnostics):
+            if not all(map(_may_be_left, fault.diagnostics)):
                 raise
             new = [d for d in as_warnings(fault.diagnostics) if (d.address, d.code) not in told]
             if not new:
@@ -40,6 +42,13 @@ def plan_what_can_be(
                 told.setdefault((each.address, each.code), []).append(each)
         else:
             return made, tuple(quoted(chain.from_iterable(told.values()), stack.secrets))
+
+
+def _may_be_left(fault: Diagnostic) -> bool:
+    """Whether a drift can do without what it is about."""
+    if fault.address is None:
+        return fault.code == _UNORDERED
+    return fault.code in {*_UNPLANNED, _IMPOSSIBLE}
 
 
 def as_warnings(faults: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -58,7 +58,7 @@ def connect(
             needs = [i for i in users.get(step.address, ()) if i != step.id]
         needs += (*step.requires, *waits.get(step.id, ()), *frees.get(step.id, ()))
         if step.address.kind == "server" and step.operation is not Operation.MIGRATE and step.address in found:
-            needs += [arrivals[a] for a in _volumes(found[step.address].spec) if a in arrivals]
+            needs += [arrivals[a] for a in attached(found[step.address].spec) if a in arrivals]
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))
     return connected
 
@@ -70,13 +70,14 @@ def _gives(steps: Iterable[Step], found: Mapping[Address, Found]) -> dict[Addres
         live = found.get(step.address)
         if step.operation not in (Operation.DELETE, Operation.UPDATE) or live is None:
             continue
-        kept = _volumes(step.wanted) if step.operation is Operation.UPDATE else set()
-        for address in _volumes(live.spec) - kept:
+        kept = attached(step.wanted) if step.operation is Operation.UPDATE else set()
+        for address in attached(live.spec) - kept:
             gives[address].append(step.id)
     return gives
 
 
-def _volumes(spec: Realised | None) -> set[Address]:
+def attached(spec: Realised | None) -> set[Address]:
+    """The volumes that are attached to a server; none to anything else."""
     if not isinstance(spec, Server):
         return set()
     return {Address.parse(d.ref) for d in spec.disks if d.source == "volume" and d.ref}
@@ -93,9 +94,8 @@ def _users(
         record, live = records.get(step.address), found.get(step.address)
         # Only a delete gives up what depends_on named: an update would make a cycle with a create it waits for.
         used = set(record.requires if record and step.operation is Operation.DELETE else ())
-        if live is not None and isinstance(live.spec, Server):
-            used |= _volumes(live.spec)
-            used |= {Address("network", n.network, host=live.host) for n in live.spec.nics}
+        if live is not None:
+            used |= _used(live.spec, live.host) - _used(step.wanted, step.host)
         for address in used:
             users[address].append(step.id)
         if step.address.kind in ("server", "volume"):
@@ -104,3 +104,9 @@ def _users(
         if step.operation is Operation.DELETE and step.address.kind == "image":
             users[step.address] += users[Address("image", "*", host=step.host)]
     return users
+
+
+def _used(spec: Realised | None, host: str) -> set[Address]:
+    """The volumes and networks of a server on a host."""
+    nics = spec.nics if isinstance(spec, Server) else ()
+    return attached(spec) | {Address("network", nic.network, host=host) for nic in nics}

@@ -44,9 +44,11 @@ def _circle(steps: Sequence[Step]) -> Diagnostic:
     names = {step.id for step in steps}
     waits = networkx.DiGraph([(step.id, need) for step in steps for need in step.requires if need in names])
     ids = sorted(need for _, need in networkx.find_cycle(waits))
-    hint = "servers cannot exchange volumes in one apply: take the volumes from both first, then give them"
+    hint = None
     if any(" network." in each for each in ids):
         hint = "a network cannot take the subnet of one whose servers move to it: give it another subnet"
+    elif all(each.startswith(f"{Operation.UPDATE} server.") for each in ids):
+        hint = "servers cannot exchange volumes in one apply: take the volumes from both first, then give them"
     return error("circular-steps", f"cannot order the steps: {', '.join(ids)} wait for each other", hint=hint)
 
 

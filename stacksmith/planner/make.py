@@ -27,6 +27,7 @@ from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
+from stacksmith.planner.replacement import refused_replacements
 from stacksmith.planner.schedule import Moving, Schedule, Standing, schedule
 from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update, with_losses
 from stacksmith.planner.subnet import check_subnets
@@ -55,8 +56,8 @@ class PlanOptions:
     may not go to, ``to`` the only ones that some of them may be on; those ``away`` may not stay. What those
     ``holding`` have of the parts of their hosts goes to no other of them. ``unplanned`` are what no plan can be made
     for: what is there of them is left alone. ``impossible`` are planned though their host cannot make them: what is
-    there of them is to be compared. ``frees`` are shared storages in which those that move keep no room.
-    Those ``anew`` stay where they are and get their parts of the host anew.
+    there of them is to be compared. ``frees`` are shared storages in which those that move keep no room. Those ``anew``
+    stay where they are and get their parts of the host anew. Steps may wait for each other when ``unordered``.
     """
 
     targets: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class PlanOptions:
     anew: frozenset[Address] = frozenset()
     unplanned: frozenset[Address] = frozenset()
     impossible: frozenset[Address] = frozenset()
+    unordered: bool = False
 
 
 @dataclass(slots=True)
@@ -119,12 +121,15 @@ def make_plan(
     states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
     states += node_states(stack, snapshot, consumers, leaving)
     plan.refusals += [*overgrown(plan.steps, states), *maintained(plan.steps, snapshot)]
+    plan.refusals += refused_replacements(plan.steps, view.found, stack.resources, options.replaces)
     _check(stack, [s for s in plan.steps if s.address not in options.impossible], wanted, rules)
     named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
     connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
     excludes = (*options.excludes, *map(str, sorted(options.unplanned)))
-    steps = ordered(selected(connected, options.targets, excludes, options.replaces))
+    steps = selected(connected, options.targets, excludes, options.replaces)
+    if not options.unordered:
+        steps = ordered(steps)
     check_subnets(steps, snapshot, view.found, wanted)
     kept = {s.id for s in steps}
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
@@ -269,10 +274,6 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     forced = any(matches(r, address) for r in options.replaces)
     worst = max((c.impact for c in changes), default=Impact.NONE)
     if forced or any(_is_replacing(address.kind, c) for c in changes):
-        if address.kind == "volume" and not forced:
-            causes = "; ".join(c.note for c in changes if _is_replacing(address.kind, c))
-            cause = f"cannot change {address} in place: {causes}; --replace {address} asks for that"
-            plan.refusals.append((f"{Operation.DELETE} {address}", cause))
         _plan_replace(wanted, found, tuple(changes), view, plan)
     elif changes:
         plan.steps.append(update(wanted, found, tuple(changes), worst))

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
+from stacksmith.model.check.network import LEAST
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath
 from stacksmith.model.kinds.network import NetworkSpec, SubnetSpec
@@ -92,6 +93,8 @@ def _pools(spec: NetworkSpec) -> Iterator[tuple[int, _Pool]]:
 
 
 def _pool(subnet: SubnetSpec, net: IPv4Network | IPv6Network, number: int) -> _Pool:
+    if net.num_addresses < LEAST:
+        raise ValueError("a subnet is too small")
     gateway = _ip(subnet.gateway_ip) if subnet.gateway_ip else net[1]
     ranges = tuple((_ip(pool.start), _ip(pool.end)) for pool in subnet.allocation_pools)
     if any(first not in net or last not in net or int(first) > int(last) for first, last in ranges):

@@ -16,6 +16,7 @@ from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.validate import found
 
 MAX_DNS_NAME: Final = 253
+LEAST: Final = 4  # addresses of a subnet: its own, the gateway's, a guest's, and the broadcast's
 LARGEST_RANGE: Final = 65535  # of libvirt, for one range of DHCP
 LEAST_MTU: Final = 1280  # RFC 8200; the kernel gives an interface with less no IPv6 address
 LARGEST: Final = {4: 8, 6: 32}  # prefix lengths by version: a larger one takes in what belongs to others
@@ -143,9 +144,10 @@ def _subnet(resource: Resource, spec: SubnetSpec, path: DataPath, reporter: Repo
         hint = _strict_hint(spec.cidr)
         reporter.fault("bad-address", resource, (*path, "cidr"), f"{fault}", hint)
         return None
-    if net.num_addresses < 4:
+    if net.num_addresses < LEAST:
         cause = f"{net} is too small: it needs room for a gateway and a guest"
-        reporter.fault("bad-address", resource, (*path, "cidr"), cause)
+        hint = f"the smallest subnet has the prefix length {net.max_prefixlen - 2}"
+        reporter.fault("bad-address", resource, (*path, "cidr"), cause, hint)
         return None
     if net.is_loopback or net.is_multicast:
         reporter.fault("bad-address", resource, (*path, "cidr"), f"{net} is reserved")

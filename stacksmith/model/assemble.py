@@ -213,7 +213,9 @@ class Assembly:
             text = scope.user_data.load(spec.user_data, instance, block) if isinstance(spec, ServerSpec) else None
             if not self._has_room(text, block):
                 return
-            resource = Resource(instance.address, spec, block, instance.index, (), text)
+            # A server of for_each is one of its own: it is the same one at another place.
+            index = instance.index if isinstance(instance.address.key, int) else 0
+            resource = Resource(instance.address, spec, block, index, (), text)
             self.resources[instance.address] = resource
             if isinstance(spec, ImageSpec):
                 files = image_files(name, spec, block, scope.module.folder, self.evaluator.findings)

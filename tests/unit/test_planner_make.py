@@ -104,6 +104,20 @@ def test_removed_volume_with_on_destroy_delete_is_data_loss_after_its_detach(sho
         shop.apply()
 
 
+def test_servers_of_for_each_are_the_same_at_another_place(shop: Shop) -> None:
+    for kind in ("configdrive", "nocloud"):
+        shop.stack["servers"][kind] = {
+            "for_each": ["x", "y", "z"],
+            "flavor": "small",
+            "image": "base",
+            "config_drive": kind,
+        }
+    shop.apply()
+    for kind in ("configdrive", "nocloud"):
+        shop.stack["servers"][kind]["for_each"] = ["z", "y"]
+    assert steps(shop.plan()) == ['delete server.configdrive["x"]', 'delete server.nocloud["x"]']
+
+
 def test_policy_change_alone_is_an_update_that_touches_no_guest(shop: Shop) -> None:
     shop.stack["servers"]["db"]["protect"] = True
     plan = shop.apply()

@@ -1,17 +1,46 @@
 """Three trees compared field by field: wanted, applied and found (rule 4)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from stacksmith.model.change import Change, Status
-from stacksmith.model.realised import LIST_KEYS
+from stacksmith.model.found import Found
+from stacksmith.model.realised import LIST_KEYS, to_data
 from stacksmith.model.types import JSON
+from stacksmith.planner.build import Wanted
+from stacksmith.planner.machine import declared_only
+from stacksmith.planner.view import View
 
 # Applied data that is not known: nothing was recorded, so what differs is a change, never drift.
 UNKNOWN: Any = object()
 
 # Fields that every server states: None is that it has none.
 _STATED = frozenset({"config_drive"})
+
+
+def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
+    """How what was found differs from what is wanted, in spec (live, then saved) and policy. Equal objects cost one
+    comparison."""
+    policy = view.policy(wanted.address)
+    changes: list[Change] = []
+    if found.spec is None:
+        return changes
+    spec = declared_only(wanted.spec, found.spec)
+    if wanted.spec != spec or found.saved is not None:
+        record = view.records.get(wanted.address)
+        applied = found.mark.applied if found.mark else record.applied if record and record.complete else None
+        applied = UNKNOWN if applied is None else applied
+        want = to_data(wanted.spec)
+        changes = compare(want, applied, to_data(spec))
+        if found.saved is not None:
+            live = {c.path for c in changes}
+            saved = compare(want, applied, to_data(found.saved))
+            changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
+    if policy is not None and policy != wanted.policy:
+        before = to_data(policy)
+        changes += [replace(c, path=f"policy.{c.path}") for c in compare(to_data(wanted.policy), before, before)]
+    return changes
 
 
 def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:

@@ -24,16 +24,12 @@ def connect(
     """The steps with what they require, besides what they were made with.
 
     Making waits for what it stands on; removing waits for everything that stood on it; the two halves of a
-    replacement follow each other; a new server waits for the servers whose room on its host it takes; a volume that
-    moves waits for its server, which brings the data along; a network waits for those whose subnet it takes.
+    replacement follow each other; a volume that moves waits for its server, which brings the data along; a network
+    waits for those whose subnet it takes.
     ``waits`` are migrations, by id, with those whose room they take.
     """
     makes = {s.address: s.id for s in steps if s.operation in _MAKES}
     removes = {s.address: s for s in steps if s.operation is Operation.DELETE}
-    leavers = defaultdict(list)
-    for step in removes.values():
-        if step.address.kind == "server" and not step.replaces:
-            leavers[step.host].append(step.id)
     carriers = {a: s.id for s in steps if s.operation is Operation.MIGRATE for a in s.depends_on if a.kind == "volume"}
     # While the move of a volume has not ended, its server tells which copy is the volume: it must not let go of it.
     arrivals = {s.address: s.id for s in steps if s.operation is Operation.MIGRATE and s.address.kind == "volume"}
@@ -52,8 +48,6 @@ def connect(
                 needs += [i for a in taken for i in gives.get(a, ()) if i != step.id]
             if step.replaces:
                 needs.append(removes[step.address].id)
-            if step.operation is Operation.CREATE and step.address.kind in ("server", "volume"):
-                needs += leavers[step.host]
         else:
             needs = [i for i in users.get(step.address, ()) if i != step.id]
         needs += (*step.requires, *waits.get(step.id, ()), *frees.get(step.id, ()))
@@ -61,6 +55,26 @@ def connect(
             needs += [arrivals[a] for a in attached(found[step.address].spec) if a in arrivals]
         connected.append(replace(step, requires=tuple(dict.fromkeys(needs))))
     return connected
+
+
+def leavers(steps: Iterable[Step]) -> dict[str, list[Step]]:
+    """By host, the steps that delete servers for good."""
+    found: dict[str, list[Step]] = defaultdict(list)
+    for step in steps:
+        if step.operation is Operation.DELETE and step.address.kind == "server" and not step.replaces:
+            found[step.host].append(step)
+    return found
+
+
+def after_leavers(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps; what is made anew on a host waits for those of them that make room there, and needs none of them."""
+    gone = {host: [step.id for step in left] for host, left in leavers(steps).items()}
+    return tuple(
+        replace(step, requires=tuple(dict.fromkeys([*step.requires, *gone[step.host]])))
+        if step.operation is Operation.CREATE and step.address.kind in ("server", "volume") and step.host in gone
+        else step
+        for step in steps
+    )
 
 
 def _gives(steps: Iterable[Step], found: Mapping[Address, Found]) -> dict[Address, list[str]]:

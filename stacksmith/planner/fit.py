@@ -11,26 +11,33 @@ from stacksmith.planner.ledger import spec_amounts
 from stacksmith.planner.plan import Operation, Step
 
 
-def overgrown(steps: Sequence[Step], hosts: Iterable[HostState]) -> list[tuple[str, str]]:
-    """(step id, cause) of each update that grows a server or a volume beyond what its host has left.
+def overgrown(
+    steps: Sequence[Step], hosts: Iterable[HostState], left_out: Mapping[str, Sequence[Step]]
+) -> list[tuple[str, str]]:
+    """(step id, cause) of each update that grows a server or a volume beyond what its host has left, and of each new
+    one that was given the room of a server that stays: ``left_out`` are deletes that are no steps, by host.
 
     ``hosts`` count what stays; servers and volumes that the plan creates are added here.
     """
     states = {host.name: host for host in hosts}
     used: dict[str, Counter[str]] = defaultdict(Counter)
-    for step in steps:
-        if step.operation is Operation.CREATE and not step.partial:
-            used[_provider(step, states)].update(spec_amounts(step.wanted))
     refused = []
-    for step in steps:
-        if step.operation is not Operation.UPDATE or step.host not in states:
+    for step in sorted(steps, key=lambda step: step.operation is not Operation.CREATE):
+        if step.operation is Operation.CREATE and not step.partial:
+            more = spec_amounts(step.wanted)
+        elif step.operation is Operation.UPDATE:
+            more = {name: amount for name, amount in _growth(step).items() if amount > 0}
+        else:
             continue
-        grown = {name: amount for name, amount in _growth(step).items() if amount > 0}
-        provider = _provider(step, states)
-        used[provider].update(grown)
-        for name in grown:
+        provider, staying = _provider(step, states), left_out.get(step.host, ())
+        used[provider].update(more)
+        if step.host not in states or (step.operation is Operation.CREATE and not staying):
+            continue
+        names = ", ".join(str(each.address) for each in staying)
+        until = f" while the plan leaves out the deletion of {names}" if staying else ""
+        for name in more:
             if cause := _short(states[step.host], provider, name, used[provider][name]):
-                refused.append((step.id, f"{step.host} has no room: {cause}"))
+                refused.append((step.id, f"{step.host} has no room{until}: {cause}"))
     return refused
 
 

@@ -9,7 +9,7 @@ from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.frozen import dataclass
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found, Snapshot
-from stacksmith.model.realised import Machine, Policy, to_data
+from stacksmith.model.realised import Machine, Policy
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.host import EMPTIED
@@ -17,14 +17,14 @@ from stacksmith.placement.request import Request
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.placement.verdict import Placement
 from stacksmith.planner.build import Wanted, build, draft
-from stacksmith.planner.diff import UNKNOWN, compare
-from stacksmith.planner.edge import connect
+from stacksmith.planner.diff import differences
+from stacksmith.planner.edge import after_leavers, connect, leavers
 from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.image import is_edited_image
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.machine import declared_only, maintained, node_states, only_compared, place_machines
+from stacksmith.planner.machine import maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.replacement import refused_replacements
@@ -117,21 +117,18 @@ def make_plan(
     _plan_unwanted(wanted, view, plan, options, partial(_is_declared, stack))
     _plan_leftovers(wanted, view, plan)
     plan.steps = with_losses(plan.steps, snapshot)
-    leaving = [view.found[s.address] for s in plan.steps if s.operation is Operation.DELETE and s.address in view.found]
-    states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
-    states += node_states(stack, snapshot, consumers, leaving)
-    plan.refusals += [*overgrown(plan.steps, states), *maintained(plan.steps, snapshot)]
+    plan.refusals += maintained(plan.steps, snapshot)
     plan.refusals += refused_replacements(plan.steps, view.found, stack.resources, options.replaces)
     _check(stack, [s for s in plan.steps if s.address not in options.impossible], wanted, rules)
     named = {"target": options.targets, "exclude": options.excludes, "replace": options.replaces}
     check_named(named, {*stack.resources, *wanted, *view.found, *view.records, *_unrolled(stack)})
-    connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
-    excludes = (*options.excludes, *map(str, sorted(options.unplanned)))
-    steps = selected(connected, options.targets, excludes, options.replaces)
-    if not options.unordered:
-        steps = ordered(steps)
-    check_subnets(steps, snapshot, view.found, wanted)
+    steps = _asked(stack, view, scheduled, plan, options)
     kept = {s.id for s in steps}
+    leaving = [view.found[s.address] for s in steps if s.operation is Operation.DELETE and s.address in view.found]
+    states = host_states(stack.fleet, snapshot, leaving, {}, pending=ledger.pending({f.address for f in leaving}))
+    states += node_states(stack, snapshot, consumers, leaving)
+    plan.refusals += overgrown(steps, states, leavers(s for s in plan.steps if s.id not in kept))
+    check_subnets(steps, snapshot, view.found, wanted)
     sight = Sight(steps, view.found, {*wanted, *view.records}, plan.requests)
     return Plan(
         fleet=stack.fleet.fleet,
@@ -151,6 +148,14 @@ def make_plan(
         fleet_path=str(stack.fleet_path),
         claims=make_claims(ledger, states, sight),
     )
+
+
+def _asked(stack: Stack, view: View, scheduled: Schedule, plan: _Draft, options: PlanOptions) -> tuple[Step, ...]:
+    """The steps that the options leave, with what they wait for, in their order."""
+    connected = connect(plan.steps, view.found, view.records, waits(stack, scheduled, options.moving, plan.steps))
+    excludes = (*options.excludes, *map(str, sorted(options.unplanned)))
+    steps = after_leavers(selected(connected, options.targets, excludes, options.replaces))
+    return steps if options.unordered else ordered(steps)
 
 
 def _is_declared(stack: Stack, address: Address) -> bool:
@@ -250,7 +255,7 @@ def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> 
 
 def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
     address = wanted.address
-    changes = [rules(found.host).impact(address.kind, c, found) for c in _changes(wanted, found, view)]
+    changes = [rules(found.host).impact(address.kind, c, found) for c in differences(wanted, found, view)]
     if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
         plan.steps.append(create(wanted, found, "a run that did not finish left it half made"))
         return
@@ -322,29 +327,6 @@ def _comes_with_time(change: Change) -> bool:
 def _is_replacing(kind: str, change: Change) -> bool:
     """True when the object cannot take the change. A server that loses a local disk with its data stays itself."""
     return change.impact is Impact.REPLACE or (kind != "server" and change.impact > Impact.REPLACE)
-
-
-def _changes(wanted: Wanted, found: Found, view: View) -> list[Change]:
-    """Differences of spec (live, then saved) and policy. Equal objects cost one comparison."""
-    policy = view.policy(wanted.address)
-    changes: list[Change] = []
-    if found.spec is None:
-        return changes
-    spec = declared_only(wanted.spec, found.spec)
-    if wanted.spec != spec or found.saved is not None:
-        record = view.records.get(wanted.address)
-        applied = found.mark.applied if found.mark else record.applied if record and record.complete else None
-        applied = UNKNOWN if applied is None else applied
-        want = to_data(wanted.spec)
-        changes = compare(want, applied, to_data(spec))
-        if found.saved is not None:
-            live = {c.path for c in changes}
-            saved = compare(want, applied, to_data(found.saved))
-            changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
-    if policy is not None and policy != wanted.policy:
-        before = to_data(policy)
-        changes += [replace(c, path=f"policy.{c.path}") for c in compare(to_data(wanted.policy), before, before)]
-    return changes
 
 
 def _plan_replace(wanted: Wanted, found: Found, changes: tuple[Change, ...], view: View, plan: _Draft) -> None:

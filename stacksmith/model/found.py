@@ -65,6 +65,12 @@ class Found:
     facts: Mapping[str, JSON] = field(default_factory=dict)
     problem: str | None = None  # why the object cannot be read or used: "file is missing: …"
 
+    @property
+    def is_unsaved(self) -> bool:
+        """True for a whole server or network that runs without a saved definition: it would vanish when it stops."""
+        is_whole = self.mark is not None and self.mark.applied is not None
+        return self.partial and is_whole and self.address.kind in ("server", "network")
+
 
 @dataclass(frozen=True, slots=True)
 class Unmanaged:

@@ -7,7 +7,7 @@ from functools import partial
 from stacksmith.address import Address
 from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.frozen import dataclass
-from stacksmith.model.change import Change, Impact
+from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.realised import Machine, Policy
 from stacksmith.model.record import Record
@@ -245,10 +245,14 @@ def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> 
         reason = "its file in the stack is another than what was applied"
         record = None
     elif found is not None and found.partial:
-        reason = "a run that did not finish left parts of it"
+        runs = "it runs, but its definition is not saved: it is defined again"
+        reason = runs if found.is_unsaved else "a run that did not finish left parts of it"
     elif record is not None and record.complete and not reason:
         reason = f"it is missing on {record.host}"
-    if record is not None and record.complete and (found is None or found.partial):
+    if found is not None and found.is_unsaved:
+        lost = Change("persistent", True, True, False, Status.DRIFT)
+        plan.deviations.append(Deviation(wanted.address, found.host, (lost,)))
+    elif record is not None and record.complete and (found is None or found.partial):
         plan.deviations.append(Deviation(wanted.address, record.host, missing=True))
     plan.steps.append(create(wanted, found, reason or "it does not exist"))
 

@@ -120,7 +120,8 @@ def _loss(address: Address, found: Found) -> Impact:
     if address.kind == "volume":
         is_begun = address.host is not None and found.partial  # of a move: the volume is elsewhere, whole
         return Impact.NONE if is_begun else Impact.DATA_LOSS
-    if address.kind != "server" or found.partial:
+    is_there = not found.partial or (found.is_unsaved and address.host is None)
+    if address.kind != "server" or not is_there:
         return Impact.NONE
     local = isinstance(found.spec, Server) and any(d.source in ("image", "blank") for d in found.spec.disks)
     return Impact.DATA_LOSS if local else Impact.REPLACE

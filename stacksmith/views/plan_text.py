@@ -124,7 +124,7 @@ def _remarks(action: ResourceAction) -> Iterator[str]:
     if step.reason and action.action in (Action.REPLACE, Action.DELETE, Action.MIGRATE, Action.FORGET):
         yield line(step.reason)
     if step.partial:
-        yield "completes what an interrupted run left"
+        yield line(step.reason) if action.action is Action.CREATE else "completes what an interrupted run left"
     if step.wait_for is not None:
         wait = step.wait_for
         what = f"the text {value('', wait.text)} on its console" if wait.text else f"its {wait.source}"

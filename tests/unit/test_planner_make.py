@@ -13,11 +13,16 @@ from stacksmith.engine import session
 from stacksmith.engine.allow import NotAllowed
 from stacksmith.engine.store import opened
 from stacksmith.model.change import Impact, Status
+from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.naming import mac_address
 from stacksmith.model.realised import Server
+from stacksmith.planner.make import PlanOptions, make_plan
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.provider import forget, world
 from stacksmith.providers.memory.world import World
+from stacksmith.providers.registry import provider
+from stacksmith.views.drift_text import drift_text
+from stacksmith.views.plan_text import plan_text
 
 STACK: dict[str, object] = {
     "stack": "shop",
@@ -116,6 +121,26 @@ def test_servers_of_for_each_are_the_same_at_another_place(shop: Shop) -> None:
     for kind in ("configdrive", "nocloud"):
         shop.stack["servers"][kind]["for_each"] = ["z", "y"]
     assert steps(shop.plan()) == ['delete server.configdrive["x"]', 'delete server.nocloud["x"]']
+
+
+def test_server_that_runs_undefined_is_told_as_such_and_its_end_as_a_loss(shop: Shop) -> None:
+    stack, snapshot = session.survey(shop.options())
+    records = session.records(shop.options())
+
+    def undefined(found: Found) -> Found:
+        return replace(found, partial=True) if found.address == Address("server", "db") else found
+
+    hosts = tuple(replace(host, found=tuple(map(undefined, host.found))) for host in snapshot.hosts)
+    for destroy in (False, True):
+        plan = make_plan(stack, Snapshot(hosts), records, lambda host: provider(shop.uri), PlanOptions(destroy=destroy))
+        step = next(step for step in plan.steps if step.address == Address("server", "db"))
+        if destroy:
+            assert step.impact is Impact.DATA_LOSS
+        else:
+            assert step.reason == "it runs, but its definition is not saved: it is defined again"
+            assert "# (it runs, but its definition is not saved: it is defined again)\n" in plan_text(plan)
+            assert [(d.address, d.missing) for d in plan.deviations] == [(step.address, False)]
+            assert "persistent = true -> false" in drift_text(plan)
 
 
 def test_policy_change_alone_is_an_update_that_touches_no_guest(shop: Shop) -> None:

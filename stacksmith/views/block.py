@@ -117,7 +117,7 @@ def _remark(change: Change, replaces: bool) -> str:
     elif change.status is Status.CONFLICT:
         text = f"{text}; " if text else ""
         text += "conflict" if change.sensitive else f"conflict: {value(change.path, change.applied)} was applied"
-    return f"{text}; waits for a restart" if change.saved_only else text
+    return f"{text}; the old value is not in effect yet" if change.saved_only else text
 
 
 def _origin(change: Change) -> str:

@@ -285,3 +285,15 @@ def test_host_that_was_renamed_or_exchanged_is_told_and_can_be_left(
     assert applied("destroy", "--yes").status == 0
     hosts = json.loads((project / "world.json").read_text())["hosts"]
     assert not any(state[kind] for state in hosts.values() for kind in ("server", "network"))
+
+
+def test_plan_is_as_the_readme_shows_it(cli: Cli, project: Path, live: World) -> None:
+    text = (project / "stack.yaml").read_text()
+    (project / "stack.yaml").write_text(
+        text.replace("    image: tiny\n", "    image: tiny\n    metadata: {role: web}\n")
+    )
+    assert cli("apply", "--yes").status == 0
+    edit(live, "server.web[1]", lambda spec: replace(spec, metadata={"role": "hand"}))
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = readme[readme.index("  # server.web[1]") :].partition("```")[0]
+    assert shown in cli("plan", "--var", "ram=1024", "--target", "server.web[1]").out

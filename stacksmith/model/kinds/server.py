@@ -97,7 +97,9 @@ class ServerSpec(Spec):
     metadata: dict[str, str] = Field(default_factory=dict, max_length=128)
     tags: list[str] = Field(default_factory=list, max_length=50)
     config_drive: bool | Literal["configdrive", "nocloud"] = Field(
-        True, description="Format; true is configdrive. Made with the server: a later `false` leaves it as it is"
+        True,
+        description="Format; true is configdrive. A later `false` takes the drive away at a restart; a later `true` "
+        "adds one, but not to a bare-metal disk without its partition",
     )
     power_state: Literal["running", "stopped", "paused", "unmanaged"] = Field(
         "running", description="unmanaged: of a bare-metal server, left to others"

@@ -11,7 +11,10 @@ from stacksmith.model.stack import Loaded
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a command was asked. ``environment`` is where ``env:`` references and STACKSMITH_VAR_* are looked up."""
+    """What a command was asked. ``environment`` is where ``env:`` references and STACKSMITH_VAR_* are looked up.
+
+    ``without_images``: it makes nothing, and image files may be missing.
+    """
 
     stack: Path = Path(".")
     fleet: Path | None = None
@@ -24,6 +27,7 @@ class Options:
     excludes: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     destroy: bool = False
+    without_images: bool = False
 
 
 def load(options: Options) -> Loaded:
@@ -37,5 +41,6 @@ def load(options: Options) -> Loaded:
             environment=options.environment,
             allow_commands=options.allow_commands,
             provider=options.provider,
+            without_images=options.destroy or options.without_images,
         ),
     )

@@ -14,6 +14,7 @@ from stacksmith.engine.check import check_journal
 from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
 from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
+from stacksmith.engine.lost_image import with_applied_images
 from stacksmith.engine.material import check_drives, contents_of
 from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
@@ -99,7 +100,7 @@ def plan(options: Options) -> Planned:
 
 def drift(options: Options) -> Planned:
     """The plan without what cannot be planned, of which ``unplanned`` tells why. Raises: Faults."""
-    with _planning(options, read_only=True, is_lenient=True) as planned:
+    with _planning(replace(options, without_images=True), read_only=True, is_lenient=True) as planned:
         return planned
 
 
@@ -113,6 +114,7 @@ def planning(options: Options) -> Iterator[Planned]:
 @contextmanager
 def _planning(options: Options, read_only: bool, is_lenient: bool = False) -> Iterator[Planned]:
     stack, diagnostics = _loaded(options)
+    stack = with_applied_images(stack, options.environment)
     with _observed(stack, options, read_only) as (records, newest, read):
         # Read after the hosts: what runs by then was claimed before it was made.
         with opened(stack, options.environment, read_only=True) as store:

@@ -37,6 +37,7 @@ class LoadOptions:
     """What a load is asked. ``environment`` is the only environment that is looked at.
 
     ``variables`` are raw texts, typed by their declarations. ``provider`` ``memory`` puts every host into one file.
+    With ``without_images``, image files that are missing are warnings.
     """
 
     fleet: Path | None = None
@@ -45,6 +46,7 @@ class LoadOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     allow_commands: bool = False
     provider: str | None = None
+    without_images: bool = False
 
 
 class IncludeSpec(Spec):

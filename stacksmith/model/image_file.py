@@ -1,27 +1,38 @@
 """The files of images: where they are and which bytes they must have."""
 
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import urlsplit
 
+from stacksmith.address import Address
 from stacksmith.model.fileaccess import FileFault, Folder
 from stacksmith.model.findings import Findings
 from stacksmith.model.kinds.image import ImageSpec
 from stacksmith.model.stack import ImageFileSource, Where
 from stacksmith.model.validate import found
 
+LOST: Final = f"sha256:{'0' * 64}"  # the checksum of a file that is missing and has none
+MISSING: Final = "file-missing"
+
 
 def image_files(
     name: str, spec: ImageSpec, where: Where, folder: Folder, findings: Findings
 ) -> dict[str, ImageFileSource] | None:
-    """The files of an image by role, None with the faults reported. Local files without a checksum are hashed."""
+    """The files of an image by role, with the faults reported; None when there are others than files that are missing.
+    Local files without a checksum are hashed."""
     files: dict[str, ImageFileSource] = {}
     sound = True
     for role, source, checksum, path in _declared(spec):
         try:
             files[role] = _source(source, checksum, spec.format if role == "disk" else "raw", folder)
         except FileFault as fault:
-            findings.error(fault.code, f"cannot use image.{name}: {fault}", where(path), fault.hint)
-            sound = False
+            address = Address("image", name)
+            findings.error(fault.code, f"cannot use {address}: {fault}", where(path), fault.hint, address=address)
+            if fault.code == MISSING:
+                form = spec.format if role == "disk" else "raw"
+                files[role] = ImageFileSource(checksum or LOST, str(folder.path / source), form)
+            else:
+                sound = False
     return files if sound else None
 
 

@@ -4,14 +4,16 @@ import gc
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from stacksmith.diagnostics import Diagnostic, Faults, has_errors
+from stacksmith.diagnostics import Diagnostic, Faults, Severity, has_errors
 from stacksmith.model.assemble import Assembly
 from stacksmith.model.expand import Evaluator
 from stacksmith.model.findings import Findings
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.gather import LoadOptions, gather, read_fleet
+from stacksmith.model.image_file import MISSING
 from stacksmith.model.sandbox import FUNCTIONS, BrokenValue
 from stacksmith.model.stack import Loaded, Stack
 from stacksmith.model.template import Expressions, TemplateFault
@@ -26,7 +28,13 @@ def load_stack(path: Path, options: LoadOptions) -> Loaded:
         evaluator = Evaluator(Findings())
         stack = Assembly(gather(path, options, evaluator), path, options, evaluator).stack()
         diagnostics = evaluator.findings.diagnostics
+    if options.without_images:
+        diagnostics = tuple(replace(d, severity=Severity.WARNING) if _is_lost_image(d) else d for d in diagnostics)
     return Loaded(None if has_errors(diagnostics) else stack, diagnostics)
+
+
+def _is_lost_image(fault: Diagnostic) -> bool:
+    return fault.code == MISSING and fault.address is not None and fault.address.kind == "image"
 
 
 def load_fleet(path: Path, options: LoadOptions) -> tuple[Fleet | None, tuple[Diagnostic, ...]]:

@@ -81,3 +81,14 @@ def test_drift_needs_no_order_of_the_steps(applied: Cli, project: Path, live: Wo
     result = applied("drift", "--json")
     assert result.status == 2 and "warning[circular-steps]: cannot order the steps" in result.err
     assert [each["address"] for each in json.loads(result.out)["drift"]] == ["server.web[0]"]
+
+
+def test_image_whose_file_is_gone_keeps_no_stack_from_its_drift_and_its_end(stored: Cli, project: Path) -> None:
+    rewrite(project, "volumes:\n", "volumes:\n  copy: {size: 1, image: tiny, on_destroy: delete}\n")
+    assert stored("apply", "--yes").status == 0
+    (project / "tiny.img").unlink()
+    assert "error[file-missing]" in stored("plan").err
+    drift = stored("drift")
+    assert drift.status == 0 and "warning[file-missing]" in drift.err
+    assert stored("destroy", "--yes").status == 0
+    assert stored("drift").status == 3 and '"image": {}' in (project / "world.json").read_text()

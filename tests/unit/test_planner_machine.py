@@ -8,9 +8,12 @@ import pytest
 
 from stacksmith.address import Address, identity
 from stacksmith.diagnostics import Faults
+from stacksmith.engine.lost_image import with_applied_images
 from stacksmith.engine.preflight import node_faults
+from stacksmith.engine.store import opened
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, HostSnapshot, Snapshot, Unmanaged
+from stacksmith.model.image_file import LOST
 from stacksmith.model.load import LoadOptions, load_stack
 from stacksmith.model.raid import facts
 from stacksmith.model.realised import ConfigDrive, Machine, Policy, RaidVolume, from_data, to_data
@@ -390,3 +393,14 @@ def test_disks_to_wipe_are_named_or_all_of_them(folder: Path, wipe: str, words: 
     (folder / "stack.yaml").write_text(STACK.replace("boot_mode: uefi", f"wipe: {wipe}"))
     (fault,) = load_stack(folder / "stack.yaml", LoadOptions()).diagnostics
     assert words in fault.message
+
+
+def test_image_on_a_node_whose_file_is_gone_is_what_was_applied(folder: Path) -> None:
+    stack = stack_of(folder)
+    applied = {"image": stack.image_files["os"]["disk"].checksum}
+    with opened(stack, {}, read_only=False) as store:
+        store.put("shop", Record(DB, "bm1", identity("f", "shop", DB), applied))
+    (folder / "os.img").unlink()
+    lost = load_stack(folder / "stack.yaml", LoadOptions(without_images=True)).stack
+    assert lost is not None and lost.image_files["os"]["disk"].checksum == LOST
+    assert with_applied_images(lost, {}).image_files == stack.image_files

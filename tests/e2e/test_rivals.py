@@ -116,9 +116,22 @@ def test_extra_disk_and_nic_by_hand_are_drift_and_detached_without_deleting_the_
 def test_volume_grown_by_hand_is_drift_and_shrinking_back_is_refused(site: Site) -> None:
     host = host_of(site)
     site.virsh(host, "blockresize", f"{site.name}-a", "vdb", "2G")
+    site.virsh(host, "desc", f"{site.name}-a", "by hand", "--live", "--config")
     plan = site.plan()
-    assert deviations(plan) == {"volume.data": ["size_bytes"]}
-    assert any("volume.data" in step for step, _ in plan.refusals)
+    assert deviations(plan) == {"server.a": ["description"], "volume.data": ["size_bytes"]}
+    ((step, cause),) = plan.refusals
+    assert step == "delete volume.data" and "write `size: 2` in the stack, or detach it first" in cause
+
+
+def test_guest_that_was_undefined_runs_on_and_is_defined_again(site: Site) -> None:
+    host, name = host_of(site), f"{site.name}-a"
+    before = site.virsh(host, "domid", name)
+    site.virsh(host, "undefine", name)
+    plan = site.plan()
+    assert deviations(plan) == {"server.a": ["persistent"]}
+    assert [step.reason for step in plan.steps] == ["it runs, but its definition is not saved: it is defined again"]
+    site.apply()
+    assert site.virsh(host, "domid", name) == before and not site.plan().steps
 
 
 def test_memory_of_a_running_server_needs_a_restart_that_was_allowed(site: Site) -> None:

@@ -175,7 +175,10 @@ def _read_networks(link: Link) -> _Networks:
     leases: dict[str, list[str]] = {}
     for network in sorted(networks, key=lambda n: n.name()):
         name = network.name()
-        texts.append(reading.network_text_of(network, name in active, name in autostart, name not in transient))
+        text = reading.network_text_of(network, name in active, name in autostart, name not in transient)
+        if text is None:
+            continue
+        texts.append(text)
         if name in active:
             leases |= reading.leases(network)
     return _Networks(tuple(texts), leases)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 from lxml import etree
@@ -11,6 +11,8 @@ from lxml import etree
 from stacksmith.providers.libvirt import storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.found import DomainText, NetworkText
+
+T = TypeVar("T")
 
 BALLOON_SECONDS = 120  # in which a guest gives back what it got at its start; 4 s for 128 MiB under emulation
 
@@ -25,7 +27,7 @@ def find_network(link: Link, uuid: str) -> Any | None:
     return _or_none(lambda: link.connect.networkLookupByUUIDString(uuid), libvirt.VIR_ERR_NO_NETWORK)
 
 
-def _or_none(ask: Callable[[], Any], code: int) -> Any | None:
+def _or_none(ask: Callable[[], T], code: int) -> T | None:
     try:
         return ask()
     except libvirt.libvirtError as error:
@@ -119,19 +121,23 @@ def network_text(link: Link, uuid: str) -> NetworkText | None:
     return network_text_of(network, bool(network.isActive()), bool(network.autostart()), bool(network.isPersistent()))
 
 
-def network_text_of(network: Any, active: bool, autostart: bool, persistent: bool) -> NetworkText:
-    """A network's definitions: one call when it is off, two when it runs."""
-    return NetworkText(
-        live=network.XMLDesc(0) if active else None,
-        saved=network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE) if persistent else None,
-        autostart=autostart,
-    )
+def network_text_of(network: Any, active: bool, autostart: bool, persistent: bool) -> NetworkText | None:
+    """A network's definitions: one call when it is off, two when it runs. None when it went while it was read."""
+
+    def read() -> NetworkText:
+        return NetworkText(
+            live=network.XMLDesc(0) if active or not persistent else None,
+            saved=network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE) if persistent else None,
+            autostart=autostart,
+        )
+
+    return _or_none(read, libvirt.VIR_ERR_NO_NETWORK)
 
 
 def leases(network: Any) -> dict[str, list[str]]:
-    """Addresses by MAC that the network's DHCP gave out."""
+    """Addresses by MAC that the network's DHCP gave out; none when it went."""
     found: dict[str, list[str]] = {}
-    for lease in network.DHCPLeases():
+    for lease in _or_none(network.DHCPLeases, libvirt.VIR_ERR_NO_NETWORK) or ():
         if lease.get("mac"):
             found.setdefault(lease["mac"].lower(), []).append(lease["ipaddr"])
     return {mac: sorted(addresses) for mac, addresses in found.items()}

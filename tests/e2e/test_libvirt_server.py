@@ -1,13 +1,17 @@
 """Servers on real libvirt and QEMU: what is made is read back, every shape of it; marks and other people's things."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import libvirt
 import pytest
 
+from stacksmith.lab.guest import boot_sector
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found
 from stacksmith.model.realised import (
@@ -24,7 +28,7 @@ from stacksmith.model.realised import (
 )
 from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.providers.base import Refused, Scope, Session, TimedOut, WaitFor
-from tests.e2e.libvirt_parts import MIB, Files, deadline, declared, session, target
+from tests.e2e.libvirt_parts import MIB, Files, deadline, declared, image, session, target
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -157,6 +161,31 @@ def test_network_made_is_observed_and_read_as_its_spec(host: Lab, name: str) -> 
     finally:
         host.delete("network.net@hv1", spec)
     assert f"{STACK}-net" not in [n.name() for n in host.connection.listAllNetworks()]
+
+
+@contextmanager
+def networks_that_come_and_go(uri: str) -> Iterator[None]:
+    """One network after the other, each gone as soon as it runs."""
+    ended, connection = Event(), libvirt.open(uri)
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            connection.networkCreateXML("<network><name>fleeting</name></network>").destroy()
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(come_and_go)
+        try:
+            yield
+        finally:
+            ended.set()
+    coming.result()
+    connection.close()
+
+
+def test_host_is_read_while_networks_come_and_go(host: Lab, lab_dir: Path) -> None:
+    with networks_that_come_and_go(declared(lab_dir).libvirt):
+        for _ in range(8):
+            assert host.observed("network.lan@hv1").spec == LAN
 
 
 def test_hand_edits_are_seen_each_as_its_field(host: Lab) -> None:
@@ -310,3 +339,17 @@ def test_several_changes_of_a_running_guest_cost_one_restart(host: Lab) -> None:
         assert host.number(found) == number + 1
     finally:
         host.delete("server.web", spec)
+
+
+def test_guest_that_missed_the_power_button_while_it_booted_is_asked_again(host: Lab) -> None:
+    file = host.files.make("boot", boot_sector().ljust(MIB, b"\0"))
+    host.create("image.boot@hv1", image(file))
+    spec = replace(OFF, power_state="running", disks=(Disk("vda", "image", file.checksum, MIB, boot_index=0),))
+    found = host.create("server.web", spec)
+    try:
+        host.update("server.web", replace(spec, power_state="stopped"), Impact.RESTART)
+        state = host.connection.lookupByName(found.name).state()
+        assert state == [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN]
+    finally:
+        host.delete("server.web", spec)
+        host.delete("image.boot@hv1", image(file))

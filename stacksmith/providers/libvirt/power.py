@@ -14,16 +14,25 @@ from stacksmith.providers.libvirt.host import LibvirtHost
 
 SHUTDOWN_SECONDS = 60.0  # Nova's shutdown_timeout
 _SHARE = 0.6  # of the time limit that a guest may take to shut down; the rest is for what comes after
+_RETRY_SECONDS = 10.0  # between two asks: Nova's SHUTDOWN_RETRY_INTERVAL
 _POLL_SECONDS = 0.2
 
 
 def stop(host: LibvirtHost, mark: Mark, deadline: Deadline) -> None:
-    """Asks the guest to shut down; one that does not in its time is cut off. A paused guest cannot hear."""
+    """Asks the guest to shut down; one that does not in its time is cut off. A paused guest cannot hear.
+
+    It is asked again and again, as Nova does: one that is still booting misses the button, and one that is on its way
+    down does not mind it.
+    """
     limit = Deadline(deadline.clock() + min(SHUTDOWN_SECONDS, deadline.seconds * _SHARE), deadline.clock)
     asked = host.call(partial(_ask_to_stop, mark), deadline)
+    again = limit.clock() + _RETRY_SECONDS
     while asked and limit.seconds:
         if not host.call(partial(is_active, mark), deadline):
             return
+        if limit.clock() >= again:
+            host.call(partial(_ask_to_stop, mark), deadline)
+            again += _RETRY_SECONDS
         time.sleep(min(_POLL_SECONDS, limit.seconds))
     host.call(partial(_cut_off, mark), deadline)
 

@@ -5,6 +5,7 @@ smaller one. The pass lowers the sum of used² / capacity, which is least when a
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.frozen import dataclass
@@ -20,16 +21,18 @@ PRUNED = 100  # of more moves it is not tried whether one can be left out
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The moves, in an order that finds room; ``is_fewest`` when fewer are shown not to do it."""
+    """The moves, in an order that finds room; ``is_fewest`` when fewer are shown not to do it. ``goes_on``: after them
+    others come nearer, which cannot be made together with them."""
 
     moves: tuple[Move, ...]
     is_fewest: bool
+    goes_on: bool = False
 
 
 def evened(balance: Balance, tolerance: float, most: int | None) -> Found:
     """Moves after which the spread is within the tolerance, or within the tolerance of the least that was found.
 
-    The same question put again after them is answered with no move, unless ``most`` cut them short.
+    The same question put again after them is answered with no move, unless ``most`` cut them short, or one ``goes_on``.
     """
     goal, steps = _descend(balance, tolerance)
     fewest = _least(balance.again(), goal) == len(steps)
@@ -51,7 +54,9 @@ def _settled(balance: Balance, tolerance: float, found: Found, most: int | None)
         for move in more:
             end.move(move.address, move.host)
         ordered = _orderable(balance, list(end.moved()))
-        if ordered is None or (most is not None and len(ordered) > most):
+        if ordered is None:
+            return replace(found, goes_on=True)
+        if most is not None and len(ordered) > most:
             break
         found = Found(tuple(ordered), False)
     return found

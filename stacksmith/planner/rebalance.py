@@ -141,6 +141,8 @@ def _within(balance: Balance, moves: Sequence[Move], most: int | None) -> tuple[
 
 def _left(chosen: _Chosen, aim: Aim) -> tuple[str, ...]:
     """Why it is not even after the moves."""
+    if chosen.found.goes_on:
+        return ("even as it can be: apply this, then rebalance again",)
     few = aim.max_moves is not None and len(chosen.to) >= aim.max_moves
     if chosen.withheld:
         names = listed([str(address) for address in chosen.withheld])

@@ -86,6 +86,28 @@ MORE_AFTER_ONE: Stack = {
 }
 
 
+# After the first moves two servers exchange their hosts, for which there is no room together with these.
+TWICE: Stack = {
+    "stack": "shop",
+    "fleet": "fleet.yaml",
+    "flavors": {n: {"vcpus": vcpus, "ram": ram, "disk": 1} for n, (vcpus, ram) in FLAVORS.items()},
+    "images": {"base": {"source": "base.img", "format": "raw"}},
+    "servers": {
+        "s0": {"flavor": "large", "image": "base", "host": "hv4", "group": "apart"},
+        "s1": {"flavor": "deep", "image": "base", "host": "hv1", "group": "near"},
+        "s2": {"flavor": "large", "image": "base"},
+        "s3": {"flavor": "wide", "image": "base", "group": "apart"},
+        "s4": {"flavor": "tiny", "image": "base", "host": "hv1"},
+        "s5": {"flavor": "large", "image": "base", "host": "hv4"},
+        "s7": {"flavor": "deep", "image": "base", "host": "hv2"},
+        "s8": {"flavor": "deep", "image": "base", "group": "apart"},
+    },
+    "server_groups": GROUPS,
+}
+PLACES = {"s0": "hv4", "s1": "hv1", "s2": "hv1", "s3": "hv1", "s4": "hv1", "s5": "hv4", "s7": "hv2", "s8": "hv3"}
+
+
+@example((TWICE, PLACES), 0.0, None)
 @example((MORE_AFTER_ONE, {"s0": "hv3", "s1": "hv1", "s2": "hv2", "s3": "hv1"}), 0.0, 1)
 @given(stacks(), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([None, None, 1, 2]))
 @settings(max_examples=60, deadline=None)
@@ -126,4 +148,4 @@ def check(shop: Shop, stack: Stack, tolerance: float, most: int | None) -> None:
     assert session.plan(shop.options).plan.steps == ()
     again = session.rebalance(shop.options, Aim(even=True, tolerance=tolerance, max_moves=most)).plan
     assert again.outcome is not None and again.outcome.before == told.after
-    assert most is not None or again.steps == ()
+    assert most is not None or (again.steps == ()) != ("then rebalance again" in " ".join(told.left))

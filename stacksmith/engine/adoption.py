@@ -9,7 +9,8 @@ from stacksmith.engine.node import Nodes, observe_one
 from stacksmith.engine.session import Options, alone, load_whole
 from stacksmith.engine.store import opened
 from stacksmith.engine.tenancy import in_use, records
-from stacksmith.model.bare_metal import class_of
+from stacksmith.engine.upkeep import words_of
+from stacksmith.model.bare_metal import MAINTENANCE, class_of
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node_found import Power
 from stacksmith.model.realised import to_data
@@ -22,12 +23,15 @@ from stacksmith.state.store import Store
 def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
     """Takes the machine on a node for a server of the stack, as if it had been deployed: nothing of it is touched.
 
-    Raises: Faults; Locked when a run of the stack is at work.
+    Raises: Faults; Locked when a run of the stack is at work, or the node is being cleaned.
     """
     node, stack = of.one(name), load_whole(options)
     address = _address(stack, text)
     if class_of(stack, stack.resources[address]) != node.resource_class:
         raise in_use(name, f"it is {node.resource_class}, {address} asks for another", "see the flavor's extra_specs")
+    pinned = spec.host if isinstance(spec := stack.resources[address].spec, ServerSpec) else None
+    if pinned not in (None, name):
+        raise in_use(name, f"{address} is pinned to {pinned}", f"write host: {name}, or take the pin out")
     found = observe_one(of, name)
     uuid = identity(stack.fleet.fleet, stack.name, address)
     wanted = machine(stack, stack.resources[address], uuid, node)
@@ -39,7 +43,11 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
         indicator_led=found.indicator_led,
         asset_tag=found.asset_tag,
     )
-    with opened(stack, options.environment, read_only=False) as store, alone(store, stack.name, "node adopt"):
+    with (
+        opened(stack, options.environment, read_only=False) as store,
+        alone(store, stack.name, "node adopt"),
+        alone(store, f"node {name}", "node adopt"),
+    ):
         _check_free(store, name, address, stack.name)
         resource = stack.resources[address]
         assert isinstance(resource.spec, ServerSpec)
@@ -51,6 +59,9 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
 
 
 def _check_free(store: Store, name: str, address: Address, stack: str) -> None:
+    note = next((each for each in store.nodes() if each.name == name), None)
+    if note is not None and note.state != MAINTENANCE:
+        raise in_use(name, f"it is {words_of(note)}", f"stacksmith node release {name}")
     held = records(store).get(name)
     if held is not None:
         raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", "an adopted node has one server")

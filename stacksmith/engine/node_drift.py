@@ -1,15 +1,13 @@
 """Nodes that are not as the state store says, whatever stack has them, or none: no stack file is asked."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Final
 
 from stacksmith.engine.node import Nodes, access_to, ask_each, patiently, provider_faults
 from stacksmith.engine.opening import access_of
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import records
+from stacksmith.engine.tenancy import CLEANING, records, worker
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.change import Change
@@ -22,8 +20,6 @@ from stacksmith.planner.plan import Deviation
 from stacksmith.providers.base import Scope
 from stacksmith.providers.registry import open_node
 from stacksmith.state.store import NodeNote, Reader
-
-CLEANING: Final = "cleaning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +81,11 @@ def node_drift(of: Nodes) -> list[NodeDrift]:
 
 
 def _known(of: Nodes, store: Reader) -> dict[str, _Known]:
-    notes, held, now = {note.name: note for note in store.nodes()}, records(store), time.time()
+    notes, held = {note.name: note for note in store.nodes()}, records(store)
     known = {}
     for name in of.fleet.nodes:
         note, (stack, record) = notes.get(name), held.get(name, ("", None))
-        lease = f"node {name}" if note is not None and note.state == CLEANING else note.stack if note else stack
-        holder = store.holder(lease) if lease else None
-        known[name] = _Known(name, note, stack, record, holder is not None and holder.expires > now)
+        known[name] = _Known(name, note, stack, record, worker(store, name, note, stack) is not None)
     return known
 
 

@@ -25,7 +25,7 @@ from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.inventory import FAILED_BUILDS
-from stacksmith.planner.machine import NOTE, machine
+from stacksmith.planner.machine import NOTE, TENANT, machine
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.planner.sharing import seen_once
 from stacksmith.planner.view import check_machines
@@ -184,6 +184,11 @@ def with_owners(snapshot: Snapshot, stack: str, consumers: Sequence[Consumer]) -
         for snap in snapshot.nodes
     )
     return replace(snapshot, nodes=nodes)
+
+
+def with_tenants(snapshot: Snapshot, tenants: Mapping[str, str]) -> Snapshot:
+    """The snapshot with the servers of other stacks that nodes have, in words, whatever their machines show."""
+    return replace(snapshot, nodes=tuple(_told(snap, TENANT, tenants.get(snap.host)) for snap in snapshot.nodes))
 
 
 @contextmanager

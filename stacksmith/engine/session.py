@@ -17,7 +17,7 @@ from stacksmith.engine.interrupt import Stop, interruptible
 from stacksmith.engine.lost_image import with_applied_images
 from stacksmith.engine.material import check_drives, contents_of
 from stacksmith.engine.observe import Sessions
-from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners
+from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners, with_tenants
 from stacksmith.engine.options import Options as Options  # noqa: PLC0414 - callers of this module pass them
 from stacksmith.engine.options import load as load  # noqa: PLC0414
 from stacksmith.engine.output import LIVE_VALUES, server_values
@@ -26,6 +26,7 @@ from stacksmith.engine.quote import quoted, quoting
 from stacksmith.engine.recording import live, record_found, stood_on
 from stacksmith.engine.run import RunOptions, run
 from stacksmith.engine.store import opened
+from stacksmith.engine.tenancy import tenants_of
 from stacksmith.engine.unplanned import as_warnings, plan_what_can_be
 from stacksmith.events import Event, RunEnded, RunStarted
 from stacksmith.frozen import dataclass
@@ -212,9 +213,10 @@ def records(options: Options) -> tuple[Record, ...]:
 
 
 def forget(options: Options, address: Address) -> bool:
-    """Drops one record; the object is left alone. False when there was none. Raises: Faults."""
+    """Drops one record; the object is left alone. False when there was none. Raises: Faults; Locked when a run of the
+    stack is at work."""
     stack, _ = _loaded(options)
-    with opened(stack, options.environment, read_only=False) as store:
+    with opened(stack, options.environment, read_only=False) as store, alone(store, stack.name, "state rm"):
         known = any(r.address == address for r in store.records(stack.name))
         store.remove(stack.name, address)
     return known
@@ -320,10 +322,12 @@ def _observed(
         # The number first: what ends after it was read is after the plan.
         newest, records, notes = store.newest(stack.name), store.records(stack.name), store.nodes()
         failed = store.failed_builds() if "BuildFailureWeigher" in stack.fleet.scheduler.weighers else {}
+        tenants = tenants_of(store, stack.name) if stack.fleet.nodes else {}
     with (
         _opener(stack, options, records, read_only) as opener,
         read_places(replace(opener, every_node=every_node), notes, failed, read_only) as read,
     ):
+        read.snapshot = with_tenants(read.snapshot, tenants)
         yield records, newest, read
 
 

@@ -1,13 +1,18 @@
 """Which server has which bare-metal node, and what state each node is in: by the state store."""
 
+import time
 from collections.abc import Mapping
+from typing import Final
 
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.node import Nodes
 from stacksmith.engine.store import opened
 from stacksmith.frozen import dataclass
 from stacksmith.model.record import Record
-from stacksmith.state.store import NodeNote, Reader
+from stacksmith.state.process import is_dead
+from stacksmith.state.store import Holder, Locked, NodeNote, Reader
+
+CLEANING: Final = "cleaning"  # the state of a node that is being wiped
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,26 @@ def records(store: Reader) -> dict[str, tuple[str, Record]]:
         for record in store.records(stack)
         if record.address.kind == "server"
     }
+
+
+def tenants_of(store: Reader, stack: str) -> dict[str, str]:
+    """The servers of other stacks on nodes, in words, by node."""
+    return {name: f"{r.address} of stack {owner}" for name, (owner, r) in records(store).items() if owner != stack}
+
+
+def worker(store: Reader, name: str, note: NodeNote | None, stack: str = "") -> Holder | None:
+    """Who is at work on a node: the run that cleans it, else one of the stack that it is deployed for, or has it."""
+    lease = f"node {name}" if note is not None and note.state == CLEANING else note.stack if note else stack
+    holder = store.holder(lease) if lease else None
+    return holder if holder is not None and holder.expires > time.time() and not is_dead(holder) else None
+
+
+def check_idle(of: Nodes, name: str) -> None:
+    """Passes when no run deploys or cleans the node. Raises: Locked, Faults."""
+    with opened(of, of.environment, read_only=True) as store:
+        note = next((each for each in store.nodes() if each.name == name), None)
+        if note is not None and (holder := worker(store, name, note)) is not None:
+            raise Locked(f"node {name}", holder)
 
 
 def in_use(name: str, cause: str, hint: str) -> Faults:

@@ -23,10 +23,11 @@ from stacksmith.state.store import NodeNote, Store
 def maintain(of: Nodes, name: str, on: bool, reason: str = "") -> None:
     """Keeps a node from being given to servers, or gives it back; a server that it has runs on. Raises: Faults."""
     of.one(name)
-    with opened(of, of.environment, read_only=False) as store:
+    with opened(of, of.environment, read_only=False) as store, alone(store, f"node {name}", "node maintenance"):
         note = next((each for each in store.nodes() if each.name == name), None)
         if note is not None and note.state != MAINTENANCE:
-            raise in_use(name, f"it is {note.state}: {note.reason or note.stage}", f"stacksmith node release {name}")
+            hint = f"stacksmith node release {name}, when no run is at work on it"
+            raise in_use(name, f"it is {words_of(note)}", hint)
         if on:
             store.note_node(NodeNote(name, MAINTENANCE, reason=reason))
         else:
@@ -37,12 +38,17 @@ def release(of: Nodes, name: str) -> str:
     """Gives a node back that failed, or whose deployment was given up; what it was released from, in words. The machine
     is left as it is.
 
-    Raises: Faults when a server runs on it; Locked when a run of its stack is at work.
+    Raises: Faults when a server runs on it; Locked when a run of its stack is at work, or it is being cleaned.
     """
     of.one(name)
-    with opened(of, of.environment, read_only=False) as store:
+    with opened(of, of.environment, read_only=False) as store, alone(store, f"node {name}", "node release"):
         note = next((each for each in store.nodes() if each.name == name), None)
         held = records(store).get(name)
+        if note is not None and note.stack and (held is None or note.uuid != held[1].uuid):
+            with alone(store, note.stack, "node release"):  # what it was deployed for, and is not on it
+                store.clear_node(name)
+            if held is not None and held[1].complete:
+                return note.state
         if held is not None and held[1].complete:
             hint = "stacksmith destroy, or take it out of its stack; state rm forgets it as it runs"
             raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", hint)
@@ -111,6 +117,12 @@ def _put_back(store: Store, name: str, note: NodeNote | None) -> None:
         store.clear_node(name)
     else:
         store.note_node(note)
+
+
+def words_of(note: NodeNote) -> str:
+    """The state of a node, with how far or why."""
+    more = note.reason or note.stage.partition(" ")[0]
+    return f"{note.state}: {more}" if more else note.state
 
 
 def _check_names(name: str, disks: tuple[str, ...]) -> None:

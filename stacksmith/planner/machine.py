@@ -23,6 +23,7 @@ from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.plan import Operation, Step
 
 GIB = 2**30
+TENANT: Final = "tenant"  # the server of another stack that has a node by the state store, there too
 NOTE: Final = "note"  # what the state store says of a node, in the facts of its snapshot: state and reason
 
 
@@ -127,8 +128,10 @@ def node_states(
 
 
 def _state(snap: HostSnapshot, node: Node, claimed: Mapping[str, int], gone: set[str]) -> HostState:
-    name = node.resource_class
-    is_used = bool(snap.found and snap.host not in gone) or bool(claimed)
+    name, tenant = node.resource_class, snap.facts.get(TENANT)
+    is_used = bool(snap.found and snap.host not in gone) or bool(claimed) or bool(tenant)
+    if tenant:  # which says more than that it has claimed it
+        claimed = {}
     state, reason, help = _availability(snap, node, is_used)
     return HostState(
         name=snap.host,
@@ -149,6 +152,8 @@ def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, s
     """The state by the fleet file, by the store's note, and by what runs there though nobody knows it; with the reason
     and what would help."""
     note, name = snap.facts.get(NOTE), snap.host
+    if tenant := snap.facts.get(TENANT):
+        return "disabled", f"{tenant} is on it", "take the server out of its stack, or destroy it"
     if node.state != "enabled" or is_used:
         return node.state, "", ""
     if isinstance(note, dict):

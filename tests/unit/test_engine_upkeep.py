@@ -1,15 +1,22 @@
 """Nodes that are not to be cleaned, or not so; no BMC is asked."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from stacksmith.address import Address
 from stacksmith.diagnostics import Faults
+from stacksmith.engine import adoption
 from stacksmith.engine.claim import hold
 from stacksmith.engine.node import Nodes, nodes
-from stacksmith.engine.session import Options
+from stacksmith.engine.session import Options, alone, forget
 from stacksmith.engine.store import opened
-from stacksmith.engine.upkeep import clean, maintain
+from stacksmith.engine.tenancy import check_idle
+from stacksmith.engine.upkeep import clean, maintain, release
+from stacksmith.model.node_found import Power
+from stacksmith.model.record import Record
+from stacksmith.state.store import Locked, NodeNote
 
 FLEET = """\
 fleet: rack
@@ -47,3 +54,71 @@ def test_clean_that_cannot_sign_in_leaves_the_node_failed_with_the_cause(rack: N
     with opened(rack, rack.environment, read_only=True) as store:
         (note,) = store.nodes()
     assert (note.state, note.stage) == ("failed", "cleaning") and "cannot sign in to bm1" in note.reason
+
+
+def test_node_that_is_being_cleaned_is_neither_released_nor_kept_nor_switched(rack: Nodes) -> None:
+    with opened(rack, rack.environment, read_only=False) as store, alone(store, "node bm1", "node clean"):
+        store.note_node(NodeNote("bm1", "cleaning"))
+        for act in (lambda: release(rack, "bm1"), lambda: maintain(rack, "bm1", True), lambda: check_idle(rack, "bm1")):
+            with pytest.raises(Locked, match=r"node bm1: it is held by .*node clean"):
+                act()
+        assert [note.state for note in store.nodes()] == ["cleaning"]
+    check_idle(rack, "bm1")
+    assert release(rack, "bm1") == "cleaning"
+
+
+def test_node_that_a_stack_deploys_is_not_switched_while_its_run_is_at_work(rack: Nodes) -> None:
+    with opened(rack, rack.environment, read_only=False) as store:
+        store.note_node(NodeNote("bm1", "deploying", "booted 1", "", "shop", "u1"))
+        with alone(store, "shop", "apply"), pytest.raises(Locked):
+            check_idle(rack, "bm1")
+        with alone(store, "shop", "apply"), pytest.raises(Locked):
+            release(rack, "bm1")
+        check_idle(rack, "bm1")
+    with pytest.raises(Faults, match=r"cannot take bm1: it is deploying: booted$"):
+        maintain(rack, "bm1", True)
+
+
+def test_release_ends_what_failed_for_another_server_than_the_one_that_is_there(rack: Nodes) -> None:
+    with opened(rack, rack.environment, read_only=False) as store:
+        store.put("shop", Record(Address("server", "db"), "bm1", "u1", {}))
+        store.note_node(NodeNote("bm1", "failed", "booted", "its disk is not empty", "other", "u2"))
+    assert release(rack, "bm1") == "failed"
+    with opened(rack, rack.environment, read_only=True) as store:
+        assert store.nodes() == () and len(store.records("shop")) == 1
+    with pytest.raises(Faults, match=r"server\.db of stack shop is on it"):
+        release(rack, "bm1")
+
+
+STACK = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {metal: {vcpus: 1, ram: 512, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+servers: {db: {flavor: metal, power_state: stopped}, pinned: {flavor: metal, power_state: stopped, host: bm2}}
+"""
+
+
+def test_adopted_is_no_node_that_is_cleaned_or_failed_nor_another_than_the_server_is_pinned_to(
+    rack: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rack.folder / "fleet.yaml").write_text(
+        f"{FLEET}  bm2: {{redfish: 'https://192.0.2.2', username: a, password: {{env: B}}}}\n"
+    )
+    (rack.folder / "stack.yaml").write_text(STACK)
+    there = SimpleNamespace(power_state=Power.OFF, boot_mode=None, bios={}, indicator_led=None, asset_tag=None)
+    monkeypatch.setattr(adoption, "observe_one", lambda of, name: there)
+    options = Options(stack=rack.folder / "stack.yaml", environment={})
+    of = nodes(options)
+    with pytest.raises(Faults, match=r"server\.pinned is pinned to bm2"):
+        adoption.adopt(options, of, "bm1", "server.pinned")
+    with opened(of, of.environment, read_only=False) as store:
+        store.note_node(NodeNote("bm1", "failed", "cleaning", "no disk"))
+        with pytest.raises(Faults, match="it is failed: no disk"):
+            adoption.adopt(options, of, "bm1", "server.db")
+        store.clear_node("bm1")
+        with alone(store, "node bm1", "node clean"), pytest.raises(Locked):
+            adoption.adopt(options, of, "bm1", "server.db")
+        assert str(adoption.adopt(options, of, "bm1", "server.db")) == "server.db"
+        with alone(store, "shop", "apply"), pytest.raises(Locked):
+            forget(options, Address("server", "db"))
+        assert len(store.records("shop")) == 1

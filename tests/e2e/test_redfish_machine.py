@@ -325,6 +325,14 @@ def test_create_that_is_refused_whole_leaves_nothing_on_the_node(bmc: LightBmc) 
     assert bmc.writes() == ["PATCH /BIOS/Settings"]
 
 
+def test_password_of_the_bios_is_refused_by_its_name_where_no_registry_tells_it(bmc: LightBmc) -> None:
+    bmc.behave("no-registry")
+    wanted = replace(BASE, bios={"SysPassword": "hunter2", "PasswordStatus": "Locked", "Warp": 9})
+    with place(bmc) as opened:
+        (told,) = opened.faults(wanted, soon())
+    assert told == ("bios", "SysPassword", "it is a password: no BMC shows those, and plans and the state would")
+
+
 def test_create_deletes_no_volume_that_the_plan_does_not_name(bmc: LightBmc) -> None:
     bmc.behave("raid")
     with bmc.session() as session:

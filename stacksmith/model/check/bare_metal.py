@@ -14,6 +14,7 @@ from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.url import secret_in
 
 _Fault = tuple[DataPath, str, str | None]
+LEAST_DRIVES: Final = {"RAID0": 1, "RAID1": 2, "RAID5": 3, "RAID6": 4, "RAID10": 4}
 WAITS: Final = "a node is waited for until its image is written and it boots"
 
 
@@ -76,8 +77,40 @@ def _bare(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
         yield ("image",), f"image {spec.image} has a kernel but no disk to write", "name one with a source"
     if spec.config_drive == "nocloud":
         yield ("config_drive",), "a node gets a partition with a config drive", "write true, or false"
+    yield from _secure_boot(stack, spec)
+    yield from _raid(spec)
     yield from _firmware(spec)
     yield from _networks(stack, spec)
+
+
+def _secure_boot(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
+    """Secure boot is of UEFI, whoever asks for either."""
+    said, image = spec.bare_metal, stack.images.get(spec.image or "")
+    properties = image.properties if image is not None else {}
+    asked = stack.flavors[spec.flavor].extra_specs.get("os:secure_boot") or properties.get("os_secure_boot")
+    mode = (said.boot_mode if said else None) or properties.get("hw_firmware_type")
+    wants = said.secure_boot if said and said.secure_boot is not None else asked == "required"
+    if wants and mode == "bios":
+        field = "secure_boot" if said and said.secure_boot else "boot_mode" if said and said.boot_mode else ""
+        path: DataPath = ("bare_metal", field) if field else ("image",)
+        yield path, "a node that boots in mode bios has no secure boot", "write boot_mode: uefi, or secure_boot: false"
+
+
+def _raid(spec: ServerSpec) -> Iterator[_Fault]:
+    """Drives that a RAID type needs; a BMC is asked for volumes when the old ones are gone already."""
+    given: dict[str, str] = {}
+    for number, volume in enumerate(spec.bare_metal.raid if spec.bare_metal else ()):
+        path = ("bare_metal", "raid", number, "drives")
+        least = LEAST_DRIVES[volume.raid_type]
+        for drive in volume.drives:
+            if drive in given:
+                whose = f"volume {given[drive]}" if given[drive] != volume.name else "this volume"
+                yield path, f"drive {drive} is one of {whose} already", "name each drive once"
+            given.setdefault(drive, volume.name)
+        if len(set(volume.drives)) < least:
+            yield path, f"{volume.raid_type} needs {least} drives at least, here are {len(set(volume.drives))}", None
+        elif volume.raid_type == "RAID10" and len(set(volume.drives)) % 2:
+            yield path, "RAID10 needs an even number of drives", None
 
 
 def _firmware(spec: ServerSpec) -> Iterator[_Fault]:

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found
-from stacksmith.model.realised import Server
+from stacksmith.model.realised import Disk, Server
 from stacksmith.model.types import JSON
 
 Verdict = tuple[Impact, str]
 Rule = Callable[[Change, Found, "re.Match[str]"], Verdict]
 
 _HOTPLUG_BUSES = frozenset({"virtio", "scsi"})
+_PCIE_MODELS = frozenset({"virtio", "e1000e"})
 _KEYED = re.compile(r"(?P<field>[a-z_]+)(?:\[(?P<key>[^\]]*)\])?(?:\.(?P<rest>.+))?")
 
 
@@ -107,7 +108,22 @@ def _disk(change: Change, found: Found, match: "re.Match[str]") -> Verdict:
         return Impact.RESTART, "needs a restart"
     if field in {"bus", "boot_index", "device_type"}:
         return Impact.RESTART, "needs a restart"
+    present = next((d for d in getattr(found.spec, "disks", ()) if d.device == match["key"]), None)
+    if field == "ref" and present is not None and present.source == "volume":  # another source is a change by itself
+        return _other_volume(present)
     return Impact.REPLACE, "the disk's content is another"
+
+
+def _other_volume(present: Disk) -> Verdict:
+    if present.boot_index is not None:
+        return Impact.RESTART, "needs a restart: the guest boots from it"
+    if not _is_hot_plugged(present.bus, present.device_type):
+        return Impact.RESTART, f"needs a restart: no hot plug of a {present.device_type} on {present.bus}"
+    return Impact.LIVE, "the volume is detached and the other attached; the data of both is kept"
+
+
+def _is_hot_plugged(bus: str, device_type: str) -> bool:
+    return bus in _HOTPLUG_BUSES and device_type == "disk"
 
 
 def _whole_disk(change: Change) -> Verdict:
@@ -117,17 +133,32 @@ def _whole_disk(change: Change) -> Verdict:
         if disk["source"] in {"image", "blank"}:
             return Impact.DATA_LOSS, "the local disk is deleted with its data"
         note = "detached; its data is kept"
-    if disk["bus"] not in _HOTPLUG_BUSES or disk["device_type"] != "disk":
+    elif disk["boot_index"] is not None:
+        return Impact.RESTART, "needs a restart: what a guest boots from is told at its start"
+    if not _is_hot_plugged(disk["bus"], disk["device_type"]):
         return Impact.RESTART, f"needs a restart: no hot plug of a {disk['device_type']} on {disk['bus']}"
     return Impact.LIVE, note
 
 
 def _nic(change: Change, found: Found, match: "re.Match[str]") -> Verdict:
+    if match["rest"] != "network" and _is_of_old_slots(change, found, match):
+        return (
+            Impact.RESTART,
+            "needs a restart: a q35 machine has no hot plug of such a model, only of virtio and e1000e",
+        )
     if match["rest"] == "model":
         return Impact.LIVE, "the interface is unplugged and plugged in again"
     if match["rest"] == "network":
         return Impact.LIVE, "the interface is moved to the other network"
     return Impact.LIVE, "unplugged" if change.wanted is None else "plugged in"
+
+
+def _is_of_old_slots(change: Change, found: Found, match: "re.Match[str]") -> bool:
+    """True when an interface is, or shall be, of a model for PCI slots, where the machine's free ones are of PCIe."""
+    machine = getattr(found.spec, "machine_type", None) or _actual(found).get("machine_type") or "q35"
+    sides = (change.wanted, change.found)
+    models = sides if match["rest"] == "model" else [side["model"] for side in sides if side]
+    return "q35" in machine and not _PCIE_MODELS.issuperset(models)
 
 
 def _config_drive(change: Change, found: Found, match: "re.Match[str]") -> Verdict:

@@ -80,6 +80,11 @@ def _plus(field: str, *items: Any) -> Callable[[Any], Realised]:
     return lambda spec: replace(spec, **{field: (*getattr(spec, field), *items)})
 
 
+def _named(spec: Server, device: str) -> Disk:
+    """The disk at vdb under another name."""
+    return replace(next(d for d in spec.disks if d.device == "vdb"), device=device)
+
+
 LIVE, RESTART = Impact.LIVE, Impact.RESTART
 MORE = Disk("vdd", "volume", "volume.more")
 SERVER = [
@@ -100,7 +105,22 @@ SERVER = [
     ),
     Case("NUMA cell", "server", _field("numa_cells", (NumaCell(0, (0, 1, 2), 192, 0, ((0,),) * 3),)), RESTART),
     Case("volume attached", "server", _plus("disks", MORE), LIVE, prepare=_more_volume),
-    Case("volume detached", "server", _without("vdb"), LIVE, unplugs=True),
+    Case(
+        "volume exchanged for another",
+        "server",
+        _disk("vdb", ref="volume.more"),
+        LIVE,
+        prepare=_more_volume,
+        unplugs=True,
+    ),
+    Case(
+        "volume at another device",
+        "server",
+        lambda spec: _plus("disks", _named(spec, "vde"))(_without("vdb")(spec)),
+        LIVE,
+        unplugs=True,
+    ),
+    Case("volume detached", "server", _without("vde"), LIVE, unplugs=True),
     Case("blank disk added", "server", _plus("disks", Disk("vdd", "blank", None, 16 * MIB)), LIVE),
     Case("blank disk removed", "server", _without("vdc"), Impact.DATA_LOSS, unplugs=True),
     Case("local disk grown", "server", _disk("vdc", size_bytes=48 * MIB), LIVE),
@@ -203,8 +223,18 @@ def test_each_device_that_a_running_guest_gives_up_is_gone_and_disturbs_no_more_
     """One after the other, for a guest with a kernel takes long to be up."""
     cases = [case for case in SERVER if case.unplugs]
     spec = _made(bench, cases[0])
+    assert isinstance(spec, Server)
+    _refused_interface_leaves_the_old_one(bench, spec)
     for case in cases:
         spec = _update(bench, case, spec)
+
+
+def _refused_interface_leaves_the_old_one(bench: Bench, spec: Server) -> None:
+    bench.create("network.off", replace(lan(44), domain="off.test", hosts=(), dns=(), active=False))
+    wanted = replace(spec, nics=(Nic(MAC, "off", "e1000e"),))
+    with pytest.raises(Refused):
+        bench.update(ADDRESSES["server"], wanted, LIVE)
+    assert differences(spec, bench.have(ADDRESSES["server"]).spec) == []
 
 
 def _update(bench: Bench, case: Case, before: Realised) -> Realised:

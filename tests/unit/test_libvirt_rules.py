@@ -14,7 +14,14 @@ from stacksmith.providers.libvirt.check import check
 from stacksmith.providers.rules import RULES, impact
 
 HOST = Host(libvirt="qemu:///system", virt_type="qemu")
-SERVER = Server("web", 2, 1024, max_ram_mib=2048)
+MAC = "52:54:00:00:00:01"
+BLANK = {"source": "blank", "bus": "virtio", "device_type": "disk", "boot_index": None}
+VOLUMES = (
+    Disk("vdb", "volume", "volume.data"),
+    Disk("vdc", "volume", "volume.data", boot_index=0),
+    Disk("sdb", "volume", "volume.data", bus="sata"),
+)
+SERVER = Server("web", 2, 1024, max_ram_mib=2048, disks=VOLUMES)
 
 
 def judge(kind: str, path: str, wanted: Any, found: Any, spec: Realised = SERVER, **facts: Any) -> tuple[Impact, str]:
@@ -40,6 +47,12 @@ def test_every_field_of_every_shape_has_a_rule(kind: str) -> None:
         ("disks[vda].size_bytes", 1, 2, Impact.REPLACE),
         ("disks[vda].ref", "sha256:1", "sha256:2", Impact.REPLACE),
         ("disks[vdb].boot_index", 1, None, Impact.RESTART),
+        ("disks[vdb].ref", "volume.other", "volume.data", Impact.LIVE),
+        ("disks[vdc].ref", "volume.other", "volume.data", Impact.RESTART),
+        ("disks[sdb].ref", "volume.other", "volume.data", Impact.RESTART),
+        ("disks[vdb].source", "blank", "volume", Impact.REPLACE),
+        ("disks[vdd]", BLANK, None, Impact.LIVE),
+        ("disks[vdd]", BLANK | {"boot_index": 0}, None, Impact.RESTART),
         ("firmware", "uefi", "bios", Impact.REPLACE),
         ("machine_type", "q35", None, Impact.NONE),
         ("machine_type", "pc", None, Impact.RESTART),
@@ -50,11 +63,21 @@ def test_every_field_of_every_shape_has_a_rule(kind: str) -> None:
         ("config_drive.digest", "a", "b", Impact.LIVE),
         ("config_drive", None, {"format": "nocloud", "digest": "b"}, Impact.RESTART),
         ("nics[52:54:00:00:00:01].network", "lan", "dmz", Impact.LIVE),
+        ("nics[52:54:00:00:00:01].model", "e1000e", "virtio", Impact.LIVE),
+        ("nics[52:54:00:00:00:01].model", "e1000", "virtio", Impact.RESTART),
+        ("nics[52:54:00:00:00:01].model", "virtio", "rtl8139", Impact.RESTART),
+        ("nics[52:54:00:00:00:02]", {"model": "virtio"}, None, Impact.LIVE),
+        ("nics[52:54:00:00:00:02]", {"model": "rtl8139"}, None, Impact.RESTART),
         ("policy.protect", True, False, Impact.NONE),
     ],
 )
 def test_server_change_has_its_impact(path: str, wanted: Any, found: Any, expected: Impact) -> None:
     assert judge("server", path, wanted, found, actual={"machine_type": "q35"})[0] is expected
+
+
+def test_interface_of_an_old_model_is_plugged_into_a_running_pc_machine() -> None:
+    machine = {"machine_type": "pc"}
+    assert judge("server", f"nics[{MAC}].model", "e1000", "virtio", actual=machine)[0] is Impact.LIVE
 
 
 def test_memory_above_the_live_maximum_says_what_it_is() -> None:

@@ -105,7 +105,7 @@ def read(
         spec=as_declared(actual, mark) if mark is not None else actual,
         actual=actual,
         limits=(max_vcpus or now_vcpus, max_ram or ram),
-        files={target(d): path for d in root.findall("devices/disk") if (path := _path(d))},
+        files={target(d): path for d in root.findall("devices/disk") if (path := file_of(d))},
         holds=numa_xml.read_holding(root, ram),
     )
 
@@ -233,7 +233,8 @@ def target(disk: etree._Element) -> str:
     return element.get("dev", "") if element is not None else ""
 
 
-def _path(disk: etree._Element) -> str | None:
+def file_of(disk: etree._Element) -> str | None:
+    """The file of a disk, or what else it is on; None without a medium."""
     source = disk.find("source")
     if source is None:
         return None
@@ -241,7 +242,7 @@ def _path(disk: etree._Element) -> str | None:
 
 
 def _is_config_drive(disk: etree._Element) -> bool:
-    path = _path(disk)
+    path = file_of(disk)
     part = native.read_part(PurePosixPath(path).name) if path else None
     if part is not None and part.config_digest:
         return True
@@ -255,7 +256,7 @@ def _disks(root: etree._Element, mark: Mark | None, sizes: Mapping[str, int]) ->
 
 def _disk(element: etree._Element, mark: Mark | None, size: int | None) -> Disk:
     place, driver, boot = element.find("target"), element.find("driver"), element.find("boot")
-    path = _path(element)
+    path = file_of(element)
     source, ref = _source(element, path, mark)
     return Disk(
         device=target(element),
@@ -323,7 +324,7 @@ def _network(kind: str, source: Mapping[Any, Any], mark: Mark | None) -> str:
 def _config_drive(root: etree._Element, details: mark_xml.Details) -> ConfigDrive | None:
     """Told by the name of the medium's file; the mark knows the whole digest and the format of the one we made."""
     for disk in root.findall("devices/disk"):
-        path = _path(disk)
+        path = file_of(disk)
         part = native.read_part(PurePosixPath(path).name) if path else None
         if part is not None and (short := part.config_digest):
             if details.config_digest.startswith(short):

@@ -7,7 +7,8 @@ import libvirt
 from lxml import etree
 
 from stacksmith.model.found import Mark
-from stacksmith.providers.base import Deadline, TimedOut
+from stacksmith.model.realised import Disk
+from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.libvirt import domain_edit, domain_read, domain_xml
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.domain_edit import Edit
@@ -27,10 +28,14 @@ def apply(host: LibvirtHost, mark: Mark, edit: Edit, deadline: Deadline) -> etre
     host.call(partial(_sizes, mark, edit), deadline)
     if edit.touches("ram_mib"):
         _await_memory(host, mark, edit.spec.ram_mib, deadline)
+    for device in edit.keys("disks"):  # what goes goes first: its file may be another's from now on, as may its port
+        if host.call(partial(_goes, mark, edit, device), deadline):
+            _detach(host, mark, ("disk", device), deadline)
+    stay = {nic.mac for nic in edit.spec.nics}
+    for mac in sorted(edit.keys("nics"), key=stay.__contains__):
+        _nic(host, mark, edit, mac, deadline)
     for device in edit.keys("disks"):
         _disk(host, mark, edit, device, deadline)
-    for mac in edit.keys("nics"):
-        _nic(host, mark, edit, mac, deadline)
     return host.call(partial(_finish, mark, edit), deadline)
 
 
@@ -79,22 +84,32 @@ def _definition(domain: libvirt.virDomain) -> etree._Element:
     return domain_read.parse(domain.XMLDesc(0))
 
 
+def _goes(mark: Mark, edit: Edit, device: str, link: Link) -> bool:
+    """True when the guest has a disk at ``device`` that it shall not have, or the disk of another volume."""
+    disk = _wanted(edit, device)
+    present = domain_edit.find_disk(_definition(must_find(link, mark)), device)
+    if present is None or disk is None:
+        return present is not None
+    return disk.source == "volume" and domain_read.file_of(present) != edit.parts.files[device].path
+
+
+def _wanted(edit: Edit, device: str) -> Disk | None:
+    return next((d for d in edit.spec.disks if d.device == device), None)
+
+
 def _disk(host: LibvirtHost, mark: Mark, edit: Edit, device: str, deadline: Deadline) -> None:
-    disk = next((d for d in edit.spec.disks if d.device == device), None)
+    """Attaches a disk that is not there, or grows it."""
+    disk = _wanted(edit, device)
     if disk is None:
-        _detach(host, mark, ("disk", device), deadline)
-    else:
-        size = disk.size_bytes if disk.source in {"image", "blank"} else None
-        element = domain_xml.disk_element(disk, edit.parts.files[device], edit.parts.mark)
-        host.call(partial(_attach_or_grow, mark, device, element, size), deadline)
+        return
+    size = disk.size_bytes if disk.source in {"image", "blank"} else None
+    element = domain_xml.disk_element(disk, edit.parts.files[device], edit.parts.mark)
+    host.call(partial(_attach_or_grow, mark, device, element, size), deadline)
 
 
 def _attach_or_grow(mark: Mark, device: str, element: etree._Element, size: int | None, link: Link) -> None:
     domain = must_find(link, mark)
     if domain_edit.find_disk(_definition(domain), device) is None:
-        boot = element.find("boot")
-        if boot is not None:
-            element.remove(boot)  # means nothing to a guest that has booted, and QEMU may refuse it
         domain.attachDeviceFlags(domain_xml.text(element), LIVE)
     elif size is not None and domain.blockInfo(device)[0] < size:
         domain.blockResize(device, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
@@ -103,25 +118,32 @@ def _attach_or_grow(mark: Mark, device: str, element: etree._Element, size: int 
 def _nic(host: LibvirtHost, mark: Mark, edit: Edit, mac: str, deadline: Deadline) -> None:
     nic = next((n for n in edit.spec.nics if n.mac == mac), None)
     wanted = domain_xml.nic_element(nic, mark.stack) if nic is not None else None
-    if not host.call(partial(_moved, mark, mac, wanted), deadline):
+    old = host.call(partial(_misfit, mark, mac, wanted), deadline)
+    if old is not None:
         _detach(host, mark, ("interface", mac), deadline)
-    if wanted is not None:
+    if wanted is None:
+        return
+    try:
         host.call(partial(_plug, mark, mac, wanted), deadline)
+    except Refused:
+        if old is not None:  # the guest keeps the link that it had
+            host.call(partial(_plug, mark, mac, old), deadline)
+        raise
 
 
-def _moved(mark: Mark, mac: str, wanted: etree._Element | None, link: Link) -> bool:
-    """True when the interface can stay: it is as wanted, or only its network had to change. False: unplug it."""
+def _misfit(mark: Mark, mac: str, wanted: etree._Element | None, link: Link) -> etree._Element | None:
+    """The interface when it must be unplugged; None when it is as wanted, or only its network had to change."""
     domain = must_find(link, mark)
     present = domain_edit.find_nic(_definition(domain), mac)
     if present is None:
-        return True
+        return None
     if wanted is None or present.get("type") != "network" or _model(present) != _model(wanted):
-        return False
+        return present
     source = wanted.find("source")
     assert source is not None
     if present.find("source").get("network") != source.get("network"):  # type: ignore[union-attr]
         domain.updateDeviceFlags(moved(present, source.get("network", "")), LIVE)
-    return True
+    return None
 
 
 def moved(present: etree._Element, network: str) -> str:

@@ -91,6 +91,10 @@ def _judge(target: Target, server: Found) -> Verdicts:
             raise Refused(f"{judged.impact.word} is not allowed: {judged.note}", change.path)
         is_late = judged.impact is Impact.RESTART and path.field != "power_state"
         (late if is_late else live).append(path)
+    restarted = {path.key for path in late if path.field == "disks"}
+    for path in [p for p in live if p.rest == "ref" and p.key in restarted]:  # the disk is exchanged as a whole
+        live.remove(path)
+        late.append(path)
     return Verdicts(tuple(live + late), tuple(live), tuple(late))
 
 

@@ -341,6 +341,23 @@ def test_several_changes_of_a_running_guest_cost_one_restart(host: Lab) -> None:
         host.delete("server.web", spec)
 
 
+def test_more_devices_than_a_running_guest_has_ports_for_are_refused_as_a_whole_and_taken_when_it_is_off(
+    host: Lab,
+) -> None:
+    spec = replace(OFF, power_state="running")
+    found = host.create("server.web", spec)
+    wanted = replace(spec, disks=tuple(Disk(f"vd{letter}", "blank", None, MIB) for letter in "abcdefghijklmnop"))
+    try:
+        with pytest.raises(Refused, match="cannot plug 16 devices into the running guest: it has 8 free PCI ports"):
+            host.update("server.web", wanted)
+        assert host.observed("server.web").spec == spec
+        assert not any(".web." in name for name in host.connection.storagePoolLookupByName("stacksmith").listVolumes())
+        host.connection.lookupByName(found.name).destroy()
+        assert host.update("server.web", wanted).spec == wanted
+    finally:
+        host.delete("server.web", wanted)
+
+
 def test_guest_that_missed_the_power_button_while_it_booted_is_asked_again(host: Lab) -> None:
     file = host.files.make("boot", boot_sector().ljust(MIB, b"\0"))
     host.create("image.boot@hv1", image(file))

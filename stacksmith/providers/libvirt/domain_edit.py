@@ -180,10 +180,11 @@ def find_disk(root: etree._Element, device: str) -> etree._Element | None:
 
 def find_nic(root: etree._Element, mac: str) -> etree._Element | None:
     """The interface with a MAC."""
-    return next((n for n in root.findall("devices/interface") if _mac(n) == mac), None)
+    return next((n for n in root.findall("devices/interface") if mac_of(n) == mac), None)
 
 
-def _mac(nic: etree._Element) -> str:
+def mac_of(nic: etree._Element) -> str:
+    """The MAC of an interface."""
     mac = nic.find("mac")
     return mac.get("address", "").lower() if mac is not None else ""
 
@@ -208,7 +209,7 @@ def replace_device(
 
 
 def _twin(live: etree._Element, wanted: etree._Element) -> etree._Element | None:
-    found = find_disk(live, domain_read.target(wanted)) if wanted.tag == "disk" else find_nic(live, _mac(wanted))
+    found = find_disk(live, domain_read.target(wanted)) if wanted.tag == "disk" else find_nic(live, mac_of(wanted))
     return found if found is not None and _bus(found) == _bus(wanted) else None
 
 

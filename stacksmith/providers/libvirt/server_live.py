@@ -39,6 +39,21 @@ def apply(host: LibvirtHost, mark: Mark, edit: Edit, deadline: Deadline) -> etre
     return host.call(partial(_finish, mark, edit), deadline)
 
 
+def check_ports(running: str, edit: Edit) -> None:
+    """Raises: Refused when a running guest has fewer free ports than devices are to come."""
+    keys, root = (*edit.keys("disks"), *edit.keys("nics")), domain_read.parse(running)
+    ports = {int(c.get("index", "0")) for c in root.findall("devices/controller[@model='pcie-root-port']")}
+    used = {int(a.get("bus", "0"), 16) for a in root.findall("devices//address[@type='pci']")}
+    there = {t.get("dev", "") for t in root.findall("devices/disk/target[@bus='virtio']")}
+    there |= {domain_edit.mac_of(n) for n in root.findall("devices/interface")}
+    kept = {d.device: d.bus == "virtio" for d in edit.spec.disks} | {n.mac: True for n in edit.spec.nics}
+    come = sum(kept.get(key, False) and key not in there for key in keys)
+    free = len(ports - used) + sum(key in there and key not in kept for key in keys)
+    if ports and come > free:
+        cause = f"cannot plug {come} devices into the running guest: it has {free} free PCI ports"
+        raise Refused(cause, "disks", "plug fewer, or all of them while the guest is off (power_state: stopped)")
+
+
 def _sizes(mark: Mark, edit: Edit, link: Link) -> None:
     """vCPUs and memory."""
     domain = must_find(link, mark)

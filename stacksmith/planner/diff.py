@@ -48,7 +48,7 @@ def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:
     but for a config drive.
 
     Elements of keyed lists (disks, NICs, …) are matched by key whatever their order; an element that only one side
-    has is one change at ``disks[vdc]`` with None for absence.
+    has is one change at ``disks[vdc]`` with None for absence, and so is a device whose volume is another.
     """
     return list(_walk("", wanted, applied, found))
 
@@ -56,13 +56,18 @@ def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:
 def _walk(path: str, wanted: JSON, applied: JSON, found: JSON) -> Iterator[Change]:
     if wanted == found:
         return
-    if isinstance(wanted, dict) and isinstance(found, dict):
+    if isinstance(wanted, dict) and isinstance(found, dict) and not _is_other_volume(path, wanted, found):
         known = applied if isinstance(applied, dict) else UNKNOWN if applied is UNKNOWN else {}
         yield from _fields(path, wanted, known, found)
     elif isinstance(wanted, list) and isinstance(found, list) and (key := LIST_KEYS.get(path.rpartition(".")[2])):
         yield from _elements(path, key, wanted, applied, found)
     else:
         yield Change(path, wanted, None if applied is UNKNOWN else applied, found, _status(wanted, applied, found))
+
+
+def _is_other_volume(path: str, wanted: dict[str, JSON], found: dict[str, JSON]) -> bool:
+    volumes = path.startswith("disks[") and wanted.get("source") == found.get("source") == "volume"
+    return volumes and bool(wanted["ref"] != found["ref"])
 
 
 def _fields(path: str, wanted: JSON, applied: JSON, found: JSON) -> Iterator[Change]:

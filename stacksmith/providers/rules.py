@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found
-from stacksmith.model.realised import Disk, Server
+from stacksmith.model.realised import Server
 from stacksmith.model.types import JSON
 
 Verdict = tuple[Impact, str]
@@ -108,18 +108,7 @@ def _disk(change: Change, found: Found, match: "re.Match[str]") -> Verdict:
         return Impact.RESTART, "needs a restart"
     if field in {"bus", "boot_index", "device_type"}:
         return Impact.RESTART, "needs a restart"
-    present = next((d for d in getattr(found.spec, "disks", ()) if d.device == match["key"]), None)
-    if field == "ref" and present is not None and present.source == "volume":  # another source is a change by itself
-        return _other_volume(present)
     return Impact.REPLACE, "the disk's content is another"
-
-
-def _other_volume(present: Disk) -> Verdict:
-    if present.boot_index is not None:
-        return Impact.RESTART, "needs a restart: the guest boots from it"
-    if not _is_hot_plugged(present.bus, present.device_type):
-        return Impact.RESTART, f"needs a restart: no hot plug of a {present.device_type} on {present.bus}"
-    return Impact.LIVE, "the volume is detached and the other attached; the data of both is kept"
 
 
 def _is_hot_plugged(bus: str, device_type: str) -> bool:
@@ -127,6 +116,8 @@ def _is_hot_plugged(bus: str, device_type: str) -> bool:
 
 
 def _whole_disk(change: Change) -> Verdict:
+    if change.wanted is not None and change.found is not None:
+        return _other_volume(change)
     disk = change.found if change.wanted is None else change.wanted
     note = ""
     if change.wanted is None:
@@ -138,6 +129,15 @@ def _whole_disk(change: Change) -> Verdict:
     if not _is_hot_plugged(disk["bus"], disk["device_type"]):
         return Impact.RESTART, f"needs a restart: no hot plug of a {disk['device_type']} on {disk['bus']}"
     return Impact.LIVE, note
+
+
+def _other_volume(change: Change) -> Verdict:
+    sides = (change.wanted, change.found)
+    if any(disk["boot_index"] is not None for disk in sides):
+        return Impact.RESTART, "needs a restart: the guest boots from it"
+    if not all(_is_hot_plugged(disk["bus"], disk["device_type"]) for disk in sides):
+        return Impact.RESTART, "needs a restart: no hot plug of such a disk"
+    return Impact.LIVE, "the volume is detached and the other attached; the data of both is kept"
 
 
 def _nic(change: Change, found: Found, match: "re.Match[str]") -> Verdict:

@@ -16,12 +16,8 @@ from stacksmith.providers.rules import RULES, impact
 HOST = Host(libvirt="qemu:///system", virt_type="qemu")
 MAC = "52:54:00:00:00:01"
 BLANK = {"source": "blank", "bus": "virtio", "device_type": "disk", "boot_index": None}
-VOLUMES = (
-    Disk("vdb", "volume", "volume.data"),
-    Disk("vdc", "volume", "volume.data", boot_index=0),
-    Disk("sdb", "volume", "volume.data", bus="sata"),
-)
-SERVER = Server("web", 2, 1024, max_ram_mib=2048, disks=VOLUMES)
+DATA, OTHER = (BLANK | {"source": "volume", "ref": ref} for ref in ("volume.data", "volume.other"))
+SERVER = Server("web", 2, 1024, max_ram_mib=2048)
 
 
 def judge(kind: str, path: str, wanted: Any, found: Any, spec: Realised = SERVER, **facts: Any) -> tuple[Impact, str]:
@@ -47,9 +43,9 @@ def test_every_field_of_every_shape_has_a_rule(kind: str) -> None:
         ("disks[vda].size_bytes", 1, 2, Impact.REPLACE),
         ("disks[vda].ref", "sha256:1", "sha256:2", Impact.REPLACE),
         ("disks[vdb].boot_index", 1, None, Impact.RESTART),
-        ("disks[vdb].ref", "volume.other", "volume.data", Impact.LIVE),
-        ("disks[vdc].ref", "volume.other", "volume.data", Impact.RESTART),
-        ("disks[sdb].ref", "volume.other", "volume.data", Impact.RESTART),
+        ("disks[vdb]", OTHER, DATA, Impact.LIVE),
+        ("disks[vdb]", OTHER, DATA | {"boot_index": 0}, Impact.RESTART),
+        ("disks[vdb]", OTHER | {"bus": "sata"}, DATA, Impact.RESTART),
         ("disks[vdb].source", "blank", "volume", Impact.REPLACE),
         ("disks[vdd]", BLANK, None, Impact.LIVE),
         ("disks[vdd]", BLANK | {"boot_index": 0}, None, Impact.RESTART),

@@ -97,6 +97,49 @@ def test_removed_volume_is_kept_and_forgotten_unless_told_otherwise(shop: Shop) 
     assert shop.plan().steps == ()
 
 
+def _map(shop: Shop, **volumes: str) -> None:
+    """Two servers on one host, each with the volume of its name at vdb; one that is not named has none."""
+    root = {"boot_index": 0, "source_type": "image", "image": "base", "destination_type": "local"}
+    shop.stack["volumes"] = {"data": {"size": 1}, "more": {"size": 1}}
+    shop.stack["servers"] = {name: {"flavor": "small", "image": "base", "host": "hv1"} for name in ("one", "two")}
+    for name, volume in volumes.items():
+        disk = {"source_type": "volume", "volume": volume, "destination_type": "volume", "device_name": "vdb"}
+        shop.stack["servers"][name]["block_device_mapping"] = [root, disk]
+
+
+def test_servers_exchange_volumes_in_two_applies_and_the_refusal_of_one_says_so(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "memory:exchange")
+    _map(shop, one="data", two="more")
+    shop.apply()
+    _map(shop, one="more", two="data")
+    with pytest.raises(Faults) as raised:
+        shop.plan()
+    (fault,) = raised.value.diagnostics
+    assert (fault.code, fault.message) == (
+        "circular-steps",
+        "cannot order the steps: update server.one, update server.two wait for each other",
+    )
+    assert fault.hint is not None and "take the volumes from both first, then give them" in fault.hint
+    _map(shop)
+    shop.apply()
+    _map(shop, one="more", two="data")
+    plan = shop.apply()
+    assert (steps(plan), plan.impact) == (["update server.one", "update server.two"], Impact.LIVE)
+    assert shop.plan().steps == ()
+    forget(shop.uri)
+
+
+def test_volume_that_takes_the_place_of_another_is_a_live_change(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "memory:place")
+    _map(shop, one="data", two="more")
+    shop.apply()
+    _map(shop, one="more")
+    plan = shop.apply()
+    assert (steps(plan), plan.impact) == (["update server.two", "update server.one"], Impact.LIVE)
+    assert shop.plan().steps == ()
+    forget(shop.uri)
+
+
 def test_removed_volume_with_on_destroy_delete_is_data_loss_after_its_detach(shop: Shop) -> None:
     shop.stack["volumes"]["data"]["on_destroy"] = "delete"
     shop.apply()

@@ -53,10 +53,11 @@ def apply(host: LibvirtHost, target: Target, contents: Contents, deadline: Deadl
     spec = target.wanted
     assert isinstance(spec, Server)
     verdicts = _judge(target, found.server(before, host.name, {}))
+    if is_active := before.text.live is not None:
+        server_live.check_ports(before.text.live or "", Edit(spec, verdicts.live, Parts(target.mark, "")))
     drive = _new_drive(target, contents, verdicts)
     parts = host.call(partial(_prepare, host, target, (before, verdicts, drive), deadline), deadline)
     live = None
-    is_active = before.text.live is not None
     if is_active:
         live = server_live.apply(host, target.mark, Edit(spec, verdicts.live, parts), deadline)
     host.call(partial(_define, host, target, Edit(spec, verdicts.every, parts, live)), deadline)
@@ -91,10 +92,6 @@ def _judge(target: Target, server: Found) -> Verdicts:
             raise Refused(f"{judged.impact.word} is not allowed: {judged.note}", change.path)
         is_late = judged.impact is Impact.RESTART and path.field != "power_state"
         (late if is_late else live).append(path)
-    restarted = {path.key for path in late if path.field == "disks"}
-    for path in [p for p in live if p.rest == "ref" and p.key in restarted]:  # the disk is exchanged as a whole
-        live.remove(path)
-        late.append(path)
     return Verdicts(tuple(live + late), tuple(live), tuple(late))
 
 

@@ -25,7 +25,8 @@ def impact(kind: str, change: Change, found: Found) -> Change:
     """The change with ``impact`` and ``note`` set. ``Impact.REPLACE`` or worse when it cannot be done in place.
 
     A change of the policy is one of the mark, and nothing to the guest. Facts of the found object refine the answer:
-    ``actual`` (what the host filled in where nobody declared), ``max_vcpus``, ``max_ram_mib`` (of the running guest).
+    ``actual`` (what the host filled in where nobody declared), ``max_vcpus``, ``max_ram_mib`` (of the running guest),
+    ``config_drive_ejected``.
     """
     if change.path.startswith("policy."):
         return replace(change, impact=Impact.NONE, note="")
@@ -162,6 +163,8 @@ def _is_of_old_slots(change: Change, found: Found, match: "re.Match[str]") -> bo
 
 
 def _config_drive(change: Change, found: Found, match: "re.Match[str]") -> Verdict:
+    if match["rest"] is None and change.wanted is not None and found.facts.get("config_drive_ejected"):
+        return Impact.LIVE, "the medium is put in again"
     if match["rest"] is None and (change.wanted is None or change.found is None):
         return Impact.RESTART, "needs a restart: the drive itself cannot be plugged into a running guest"
     return _next_boot(change, found, match)

@@ -341,6 +341,21 @@ def test_several_changes_of_a_running_guest_cost_one_restart(host: Lab) -> None:
         host.delete("server.web", spec)
 
 
+def test_config_drive_that_was_ejected_is_put_in_again_without_a_restart(host: Lab) -> None:
+    spec = replace(OFF, power_state="running", config_drive=ConfigDrive("nocloud", "ab" * 32))
+    found = host.create("server.web", spec)
+    try:
+        empty = "<disk type='file' device='cdrom'><target dev='sda' bus='scsi'/><readonly/></disk>"
+        force = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+        host.connection.lookupByName(found.name).updateDeviceFlags(empty, libvirt.VIR_DOMAIN_AFFECT_LIVE | force)
+        assert host.observed("server.web").spec == replace(spec, config_drive=None)
+        number = host.number(found)
+        assert host.update("server.web", spec).spec == spec
+        assert host.number(found) == number
+    finally:
+        host.delete("server.web", spec)
+
+
 def test_more_devices_than_a_running_guest_has_ports_for_are_refused_as_a_whole_and_taken_when_it_is_off(
     host: Lab,
 ) -> None:

@@ -76,6 +76,12 @@ def test_interface_of_an_old_model_is_plugged_into_a_running_pc_machine() -> Non
     assert judge("server", f"nics[{MAC}].model", "e1000", "virtio", actual=machine)[0] is Impact.LIVE
 
 
+def test_config_drive_that_was_ejected_is_put_in_again_live() -> None:
+    drive = {"format": "nocloud", "digest": "b"}
+    assert judge("server", "config_drive", drive, None, config_drive_ejected=True)[0] is Impact.LIVE
+    assert judge("server", "config_drive", drive, None, config_drive_ejected=False)[0] is Impact.RESTART
+
+
 def test_memory_above_the_live_maximum_says_what_it_is() -> None:
     assert judge("server", "ram_mib", 4096, 1024, max_ram_mib=2048) == (
         Impact.RESTART,

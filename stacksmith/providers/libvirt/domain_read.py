@@ -33,7 +33,7 @@ class Domain:
     """A domain as read. ``limits`` are what the guest can have without a restart: (vCPUs, MiB).
 
     ``files`` are the paths of its disks by device, the config drive's included; ``actual`` is the spec with every
-    field that libvirt knows, declared or not.
+    field that libvirt knows, declared or not. ``is_ejected``: the config drive is there without its medium.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Domain:
     limits: tuple[int, int]
     files: Mapping[str, str] = field(default_factory=dict)
     holds: Holding = NOTHING_HELD
+    is_ejected: bool = False
 
 
 def parse(xml: str) -> etree._Element:
@@ -107,6 +108,7 @@ def read(
         limits=(max_vcpus or now_vcpus, max_ram or ram),
         files={target(d): path for d in root.findall("devices/disk") if (path := file_of(d))},
         holds=numa_xml.read_holding(root, ram),
+        is_ejected=any(_is_empty_drive(d) for d in root.findall("devices/disk")),
     )
 
 
@@ -246,7 +248,11 @@ def _is_config_drive(disk: etree._Element) -> bool:
     part = native.read_part(PurePosixPath(path).name) if path else None
     if part is not None and part.config_digest:
         return True
-    return disk.get("device") == "cdrom" and target(disk) == CONFIG_DEVICE and path is None
+    return _is_empty_drive(disk)
+
+
+def _is_empty_drive(disk: etree._Element) -> bool:
+    return disk.get("device") == "cdrom" and target(disk) == CONFIG_DEVICE and file_of(disk) is None
 
 
 def _disks(root: etree._Element, mark: Mark | None, sizes: Mapping[str, int]) -> tuple[Disk, ...]:

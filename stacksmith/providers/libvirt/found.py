@@ -115,6 +115,7 @@ def _server_facts(domain: Domain, leases: Mapping[str, list[str]]) -> dict[str, 
             "cpu_threads": actual.cpu_threads,
             "serials": {d.device: d.serial for d in actual.disks},
         },
+        "config_drive_ejected": domain.is_ejected,
         "serial_log": f"/var/log/libvirt/qemu/{domain.name}-serial.log",
     }
 

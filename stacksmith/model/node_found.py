@@ -38,8 +38,8 @@ class Aspects:
 class NodeFound:
     """What can drift, and what tells one machine from another. What a BMC does not say is None, or empty.
 
-    ``secure_boot``, ``pending`` (attributes that differ from those in force), ``firmware`` (versions by name) and
-    ``raid`` are read only when asked for.
+    ``secure_boot`` (in force, and as it is set for the next boot), ``pending`` (attributes that differ from those in
+    force), ``firmware`` (versions by name) and ``raid`` are read only when asked for.
     """
 
     power_state: Power
@@ -53,6 +53,7 @@ class NodeFound:
     serial: str = ""
     bios_version: str = ""
     secure_boot: bool | None = None
+    secure_boot_next: bool | None = None
     pending: Mapping[str, JSON] = field(default_factory=dict)
     firmware: Mapping[str, str] = field(default_factory=dict)
     raid: tuple[RaidVolume, ...] = ()

@@ -191,6 +191,21 @@ def test_what_does_not_come_with_the_next_boot_of_a_node_that_is_off_is_drift(bm
     assert told == ("uefi", False, dict.fromkeys(WAITING[name].firmware, "1.0.0"))
 
 
+def test_secure_boot_set_by_hand_for_the_next_boot_is_drift_and_set_back(bmc: LightBmc) -> None:
+    of = created(bmc, replace(BASE, secure_boot=True))
+    assert bmc.patch("/SecureBoot", {"SecureBootEnable": False}) in (200, 204)
+    with place(bmc, of) as opened:
+        found = opened.read(soon())
+    assert found is not None and isinstance(found.spec, Machine) and isinstance(found.saved, Machine)
+    assert (found.spec.secure_boot, found.saved.secure_boot) == (True, False)
+    before = resets(bmc)
+    assert update(bmc, of, replace(BASE, secure_boot=True), "secure_boot") == replace(BASE, secure_boot=True)
+    assert resets(bmc) == before + 2  # off and on
+    with place(bmc, of) as opened:
+        again = opened.read(soon())
+    assert again is not None and again.saved is None and again.spec == replace(BASE, secure_boot=True)
+
+
 def test_9_every_boot_is_from_the_disk_that_has_the_image(bmc: LightBmc) -> None:
     bmc.behave("network-first")
     of = created(bmc)

@@ -80,13 +80,15 @@ def _set_mode_by_bios(tree: Tree, mode: str, refused: Refused, deadline: Deadlin
         raise
 
 
-def secure_boot(tree: Tree, system: Page, deadline: Deadline) -> bool | None:
-    """Secure boot as it is in force; some BMCs show none without UEFI, which has none."""
+def secure_boot(tree: Tree, system: Page, deadline: Deadline) -> dict[str, bool | None]:
+    """Secure boot as it is in force, and as it is set for the next boot; some BMCs show none without UEFI, which has
+    none."""
     path = reading.link(system, "SecureBoot")
     try:
-        return reading.secure_boot(tree.get(path, deadline)) if path else None
+        page = tree.get(path, deadline) if path else {}
     except Gone:
-        return False if reading.boot_mode(system) == "bios" else None
+        return {"secure_boot": False if reading.boot_mode(system) == "bios" else None}
+    return {"secure_boot": reading.secure_boot(page), "secure_boot_next": reading.secure_boot_set(page)}
 
 
 def coming_mode(tree: Tree, deadline: Deadline) -> str | None:

@@ -65,7 +65,10 @@ class NodePlace:
         assert isinstance(applied, Machine)
         spec = self._with_coming(self._live(applied, seen), applied, seen, deadline)
         pending = {name: value for name, value in seen.pending.items() if name in spec.bios}
-        saved = replace(spec, bios={**spec.bios, **pending}) if pending else None
+        secured = None if spec.secure_boot is None else seen.secure_boot_next
+        secured = spec.secure_boot if secured is None else secured
+        waits = replace(spec, bios={**spec.bios, **pending}, secure_boot=secured)
+        saved = waits if pending or waits != spec else None
         print_of = _fingerprint(spec, saved)
         return Found(occupant.address, self.host, occupant.uuid, self.host, spec, print_of, saved=saved, facts=facts)
 

@@ -45,8 +45,13 @@ def boot_mode(system: Page) -> str | None:
 def secure_boot(page: Page) -> bool | None:
     """Secure boot as it is in force; where that is not told, as it is set."""
     current = {"Enabled": True, "Disabled": False}.get(str(page.get("SecureBootCurrentBoot")))
+    return current if current is not None else secure_boot_set(page)
+
+
+def secure_boot_set(page: Page) -> bool | None:
+    """Secure boot as it is set, for the next boot where it was not so in the last."""
     enabled = page.get("SecureBootEnable")
-    return current if current is not None else enabled if isinstance(enabled, bool) else None
+    return enabled if isinstance(enabled, bool) else None
 
 
 def disk(page: Page) -> Disk:

@@ -1,6 +1,6 @@
 """A node through its BMC."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -58,9 +58,9 @@ class RedfishSession:
             early = self._early(pool, aspects, deadline)
             system = self._system(aspects, deadline)
             page = self._bios_of(system, early, pool, aspects, deadline)
-            waiting = {name: pool.submit(read) for name, read in self._more(system, aspects, deadline).items()}
+            waiting = [pool.submit(read) for read in self._more(system, aspects, deadline)]
             found = self._found(system, page.result(), aspects, deadline)
-            return replace(found, **{name: read.result() for name, read in waiting.items()})
+            return replace(found, **{name: value for read in waiting for name, value in read.result().items()})
 
     def _early(self, pool: Executor, aspects: Aspects, deadline: Deadline) -> _Early | None:
         """The page where the BIOS was when it was last asked, asked for beside the system, not after it."""
@@ -77,17 +77,15 @@ class RedfishSession:
             return early[1]
         return pool.submit(self._bios, path, aspects, deadline)
 
-    def _more(self, system: Page, aspects: Aspects, deadline: Deadline) -> dict[str, Callable[[], Any]]:
-        """How to read what else is asked for, by the name of its field."""
+    def _more(self, system: Page, aspects: Aspects, deadline: Deadline) -> Iterator[Callable[[], dict[str, Any]]]:
+        """How to read what else is asked for: each gives its fields."""
         tree = self._tree
-        more: dict[str, Callable[[], Any]] = {}
         if aspects.secure_boot:
-            more["secure_boot"] = lambda: boot.secure_boot(tree, system, deadline)
+            yield lambda: boot.secure_boot(tree, system, deadline)
         if aspects.firmware:
-            more["firmware"] = lambda: firmware.versions(tree, deadline)
+            yield lambda: {"firmware": firmware.versions(tree, deadline)}
         if aspects.raid:
-            more["raid"] = lambda: raid.found(tree, system, aspects.drives, deadline)
-        return more
+            yield lambda: {"raid": raid.found(tree, system, aspects.drives, deadline)}
 
     def _system(self, aspects: Aspects, deadline: Deadline) -> Page:
         """The page of the system; what the BMC can is asked beside it, while it is not known how its BIOS comes."""

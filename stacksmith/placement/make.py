@@ -76,9 +76,10 @@ def tree_of(host: HostState, memory: "Memory") -> Tree:
 
 
 def _tree(host: HostState, memory: "Memory") -> Tree:
+    """What the host itself offers is left out: ``amounts`` ask for that, and nothing else is counted of it."""
     shared = [part for part in host.parts if part.parent is None]
     aggregates = host.aggregates.union(*(part.aggregates for part in shared))
-    forest = Forest((Provider(host.name, host.name, None, host.inventories, host.traits, aggregates), *host.parts))
+    forest = Forest((Provider(host.name, host.name, None, {}, host.traits, aggregates), *host.parts))
     uuids = tuple(forest.providers)
     places = {uuid: place for place, uuid in enumerate(uuids)}
     watched = tuple(sorted({part.uuid for part in shared} | host.own_disks))

@@ -109,6 +109,8 @@ class Parts:
 
     def reasons(self, unit: Unit) -> str:
         """Why there is no room, by the first request that finds none."""
+        if len(self._forest.providers) == 1:
+            return "it has no parts"
         for request in _asking(unit).values():
             found = self._lacks(request)
             if found:

@@ -68,7 +68,7 @@ def why_not(forest: Forest, request: CandidateRequest, root: str) -> list[str]:
 
 
 def _no_option(forest: Forest, request: CandidateRequest, slot: Slot, root: str) -> list[str]:
-    """What the provider that is nearest to giving a slot lacks."""
+    """What the provider that is nearest to giving a slot lacks; one that offers nothing is told of if all do so."""
     group, providers = request.groups[slot.group], pool(forest, root)
     answers: list[list[Reason]] = []
     for uuid in providers:
@@ -76,7 +76,8 @@ def _no_option(forest: Forest, request: CandidateRequest, slot: Slot, root: str)
             answers.append(list(granular_refusals(forest, group, uuid)))
         else:
             answers.append(list(spread_refusals(forest, group, slot.amounts[0], uuid, root)))
-    nearest = [str(reason) for reason in min(answers, key=_distance)]
+    offering = [answer for uuid, answer in zip(providers, answers, strict=True) if forest.providers[uuid].inventories]
+    nearest = [str(reason) for reason in min(offering or answers, key=_distance)]
     if len(providers) > 1:
         if all(isinstance(reason, NoInventory) for answer in answers for reason in answer):
             nearest = [f"none of {len(providers)} providers has {' and '.join(name for name, _ in slot.amounts)}"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stacksmith.placement.tree.fit import unit_refusals
-from stacksmith.placement.tree.provider import Allocations, Consumer, Provider, is_count
+from stacksmith.placement.tree.provider import Allocations, Consumer, Provider, consumer_faults, is_count
 from stacksmith.placement.tree.reason import (
     BadAmount,
     ClaimedTwice,
@@ -45,6 +45,7 @@ def claim_faults(
     times = Counter(claim.consumer for claim in claims)
     yield from (ClaimedTwice(consumer) for consumer, count in times.items() if count > 1)
     for claim in claims:
+        yield from consumer_faults(claim.consumer, claim.generation or 0)
         known = consumers.get(claim.consumer)
         found = None if known is None else known.generation
         if found != claim.generation:

@@ -8,7 +8,7 @@ from threading import Lock
 from stacksmith.placement.host import Inventory
 from stacksmith.placement.tree.claim import Claim, claim_faults
 from stacksmith.placement.tree.forest import Forest
-from stacksmith.placement.tree.provider import Consumer, Provider, World, inventory_faults, provider_faults
+from stacksmith.placement.tree.provider import Consumer, Provider, World, inventory_faults, is_count, provider_faults
 from stacksmith.placement.tree.reason import (
     ConsumerChanged,
     HasChildren,
@@ -121,19 +121,19 @@ class Ledger:
     def set_inventories(self, uuid: str, generation: int, inventories: Mapping[str, Inventory]) -> Provider:
         """Replaces a provider's inventories. One in use may shrink below what is used of it, and not go."""
         with self._turn:
-            provider = self._known(uuid, generation)
+            provider = self._at(uuid, generation)
             _refuse([*_inventories_faults(provider.name, inventories), *self._in_use(provider, inventories)])
             return self._bump(replace(provider, inventories=dict(inventories)))
 
     def set_traits(self, uuid: str, generation: int, traits: Iterable[str]) -> Provider:
         """Replaces a provider's traits."""
         with self._turn:
-            return self._replant(replace(self._known(uuid, generation), traits=frozenset(traits)))
+            return self._replant(replace(self._at(uuid, generation), traits=frozenset(traits)))
 
     def set_aggregates(self, uuid: str, generation: int, aggregates: Iterable[str]) -> Provider:
         """Replaces a provider's aggregates."""
         with self._turn:
-            return self._replant(replace(self._known(uuid, generation), aggregates=frozenset(aggregates)))
+            return self._replant(replace(self._at(uuid, generation), aggregates=frozenset(aggregates)))
 
     def rename(self, uuid: str, name: str) -> Provider:
         """Gives a provider another name."""
@@ -174,7 +174,7 @@ class Ledger:
         times = Counter(shape.provider for shape in shapes)
         _refuse(ReshapedTwice(self._known(uuid).name) for uuid, count in times.items() if count > 1)
         for shape in shapes:
-            old = self._known(shape.provider, shape.generation)
+            old = self._at(shape.provider, shape.generation)
             _refuse(_inventories_faults(old.name, shape.inventories))
             providers[old.uuid] = replace(old, inventories={**old.inventories, **shape.inventories})
         _refuse(claim_faults(self.forest.providers, claims, self._consumers, self.forest.used))
@@ -191,12 +191,17 @@ class Ledger:
         consumers = tuple(self._consumers[uuid] for uuid in sorted(self._consumers))
         return World(tuple(self.forest.providers.values()), consumers)
 
-    def _known(self, uuid: str, generation: int | None = None) -> Provider:
-        """The provider. Raises: Refused when it is not there, or at another generation than the one given."""
+    def _known(self, uuid: str) -> Provider:
+        """The provider. Raises: Refused when it is not there."""
         provider = self.forest.providers.get(uuid)
         if provider is None:
             raise Refused([NoProvider(uuid)])
-        if generation not in (None, provider.generation):
+        return provider
+
+    def _at(self, uuid: str, generation: int) -> Provider:
+        """The provider. Raises: Refused when it is not there, or at another generation."""
+        provider = self._known(uuid)
+        if not is_count(generation, 0) or generation != provider.generation:
             raise Refused([ProviderChanged(provider.name, generation, provider.generation)])
         return provider
 

@@ -1,7 +1,7 @@
 """What there is: resource providers in trees, and the consumers that hold some of it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stacksmith.placement.host import MAX_UNIT, UNLIMITED, Inventory
@@ -17,6 +17,8 @@ from stacksmith.placement.tree.reason import (
     Refused,
     Taken,
 )
+
+MOST = 2**63 - 1  # that anything can be counted to: so sums can be told as floats
 
 # Units by provider uuid, then by resource class.
 Allocations = Mapping[str, Mapping[str, int]]
@@ -70,16 +72,25 @@ class World:
 
 
 def _world_faults(world: World) -> Iterator[Reason]:
-    yield from (Taken("uuid", uuid) for uuid in _repeated(p.uuid for p in world.providers))
-    yield from (Taken("name", name) for name in _repeated(p.name for p in world.providers))
-    by_uuid = {provider.uuid: provider for provider in world.providers}
+    yield from tree_faults(world.providers)
     for provider in world.providers:
         yield from provider_faults(provider)
-        yield from _parent_faults(provider, by_uuid)
+    by_uuid = {provider.uuid: provider for provider in world.providers}
     for uuid in _repeated(c.uuid for c in world.consumers):
         yield BadData("consumers", f"{uuid} is there twice")
     for consumer in world.consumers:
         yield from _consumer_faults(consumer, by_uuid)
+
+
+def tree_faults(providers: Sequence[Provider]) -> Iterator[Reason]:
+    """What is wrong with providers beside each other: uuids, names, parents."""
+    by_uuid = {provider.uuid: provider for provider in providers}
+    if len(by_uuid) < len(providers):
+        yield from (Taken("uuid", uuid) for uuid in _repeated(p.uuid for p in providers))
+    if len({provider.name for provider in providers}) < len(providers):
+        yield from (Taken("name", name) for name in _repeated(p.name for p in providers))
+    for provider in providers:
+        yield from _parent_faults(provider, by_uuid)
 
 
 def _repeated(values: Iterable[str]) -> list[str]:
@@ -104,10 +115,7 @@ def _parent_faults(provider: Provider, by_uuid: Mapping[str, Provider]) -> Itera
 def _consumer_faults(consumer: Consumer, by_uuid: Mapping[str, Provider]) -> Iterator[Reason]:
     if not consumer.allocations:
         yield BadData(f"consumers.{consumer.uuid}", "holds nothing, so it cannot be there")
-    if not is_count(consumer.generation, 0):
-        yield BadData(
-            f"consumers.{consumer.uuid}", f"generation {consumer.generation!r} is not an integer of 0 or more"
-        )
+    yield from consumer_faults(consumer.uuid, consumer.generation)
     for uuid, amounts in consumer.allocations.items():
         if not amounts:
             yield BadData(f"consumers.{consumer.uuid}.{uuid}", "holds nothing, so it cannot be there")
@@ -121,11 +129,22 @@ def _consumer_faults(consumer: Consumer, by_uuid: Mapping[str, Provider]) -> Ite
                 yield BadData(f"consumers.{consumer.uuid}.{uuid}.{name}", f"{amount!r} is not an integer of 1 or more")
 
 
+def consumer_faults(uuid: str, generation: int) -> Iterator[Reason]:
+    """What is wrong with a consumer by itself."""
+    yield from _name_faults("consumer's uuid", uuid)
+    if not is_count(generation, 0):
+        yield BadData(f"consumers.{uuid}", f"generation {generation!r} is not an integer of 0 or more")
+
+
+def _name_faults(kind: str, name: object) -> Iterator[Reason]:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_LENGTH:
+        yield BadName(kind, name, f"1 to {MAX_LENGTH} characters")
+
+
 def provider_faults(provider: Provider) -> Iterator[Reason]:
     """What is wrong with a provider by itself: names, traits, inventories."""
-    for what, text in (("uuid", provider.uuid), ("name", provider.name)):
-        if not text or len(text) > MAX_LENGTH:
-            yield BadName(f"provider's {what}", text, f"1 to {MAX_LENGTH} characters")
+    yield from _name_faults("provider's uuid", provider.uuid)
+    yield from _name_faults("provider's name", provider.name)
     if not is_count(provider.generation, 0):
         yield BadData(
             f"providers.{provider.name}", f"generation {provider.generation!r} is not an integer of 0 or more"
@@ -158,6 +177,6 @@ def inventory_faults(provider: str, name: str, inventory: Inventory) -> Iterator
         yield BadInventory(provider, name, f"allocation_ratio {ratio!r} is not a number of 0 or more")
 
 
-def is_count(value: object, least: int, most: int | None = None) -> bool:
+def is_count(value: object, least: int, most: int = MOST) -> bool:
     """True for an integer in these bounds; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -44,8 +44,8 @@ def _read(into: dict[str, Any], name: str, key: str, text: str) -> list[Reason]:
     if name == "resources":
         return _read_resources(into.setdefault(name, {}), key, text)
     if name == "limit":
-        if not text.isascii() or not text.isdecimal():
-            return [BadData(key, f"{text!r} is not an integer")]
+        if not re.fullmatch("[0-9]{1,18}", text):
+            return [BadData(key, f"{text!r} is not an integer of at most 18 digits")]
         into[name] = int(text)
     elif name == "same_subtree":
         into.setdefault(name, []).append(text.split(","))

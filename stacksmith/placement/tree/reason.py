@@ -77,7 +77,7 @@ class BadName(Reason):
 
     words = "{name!r} is no {kind}: {problem}"
     kind: str
-    name: str
+    name: object
     problem: str
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from stacksmith.address import Address
-from stacksmith.model.scheduler import SchedulerSpec
+from stacksmith.model.scheduler import WEIGHERS, SchedulerSpec
 from stacksmith.placement.refusal import Condition
 
 if TYPE_CHECKING:
@@ -29,13 +29,25 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a batch is placed for: a strategy, or the weighers of a fleet.
+    """What a batch is placed for: a strategy, which may be given as text, or the weighers of a fleet.
 
-    ``time_limit_seconds`` is how long the solver of ``optimal`` may take.
+    ``time_limit_seconds`` is how long the solver of ``optimal`` may take. Raises: ValueError for an unknown strategy or
+    weigher, and a time that is no number above 0.
     """
 
     strategy: Strategy | SchedulerSpec = Strategy.SPREAD
     time_limit_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strategy, SchedulerSpec):
+            unknown = [name for name in self.strategy.weight_classes or () if name not in WEIGHERS]
+            if unknown:
+                raise ValueError(f"cannot place: there is no weigher {', '.join(unknown)}")
+        else:
+            object.__setattr__(self, "strategy", Strategy(self.strategy))
+        seconds = self.time_limit_seconds
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            raise ValueError(f"cannot place: time_limit_seconds {seconds!r} is not a number above 0")
 
 
 class Policy(StrEnum):

@@ -15,6 +15,7 @@ from stacksmith.placement import (
     GaveUp,
     Ledger,
     Refused,
+    ResourceGroup,
     World,
     candidates,
     load,
@@ -248,7 +249,15 @@ def test_steps_that_are_no_number_are_refused(most_steps: int) -> None:
         verdicts(siblings(1), load_request(groups(1)), most_steps)
 
 
-@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("limit", [0, -1, 10**19])
 def test_limit_that_is_no_number_of_candidates_is_refused(limit: int) -> None:
     with pytest.raises(Refused, match=f"limit {limit} is not an integer of 1 or more"):
         candidates(siblings(1), load_request(groups(1)), limit)
+
+
+def test_group_policy_given_as_text_is_kept() -> None:
+    asked = {name: ResourceGroup({"VCPU": 1}) for name in ("_A", "_B")}
+    apart = CandidateRequest(asked, "isolate")  # type: ignore[arg-type]
+    assert next(candidates(siblings(2, 2), apart)).mappings == {"_A": ("cell00",), "_B": ("cell01",)}
+    with pytest.raises(Refused, match="group_policy 'bogus' is not none or isolate"):
+        CandidateRequest(asked, "bogus")  # type: ignore[arg-type]

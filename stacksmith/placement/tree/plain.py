@@ -49,7 +49,6 @@ def load_request(data: Mapping[str, Any]) -> CandidateRequest:
     limit = read.integer(top, "limit", None, "")
     read.refuse()
     root = frozenset[str]().union(*required)
-    policy = None if policy is None else GroupPolicy(policy)
     return CandidateRequest(groups, policy, root, forbidden, tuple(subtrees), limit)
 
 

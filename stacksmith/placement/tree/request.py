@@ -41,8 +41,9 @@ class ResourceGroup:
 class CandidateRequest:
     """One request. ``groups`` by suffix; ``""`` is the unsuffixed group.
 
-    root_required, root_forbidden: traits of the root. ``same_subtree``: for each set of granular groups, one of the
-    providers they get is above or equal to all the others. ``limit``: at most so many candidates, None for all.
+    ``group_policy`` may be given as text. root_required, root_forbidden: traits of the root. ``same_subtree``: for each
+    set of granular groups, one of the providers they get is above or equal to all the others. ``limit``: at most so
+    many candidates, None for all.
     Raises: Refused for what Placement answers 400 to.
     """
 
@@ -57,6 +58,8 @@ class CandidateRequest:
         reasons = tuple(_request_faults(self))
         if reasons:
             raise Refused(reasons)
+        if self.group_policy is not None:
+            object.__setattr__(self, "group_policy", GroupPolicy(self.group_policy))
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -120,6 +123,8 @@ def _shape_faults(request: CandidateRequest) -> Iterator[Reason]:
     for name, group in request.granular:
         if not group.resources and name not in named:
             yield BadRequest(name, "it asks for no resources, so same_subtree must name it")
+    if request.group_policy is not None and request.group_policy not in tuple(GroupPolicy):
+        yield BadRequest(None, f"group_policy {request.group_policy!r} is not none or isolate")
     if request.group_policy is None and len(request.granular) > 1:
         names = ", ".join(name for name, _ in request.granular)
         yield BadRequest(None, f"group_policy must be said for several granular groups ({names})")

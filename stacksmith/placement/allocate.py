@@ -1,7 +1,6 @@
 """Puts a batch of requests on hosts and says why."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stacksmith.address import Address
@@ -10,11 +9,11 @@ from stacksmith.placement.arrange import Outcome, arrange
 from stacksmith.placement.clash import Clashes, instead
 from stacksmith.placement.clash import told as clash_words
 from stacksmith.placement.explain import Answers, Complaint, Complaints, company, verdicts
-from stacksmith.placement.host import STATES, HostState
+from stacksmith.placement.fault import refuse
+from stacksmith.placement.host import HostState
 from stacksmith.placement.memory import Memory
-from stacksmith.placement.request import Goal, Group, Policy, Request, Strategy
+from stacksmith.placement.request import Goal, Group, Request, Strategy
 from stacksmith.placement.site import Site, open_sites
-from stacksmith.placement.tree.provider import is_count
 from stacksmith.placement.unit import Unit, bundle
 from stacksmith.placement.verdict import Clash, Optimum, Placement
 
@@ -41,9 +40,10 @@ def place(
     back as kept. Their requests may be given too: verdicts then name them as members of their groups.
     ``strategy`` orders the hosts: a value of ``Strategy``, or what a fleet says, whose weighers then do. Verdicts of
     requests that found a host are left out without ``explain``.
-    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy or policy, an address
-    or a host that is there twice, an amount that is no integer of 0 or more, a host in an unknown state, and an
-    inventory that cannot be; ImportError for the strategy ``optimal`` without its solver.
+    Raises: KeyError for a group that is not in ``groups``; ValueError for an unknown strategy, weigher, policy or state
+    of a host, an address, a host or a part that is there twice, a part without its parent, a count that is no integer
+    of 0 or more, an inventory that cannot be, and a kept server on a host that is not there; ImportError for the
+    strategy ``optimal`` without its solver.
     """
     chosen = strategy if isinstance(strategy, SchedulerSpec) else Strategy(strategy)
     return allocate(requests, hosts, groups, kept, Goal(chosen), explain).placements
@@ -58,13 +58,9 @@ def allocate(
     explain: bool = True,
 ) -> Allocation:
     """As ``place``, with how good a joint placement is."""
-    hosts = sorted(hosts, key=lambda host: host.name)
+    hosts, requests = sorted(hosts, key=lambda host: host.name), tuple(requests)
     kept = kept or {}
-    _refuse_twice("host", [host.name for host in hosts])
-    _refuse_hosts(hosts)
-    _refuse_twice("request", [request.address for request in requests])
-    _refuse_amounts(requests)
-    _refuse_policies(groups)
+    refuse(requests, hosts, groups, kept)
     units = bundle((r for r in requests if r.address not in kept), hosts, groups)
     memory = Memory()
     outcome = arrange(units, hosts, goal, memory)
@@ -74,42 +70,6 @@ def allocate(
     placements += _tell_placed(outcome, sites, explain)
     placements += _tell_failed(outcome, hosts, sites, memory)
     return Allocation(tuple(sorted(placements, key=lambda p: p.address.order)), outcome.optimum)
-
-
-def _refuse_twice(what: str, names: Sequence[str] | Sequence[Address]) -> None:
-    """Raises: ValueError when one of the names is there twice."""
-    if len(set(names)) < len(names):
-        name = next(name for name, count in Counter(names).items() if count > 1)
-        raise ValueError(f"cannot place: {what} {name} is there twice")
-
-
-def _refuse_hosts(hosts: Iterable[HostState]) -> None:
-    """Raises: ValueError when a host is in no state there is, or offers what cannot be."""
-    for host in hosts:
-        if host.state not in STATES:
-            words = ", ".join(STATES)
-            raise ValueError(f"cannot place: host {host.name} has the state {host.state!r}, which is none of {words}")
-        for inventories in (host.inventories, *(part.inventories for part in host.parts)):
-            for name, inventory in inventories.items():
-                if inventory.problem:
-                    raise ValueError(f"cannot place: host {host.name}: {name}: {inventory.problem}")
-
-
-def _refuse_amounts(requests: Iterable[Request]) -> None:
-    """Raises: ValueError when a request asks for what cannot be counted: it would give room to others."""
-    for request in requests:
-        held = (item for amounts in request.held.values() for item in amounts.items())
-        for name, amount in (*request.amounts.items(), *held):
-            if not is_count(amount, 0):
-                raise ValueError(f"cannot place {request.address}: {name} {amount!r} is not an integer of 0 or more")
-
-
-def _refuse_policies(groups: Mapping[str, Group]) -> None:
-    """Raises: ValueError when a group has a policy that there is not: its rule would be kept by nobody."""
-    for name, group in groups.items():
-        if group.policy not in tuple(Policy):
-            words = ", ".join(Policy)
-            raise ValueError(f"cannot place: group {name} has the policy {group.policy!r}, which is none of {words}")
 
 
 def _introduce(requests: Sequence[Request], sites: Sequence[Site], kept: Mapping[Address, str]) -> None:

@@ -72,12 +72,13 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal, memor
     """
     strategy = goal.strategy
     sites, eligible = open_sites(hosts), Eligible(hosts, memory)
-    alone = {unit.address for unit in units if any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit))}
-    possible = [unit for unit in units if unit.address in alone]
+    alone = [unit for unit in units if any(sites[i].keeps_apart(unit) for i in eligible.hosts(unit))]
+    possible = _with_company(alone, hosts)
+    there = {unit.address for unit in possible}
     hopeless = tuple(
         Failure(unit, _limits(strategy) if eligible.is_unsettled(unit) else NO_HOST)
         for unit in units
-        if unit.address not in alone
+        if unit.address not in there
     )
     if strategy is Strategy.OPTIMAL and possible:
         return _jointly(possible, hopeless, hosts, eligible, goal.time_limit_seconds)
@@ -86,6 +87,15 @@ def arrange(units: Sequence[Unit], hosts: Sequence[HostState], goal: Goal, memor
         outcome = _as_many(outcome, possible, hosts, eligible, _limits(strategy))
     outcome = _asked_again(outcome, hosts, eligible)
     return replace(outcome, failures=(*hopeless, *outcome.failures))
+
+
+def _with_company(units: Sequence[Unit], hosts: Sequence[HostState]) -> list[Unit]:
+    """The units without those that follow what neither a host nor another of them bears."""
+    names = frozenset(host.name for host in hosts)
+    borne = {mark for host in hosts for mark, count in host.groups.items() if count}
+    borne |= {mark for unit in units for mark, _ in unit.joins}
+    found = [unit for unit in units if all(h.mark in borne or h.hosts & names for h in unit.follows)]
+    return found if len(found) == len(units) else _with_company(found, hosts)
 
 
 def _as_many(

@@ -44,6 +44,10 @@ class Inventory:
     @property
     def problem(self) -> str:
         """Why no host can offer this, with the value; empty when one can."""
+        for name in ("total", "reserved", "min_unit", "max_unit", "step_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                return f"{name} {value!r} is not an integer"
         if self.total < 0 and self.total != UNLIMITED:
             return f"total {self.total} is not 0 or more, nor UNLIMITED"
         if self.reserved < 0 or (self.reserved > self.total and self.total != UNLIMITED):

@@ -13,10 +13,12 @@ from stacksmith.placement import (
     UNLIMITED,
     Goal,
     Group,
+    Hint,
     HostState,
     Inventory,
     Provider,
     Request,
+    SchedulerSpec,
     Strategy,
     allocate,
     load_request,
@@ -86,7 +88,12 @@ def test_optimal_places_servers_with_parts_that_a_simple_strategy_places() -> No
     assert all(each.host for each in place(requests, hosts, {}, strategy=Strategy.OPTIMAL))
 
 
-@pytest.mark.parametrize("amount", [-1, 1.5, True])
+def test_place_takes_requests_and_hosts_that_can_be_read_once() -> None:
+    found = place((server(name) for name in "ab"), (host(name) for name in ("hv1", "hv2")), {})  # type: ignore[arg-type]
+    assert [each.host for each in found] == ["hv1", "hv2"]
+
+
+@pytest.mark.parametrize("amount", [-1, 1.5, True, 10**400])
 def test_place_amount_that_cannot_be_counted_raises_value_error(amount: Any) -> None:
     request = replace(server("web"), amounts={"VCPU": amount})
     with pytest.raises(ValueError, match=rf"server\.web\[0\]: VCPU {amount} is not an integer of 0 or more"):
@@ -94,8 +101,84 @@ def test_place_amount_that_cannot_be_counted_raises_value_error(amount: Any) -> 
 
 
 @pytest.mark.parametrize(
+    ("counts", "name"),
+    [({"used": {"VCPU": -1}}, "VCPU"), ({"groups": {"web": -1}}, "web"), ({"parts_used": {"p": {"PCPU": -1}}}, "PCPU")],
+)
+def test_place_host_with_less_than_nothing_raises_value_error(counts: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=f"host hv1: {name} -1 is not an integer of 0 or more"):
+        place([server("web")], [replace(host("hv1"), **counts)], {})
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_place_group_that_takes_nobody_raises_value_error(most: int) -> None:
+    with pytest.raises(ValueError, match=f"group web: max_server_per_host {most} is not an integer of 1 or more"):
+        place([server("web", group="web")], [host("hv1")], {"web": Group("web", "anti-affinity", most)})
+
+
+def test_place_server_kept_on_a_host_that_is_not_there_raises_value_error() -> None:
+    with pytest.raises(ValueError, match=r"server\.web is kept on hv9, which is none of the hosts"):
+        place([], [host("hv1")], {}, {Address("server", "web"): "hv9"})
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ((Provider("hv1", "p", "hv1"),), "there is a provider with uuid hv1 already"),
+        ((Provider("p", "hv1", "hv1"),), "there is a provider with name hv1 already"),
+        ((Provider("p", "p", "hv1"), Provider("p", "q", "hv1")), "there is a provider with uuid p already"),
+        ((Provider("p", "p", "hv1"), Provider("q", "p", "hv1")), "there is a provider with name p already"),
+        ((Provider("p", "p", "hv9"),), "there is no provider hv9"),
+        ((Provider("p", "p", "q"), Provider("q", "q", "p")), "q cannot be the parent of p: it is in its own subtree"),
+    ],
+)
+def test_place_parts_that_are_no_tree_raise_value_error(parts: tuple[Provider, ...], problem: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot place: host hv1: {problem}"):
+        place([server("web")], [replace(host("hv1"), parts=parts)], {})
+
+
+def test_goal_takes_a_strategy_as_text() -> None:
+    hosts = [host("hv1"), host("hv2", VCPU=2)]
+    spread = allocate([server("web")], hosts, {}, goal=Goal("spread"))  # type: ignore[arg-type]
+    assert [each.host for each in spread.placements] == ["hv1"]
+    assert allocate([server("web")], hosts, {}, goal=Goal("optimal")).optimum is not None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "seconds", "problem"),
+    [
+        ("bogus", 60, "'bogus' is not a valid Strategy"),
+        (SchedulerSpec(weight_classes=["RAMWeigher", "Bogus"]), 60, "there is no weigher Bogus"),
+        ("optimal", None, "time_limit_seconds None is not a number above 0"),
+        ("optimal", 0, "time_limit_seconds 0 is not a number above 0"),
+    ],
+)
+def test_goal_that_cannot_be_meant_raises_value_error(strategy: Any, seconds: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Goal(strategy, seconds)
+
+
+def test_place_request_that_follows_what_is_nowhere_is_told_as_proven() -> None:
+    lost = replace(server("a"), follows=(Hint("gone", "server.gone"),), marks=("a",))
+    after = replace(server("b"), follows=(Hint("a", "server.a"),))
+    other = replace(server("c"), marks=("c",))
+    behind = replace(server("d"), follows=(Hint("c", "server.c"),))
+    found = place([lost, after, other, behind], [host("hv1")], {})
+    assert [each.cause.split(":")[0] for each in found] == ["no valid host", "no valid host", "", ""]
+
+
+def test_place_parts_are_not_what_the_host_itself_offers() -> None:
+    asked = replace(server("a"), amounts={}, parts=load_request({"groups": {"": {"resources": {"VCPU": 6}}}}))
+    (bare,) = place([asked], [host("hv1", VCPU=8)], {})
+    assert (bare.host, bare.verdicts[0].reason) == (None, "it has no parts")
+    cell = Provider("cell", "hv1_cell", "hv1", {"VCPU": Inventory(6)})
+    (with_part,) = place([asked], [replace(host("hv1", VCPU=8), parts=(cell,))], {})
+    assert with_part.allocations == {"cell": {"VCPU": 6}}
+
+
+@pytest.mark.parametrize(
     ("inventory", "problem"),
     [
+        (Inventory(8.5), "total 8.5 is not an integer"),  # type: ignore[arg-type]
         (Inventory(-2), "total -2 is not 0 or more, nor UNLIMITED"),
         (Inventory(4, reserved=5), "reserved 5 is not from 0 to the total, 4"),
         (Inventory(4, reserved=-1), "reserved -1 is not from 0 to the total, 4"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stacksmith.engine import session
 from tests.e2e import killed
@@ -26,6 +27,11 @@ def demo(make_site: Callable[[], Site]) -> Site:
     """The demo stack, whose guests are not waited for; most are small ones that do nothing, which leaves time, and of
     the three alike one is started."""
     site = make_site()
+    fleet = yaml.safe_load(site.fleet.read_text())
+    for host, reserved in zip(("hv1", "hv2", "hv3"), (512, 1536, 2560), strict=True):
+        # No two are equal: what else the machine does meanwhile decides between none of them.
+        fleet["hosts"][host]["reserved"] = {"MEMORY_MB": reserved}
+    site.fleet.write_text(yaml.safe_dump(fleet))
     shutil.copytree(ROOT / "stacks" / "demo", site.folder)
     text = (site.folder / "stack.yaml").read_text()
     text = "\n".join(line for line in text.splitlines() if "wait_for" not in line) + "\n"

@@ -1,5 +1,6 @@
 """What a run notes of the bare-metal node that a step works on: how far it has come, and what went wrong."""
 
+from stacksmith.engine.tenancy import CLEANING
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.realised import Machine
@@ -26,9 +27,11 @@ class Notebook:
         return isinstance(step.wanted, Machine) or (isinstance(before, dict) and "resource_class" in before)
 
     def check(self) -> None:
-        """Passes unless the step deploys to a node in maintenance: it may be so since the plan. Raises: Refused."""
-        notes = self.store.nodes() if is_deployment(self.step) else ()
-        note = next((each for each in notes if (each.name, each.state) == (self.step.host, MAINTENANCE)), None)
+        """Passes unless the step deploys to a node in maintenance, or one that is cleaned: it may be so since the plan.
+        Raises: Refused."""
+        note = self._kept() if is_deployment(self.step) else None
+        if note is not None and note.state == CLEANING:
+            raise Refused(f"{note.name} is being cleaned (stacksmith node release {note.name}, when no run is at work)")
         if note is not None:
             raise Refused(in_maintenance(note.name, note.reason))
 
@@ -45,7 +48,8 @@ class Notebook:
         return any(record.adopted for record in self.store.records(self.stack) if record.address == step.address)
 
     def reached(self, stage: str) -> None:
-        """Notes how far the step has come. Raises: Refused when the node is in maintenance, before its first stage."""
+        """Notes how far the step has come. Raises: Refused when the node is in maintenance or cleaned, before its first
+        stage."""
         self.check()
         self._write(DEPLOYING, stage)
 
@@ -54,7 +58,7 @@ class Notebook:
         is begun."""
         if not self.is_used or self.step.operation is Operation.DELETE:
             return
-        if any((note.name, note.state) == (self.step.host, MAINTENANCE) for note in self.store.nodes()):
+        if self._kept() is not None:
             return
         stage = self.stage()
         if stage or (is_begun and self.step.operation is Operation.CREATE):
@@ -64,6 +68,11 @@ class Notebook:
         """Drops the note that the run or an earlier one made of this server."""
         if self.is_used and any(n.name == self.step.host and n.uuid == self.step.uuid for n in self.store.nodes()):
             self.store.clear_node(self.step.host)
+
+    def _kept(self) -> NodeNote | None:
+        """The note of the node that is somebody else's, and stays."""
+        notes = self.store.nodes()
+        return next((n for n in notes if n.name == self.step.host and n.state in (MAINTENANCE, CLEANING)), None)
 
     def _write(self, state: str, stage: str, reason: str = "") -> None:
         self.store.note_node(NodeNote(self.step.host, state, stage, reason, self.stack, self.step.uuid))

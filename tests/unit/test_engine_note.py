@@ -1,4 +1,4 @@
-"""Nodes in maintenance: nothing is deployed to one, and nothing ends the maintenance but its operator."""
+"""Nodes in maintenance, or cleaned: nothing is deployed to one, and nothing ends that but who began it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -108,6 +108,28 @@ def test_maintenance_that_begins_before_the_first_stage_is_not_written_over() ->
     (result,) = bench.run(create("server.db", DB)).results
     assert result.outcome is Outcome.FAILED and "in maintenance" in (result.cause or "")
     assert notes(bench) == [KEPT]
+
+
+def test_deploy_to_a_node_that_is_cleaned_since_the_plan_is_refused_and_the_cleaning_stays_noted() -> None:
+    rack, cleaning = Rack(None), NodeNote("hv1", "cleaning")
+    bench = Bench(drivers={"server": rack})
+    bench.store.note_node(cleaning)
+    (result,) = bench.run(create("server.db", DB)).results
+    cause = "hv1 is being cleaned (stacksmith node release hv1, when no run is at work)"
+    assert (result.outcome, result.cause, rack.calls) == (Outcome.FAILED, cause, 0)
+    assert notes(bench) == [cleaning] and bench.recorded() == {}
+
+
+def test_cleaning_that_begins_before_the_first_stage_is_not_written_over() -> None:
+    class Late(Rack):
+        def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+            bench.store.note_node(NodeNote("hv1", "cleaning"))
+            return super().create(target, contents, deadline)
+
+    bench = Bench(drivers={"server": Late(None)})
+    (result,) = bench.run(create("server.db", DB)).results
+    assert result.outcome is Outcome.FAILED and "being cleaned" in (result.cause or "")
+    assert notes(bench) == [NodeNote("hv1", "cleaning")]
 
 
 def test_deploy_that_ends_well_leaves_no_note() -> None:

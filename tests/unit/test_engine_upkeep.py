@@ -6,16 +6,18 @@ from types import SimpleNamespace
 import pytest
 
 from stacksmith.address import Address
+from stacksmith.cli.app import run
 from stacksmith.diagnostics import Faults
 from stacksmith.engine import adoption
 from stacksmith.engine.claim import hold
 from stacksmith.engine.node import Nodes, nodes
-from stacksmith.engine.session import Options, alone, forget
+from stacksmith.engine.session import Options, alone, forget, survey
 from stacksmith.engine.store import opened
 from stacksmith.engine.tenancy import check_idle
 from stacksmith.engine.upkeep import clean, maintain, release
 from stacksmith.model.node_found import Power
 from stacksmith.model.record import Record
+from stacksmith.planner.machine import TENANT
 from stacksmith.state.store import Locked, NodeNote
 
 FLEET = """\
@@ -122,3 +124,19 @@ def test_adopted_is_no_node_that_is_cleaned_or_failed_nor_another_than_the_serve
         with alone(store, "shop", "apply"), pytest.raises(Locked):
             forget(options, Address("server", "db"))
         assert len(store.records("shop")) == 1
+
+
+def test_node_power_leaves_a_node_alone_that_is_cleaned(rack: Nodes) -> None:
+    fleet = str(rack.folder / "fleet.yaml")
+    with opened(rack, rack.environment, read_only=False) as store, alone(store, "node bm1", "node clean"):
+        store.note_node(NodeNote("bm1", "cleaning"))
+        assert run(["node", "power", "bm1", "off", "--hard", "--fleet", fleet]) == 6
+
+
+def test_node_with_a_server_of_another_stack_is_told_to_the_planner_without_its_claim(rack: Nodes) -> None:
+    (rack.folder / "fleet.yaml").write_text(FLEET.replace("192.0.2.1", "127.0.0.1:9"))
+    (rack.folder / "stack.yaml").write_text(STACK.replace(", host: bm2", "").replace("stack: shop", "stack: other"))
+    with opened(rack, rack.environment, read_only=False) as store:
+        store.put("shop", Record(Address("server", "db"), "bm1", "u1", {}))
+    _, snapshot = survey(Options(stack=rack.folder / "stack.yaml", environment={}))
+    assert [snap.facts.get(TENANT) for snap in snapshot.nodes] == ["server.db of stack shop"]

@@ -1,6 +1,7 @@
 """Nodes against the state store, with no BMC that answers; and how it is written."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_lease_that_has_run_out_is_nobodys(rack: Nodes) -> None:
     def write(store: Store) -> None:
         store.note_node(NodeNote("bm1", "cleaning"))
         store.acquire("node bm1", this_process("run", "node clean"), -1)
+
+    assert only(rack, write).problem == "its cleaning was cut off"
+
+
+def test_lease_of_a_process_that_ended_is_nobodys(rack: Nodes) -> None:
+    def write(store: Store) -> None:
+        store.note_node(NodeNote("bm1", "cleaning"))
+        store.acquire("node bm1", replace(this_process("run", "node clean"), started="1"), 3600)
 
     assert only(rack, write).problem == "its cleaning was cut off"
 

@@ -23,6 +23,9 @@ class Stage(StrEnum):
     READY = "ready"  # the node is off, the media is out
 
 
+RAMDISK: Final = (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN)  # what runs, if anything, is not what is on the disk
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """An image to write, or with ``iso`` an ISO to boot once. ``checksum`` is that of ``image`` as it is.

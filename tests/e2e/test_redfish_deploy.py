@@ -26,7 +26,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 7
+BMCS = 12
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -73,23 +73,35 @@ class Run:
         return self._bmc.get("/VirtualMedia/Cd")
 
 
+def hasten(patch: pytest.MonkeyPatch, lasting: float = 0.3) -> None:
+    """The power is asked for often, and a BMC that is out of reach is soon given up."""
+    short = (("POWER_POLL_SECONDS", 0.2), ("LEAST_SECONDS", 0.0), ("LASTING_SECONDS", lasting), ("EJECT_SECONDS", 1.0))
+    for name, seconds in short:
+        patch.setattr(f"stacksmith.providers.redfish.deploy.deployer.{name}", seconds)
+
+
 class Ramdisk:
-    """In place of a node's ramdisk: reads the jobs of ISOs that its BMC is given, and says that each is done."""
+    """In place of a node's ramdisk: reads the jobs of ISOs that its BMC is given, and answers them."""
 
     def __init__(self, bmc: LightBmc) -> None:
         self._bmc, self.jobs = bmc, list[dict[str, str]]()
 
     def serve(self, count: int) -> None:
         for _ in range(count):
-            until(self._is_booted, 60, "the node is on with another ISO")
-            job = self._job(str(self._bmc.get("/VirtualMedia/Cd")["Image"]))
-            self.jobs.append(job)
-            signed, before = {"Authorization": f"Bearer {job['token']}"}, len(self._bmc.asked())
-            assert requests.post(f"{job['url']}/event", "done finish\nwiped", headers=signed, timeout=10).ok
+            before = self.say("done finish\nwiped")
             until(
                 lambda before=before: "GET /BIOS" in self._bmc.asked()[before:], 60, "the run looks whether it is off"
             )
             assert self._bmc.reset("ForceOff") == 204
+
+    def say(self, words: str) -> int:
+        """Tells it, once there is another job. Returns how much the BMC had been asked before."""
+        until(self._is_booted, 60, "the node is on with another ISO")
+        job = self._job(str(self._bmc.get("/VirtualMedia/Cd")["Image"]))
+        self.jobs.append(job)
+        signed, before = {"Authorization": f"Bearer {job['token']}"}, len(self._bmc.asked())
+        assert requests.post(f"{job['url']}/event", words, headers=signed, timeout=10).ok
+        return before
 
     def _is_booted(self) -> bool:
         drive, before = self._bmc.get("/VirtualMedia/Cd"), [f"{job['url']}.iso" for job in self.jobs]
@@ -123,6 +135,63 @@ def test_node_that_got_its_iso_and_is_silent_has_a_console(bmc: LightBmc) -> Non
     assert "its console tells more" in str(run.fault.hint)
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.head(url, timeout=10)  # nothing is served once the run is over
+
+
+@pytest.mark.parametrize("method", ["http", "embedded"])
+def test_node_that_goes_off_before_its_end_is_told_at_once(
+    bmc: LightBmc, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after the whole ``silence_timeout_seconds``; who has a network says that it is done before it is off."""
+    hasten(monkeypatch)
+    with Run(bmc, method=method) as run:
+        Ramdisk(bmc).say("progress clean\nsda (signatures)")
+        until(lambda: "clean: sda (signatures)" in run.said, 60, "the run has heard it")
+        assert bmc.reset("ForceOff") == 204
+    assert isinstance(run.fault, Refused) and run.fault.path == "clean"
+    assert str(run.fault) == f"cannot clean {bmc.node.name}: it went off after clean"
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False
+
+
+def test_node_that_is_silent_and_goes_off_is_done_where_its_image_is_on_its_media_alone(
+    bmc: LightBmc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasten(monkeypatch)
+    with Run(bmc) as run:
+        assert requests.head(run.url(), timeout=10).ok
+        until(lambda: "waiting for the ramdisk" in run.said, 60, "the node is on")
+        assert bmc.reset("ForceOff") == 204
+    assert str(run.fault) == f"cannot clean {bmc.node.name}: it went off before its ramdisk said anything"
+    with Run(bmc, method="embedded") as run:
+        assert requests.head(run.url(), timeout=10).ok
+        until(lambda: "waiting for the ramdisk" in run.said, 60, "the node is on")
+        assert bmc.reset("ForceOff") == 204
+    assert run.fault is None
+    assert "written, unverified: the node switched itself off without a word" in run.said
+
+
+def test_firmware_that_switches_a_node_off_and_on_again_ends_no_deploy(
+    bmc: LightBmc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasten(monkeypatch, lasting=30.0)
+    with Run(bmc) as run:
+        run.url()
+        until(lambda: "waiting for the ramdisk" in run.said, 60, "the node is on")
+        assert bmc.reset("ForceOff") == 204
+        before = len(bmc.asked())
+        until(lambda: bmc.asked()[before:].count("GET /BIOS") > 1, 60, "the run has seen that it is off")
+        assert bmc.reset("On") == 204
+        Ramdisk(bmc).serve(1)
+    assert run.fault is None
+
+
+def test_bmc_that_fails_does_not_end_what_the_ramdisk_does(bmc: LightBmc, monkeypatch: pytest.MonkeyPatch) -> None:
+    hasten(monkeypatch)
+    with Run(bmc, silence_timeout_seconds=4) as run:
+        Ramdisk(bmc).say("progress clean\nsda (signatures)")
+        until(lambda: "clean: sda (signatures)" in run.said, 60, "the run has heard it")
+        bmc.behave(fail_every=1)
+    assert isinstance(run.fault, TimedOut)
+    assert re.search("nothing was heard for [4-9] s after clean; whether it is on is not known: ", str(run.fault))
 
 
 def test_disks_that_a_stack_names_are_wiped_as_it_says(

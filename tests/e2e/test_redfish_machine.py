@@ -26,7 +26,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 40
+BMCS = 43
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -366,6 +366,20 @@ def test_create_deletes_no_volume_that_the_plan_does_not_name(bmc: LightBmc) -> 
         made = opened.drivers["server"].create(allowed, NOTHING, soon(60)).spec
     assert isinstance(made, Machine) and made.raid == wanted.raid
     assert any(each.startswith("DELETE") for each in bmc.writes())
+
+
+@pytest.mark.parametrize(("stage", "sent"), [("booted 1a2b", 1), ("ready 1a2b", 2), ("", 2)])
+def test_ramdisk_that_hears_no_power_button_is_switched_off_at_once_by_destroy(
+    bmc: LightBmc, stage: str, sent: int
+) -> None:
+    """What runs from its disk is asked first."""
+    of = created(bmc)
+    bmc.behave("graceful-ignored")
+    before = resets(bmc)
+    with place(bmc, of, power_timeout_seconds=4) as opened:
+        leaving = target(bmc, BASE, found=opened.read(soon()), stage=stage)
+        opened.drivers["server"].delete(leaving, soon(60))
+    assert (resets(bmc) - before, bmc.get()["PowerState"]) == (sent, "Off")
 
 
 def test_iso_is_booted_by_no_other_change_and_not_below_lost_data(bmc: LightBmc, tmp_path: Path) -> None:

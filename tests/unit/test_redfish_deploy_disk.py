@@ -70,6 +70,20 @@ def test_disk_to_wipe_is_named_by_name_serial_or_wwn(disk: str, found: str) -> N
     assert (done.returncode == 0, done.stdout.strip()) == (bool(found), found)
 
 
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ("", ""),
+        ("done u1 sha256:aa bb", "an image for server u1"),
+        ("writing u1 sha256:aa bb", "an image for server u1 that is not finished"),
+        ("config u1 sha256:aa bb", "an image for server u1 that is not finished"),
+    ],
+)
+def test_mark_of_a_disk_is_told_in_words(mark: str, words: str) -> None:
+    argv = [str(BUSYBOX), "sh", "-c", f". {SCRIPTS / 'disk.sh'}; marked {mark}"]
+    assert subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() == words
+
+
 @pytest.mark.parametrize("sectors", [2048 * 3 + 7, 2048 * 257, 5])
 def test_whole_wipe_leaves_no_byte_and_says_how_far_it_is(tmp_path: Path, sectors: int) -> None:
     """A run that hears nothing for minutes gives a node up, and a large disk takes hours."""

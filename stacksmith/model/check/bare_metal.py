@@ -5,6 +5,7 @@ from typing import Final
 
 from stacksmith.address import Address
 from stacksmith.model.bare_metal import class_of, node_class
+from stacksmith.model.bios import PASSWORD_CAUSE, is_password
 from stacksmith.model.check.reporter import Reporter
 from stacksmith.model.document import DataPath
 from stacksmith.model.kinds.flavor import FlavorSpec
@@ -29,6 +30,7 @@ def check_bare_metal(stack: Stack, reporter: Reporter) -> None:
             faults = _bare(stack, spec) if is_bare else _virtual(stack, spec)
             for path, cause, hint in faults:
                 reporter.fault("bad-bare-metal", resource, path, cause, hint)
+            _check_passwords(resource, spec, reporter)
             if is_bare and spec.user_data is not None and _is_iso(stack, spec):
                 cause = f"image {spec.image} is an ISO, which is given no config drive: user_data does not reach it"
                 reporter.warning("no-effect", resource, ("user_data",), cause, "put it into the ISO")
@@ -51,6 +53,14 @@ def _check_flavor(stack: Stack, resource: Resource, spec: FlavorSpec, reporter: 
         if getattr(spec, field):
             cause = f"{field} is of virtual machines: a node has what it has"
             reporter.fault("bad-bare-metal", resource, (field,), cause, "take it out")
+
+
+def _check_passwords(resource: Resource, spec: ServerSpec, reporter: Reporter) -> None:
+    for name, value in (spec.bare_metal.bios if spec.bare_metal else {}).items():
+        if is_password(name, value):
+            reporter.findings.secret(str(value))
+            hint = "take it out, and set it by the BMC's own tool"
+            reporter.fault("bad-bare-metal", resource, ("bare_metal", "bios", name), PASSWORD_CAUSE, hint)
 
 
 def _virtual(stack: Stack, spec: ServerSpec) -> Iterator[_Fault]:
@@ -107,8 +117,8 @@ def _raid(spec: ServerSpec) -> Iterator[_Fault]:
                 whose = f"volume {given[drive]}" if given[drive] != volume.name else "this volume"
                 yield path, f"drive {drive} is one of {whose} already", "name each drive once"
             given.setdefault(drive, volume.name)
-        if len(set(volume.drives)) < least:
-            yield path, f"{volume.raid_type} needs {least} drives at least, here are {len(set(volume.drives))}", None
+        if len(volume.drives) < least:  # a drive that is named twice is told already
+            yield path, f"{volume.raid_type} needs {least} drives at least, here are {len(volume.drives)}", None
         elif volume.raid_type == "RAID10" and len(set(volume.drives)) % 2:
             yield path, "RAID10 needs an even number of drives", None
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from stacksmith.model.bios import PASSWORD_CAUSE, is_password
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, Refused
 from stacksmith.providers.redfish import reading, registry
@@ -23,7 +24,7 @@ def check_bios(tree: Tree, attributes: Mapping[str, JSON], deadline: Deadline) -
     page = bios_page(tree, deadline)
     entries = registry.entries(tree, page, deadline)
     if not entries:
-        return [(name, registry.PASSWORD) for name in sorted(attributes) if registry.is_password(name)]
+        return [(name, PASSWORD_CAUSE) for name in sorted(attributes) if is_password(name, attributes[name])]
     current = attributes_of(page)
     faults = [
         (name, registry.fault(entries, name, value))

@@ -17,7 +17,7 @@ from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
-from stacksmith.providers.deployment import UNTOUCHED, Cleaning, Job
+from stacksmith.providers.deployment import RAMDISK, UNTOUCHED, Cleaning, Job
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
@@ -101,7 +101,8 @@ class MachineDriver:
         """Switches the node off, takes media out, and wipes what its policy names; what is on other disks stays."""
         before = target.mark.applied if isinstance(target.mark.applied, dict) else {}
         if before.get("power_state") is not None or target.found is None or target.found.partial:
-            self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
+            is_hard = target.stage.partition(" ")[0] in RAMDISK  # which hears no power button
+            self._bmc.switch_off(is_hard, self._until(self._node.power_timeout_seconds, deadline))
         with suppress(Refused, Gone):  # a BMC without a licence for media has none in
             self._bmc.eject_media(deadline)
         self._wipe(target, deadline)

@@ -1,9 +1,9 @@
 """The registry of BIOS attributes: what each takes (DSP8010, AttributeRegistry)."""
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
+from stacksmith.model.bios import PASSWORD_CAUSE
 from stacksmith.model.near import meant
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone
@@ -14,7 +14,6 @@ from stacksmith.providers.redfish.tree import Tree
 REGISTRIES: Final = "/redfish/v1/Registries"
 TYPES: Final = {"Enumeration": (str,), "String": (str,), "Integer": (int,), "Boolean": (bool,)}
 SHOWN: Final = 12  # values of an enumeration
-PASSWORD: Final = "it is a password: no BMC shows those, and plans and the state would"
 
 
 def entries(tree: Tree, bios: Page, deadline: Deadline) -> Mapping[str, Page]:
@@ -47,11 +46,6 @@ def _file(tree: Tree, name: str, deadline: Deadline) -> str | None:
     return files.get("en") or next(iter(files.values()), None)
 
 
-def is_password(name: str) -> bool:
-    """True for an attribute that is one by its name, as far as that tells."""
-    return re.search("passw(or)?d$|pwd$|secret$|passphrase$", name, re.IGNORECASE) is not None
-
-
 def fault(known: Mapping[str, Page], name: str, value: JSON) -> str | None:
     """Why the registry does not take a value for an attribute."""
     if name not in known:
@@ -61,7 +55,7 @@ def fault(known: Mapping[str, Page], name: str, value: JSON) -> str | None:
         return "it is read-only"
     kind = str(entry.get("Type"))
     if kind == "Password":
-        return PASSWORD
+        return PASSWORD_CAUSE
     types = TYPES.get(kind)
     if types is not None and type(value) not in types:
         return f"{value!r} is no {kind.lower()}"

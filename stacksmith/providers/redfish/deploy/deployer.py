@@ -24,8 +24,11 @@ from stacksmith.providers.redfish.deploy.server import Event, Offer, Server, Sta
 OFF_SECONDS = 60.0  # so long a ramdisk that is done may take to switch its node off
 LEAST_SECONDS = 10.0  # a node that goes off sooner has written nothing
 POWER_POLL_SECONDS = 10.0
+LASTING_SECONDS = 20.0  # firmware that brings settings into force may switch a node off for less than that
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
+EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
+_UNHEARD = "nothing was heard of its ramdisk"
 NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
 
 T = TypeVar("T")
@@ -231,16 +234,14 @@ class _Run:
         return False
 
     def wait(self, offer: Offer) -> None:
-        """Returns when the ramdisk is done. Raises: Refused with its step and detail, TimedOut."""
+        """Returns when the ramdisk is done. Raises: Refused with its step and detail, or when the node is off without
+        a word of its end; TimedOut."""
         self.progress("waiting for the ramdisk")
         clock = self.deadline.clock
-        began = heard = clock()
-        last, polled, is_embedded = "", began, self.settings.method == "embedded"
-        boot = self.settings.boot_timeout_seconds
+        began = heard = polled = clock()
+        off_since: float | None = None
+        last, is_gone = "", False
         while True:
-            # Who has the image on its media may have no network to speak by.
-            first = float("inf") if is_embedded and offer.is_fetched else boot
-            limit = self.settings.silence_timeout_seconds if last else first
             try:
                 event = offer.events.get(timeout=0.5)
             except queue.Empty:
@@ -249,13 +250,37 @@ class _Run:
                 heard, last = clock(), event.step
                 if self._is_over(event):
                     return
-            elif not self.deadline.seconds or clock() - heard > limit:
+            elif is_gone:  # and all that it had said is read
+                return self._went_off(last)
+            elif not self.deadline.seconds or clock() - heard > self._patience(last, offer.is_fetched):
                 raise self._silent(last, clock() - heard, offer.is_fetched)
-            if not last and is_embedded and clock() - polled > POWER_POLL_SECONDS:
+            elif clock() - polled > POWER_POLL_SECONDS and clock() - began > LEAST_SECONDS:
                 polled = clock()
-                if polled - began > LEAST_SECONDS and self.power() is Power.OFF:
-                    self.progress("written, unverified: the node switched itself off without a word")
-                    return
+                off_since = None if self._power_now() is not Power.OFF else off_since or polled
+                is_gone = off_since is not None and polled - off_since >= LASTING_SECONDS
+
+    def _patience(self, last: str, is_fetched: bool) -> float:
+        """So many seconds nothing need be heard."""
+        if last:
+            return self.settings.silence_timeout_seconds
+        # Who has the image on its media may have no network to speak by.
+        return float("inf") if self.settings.method == "embedded" and is_fetched else self.settings.boot_timeout_seconds
+
+    def _power_now(self) -> Power | ProviderError:
+        """The power, or why the BMC does not say: it may go, or sign nobody in, while the ramdisk works on."""
+        try:
+            return self.bmc.observe(Deadline(self.deadline.clock() + CALL_SECONDS, self.deadline.clock)).power_state
+        except ProviderError as fault:
+            return fault
+
+    def _went_off(self, last: str) -> None:
+        """A ramdisk without a network switches its node off as its only word; any other says before that it is done."""
+        if self.settings.method == "embedded" and not last:
+            return self.progress("written, unverified: the node switched itself off without a word")
+        self._eject_quietly()
+        after = f"after {last}" if last else "before its ramdisk said anything"
+        hint = "its console or its BMC's log tells why; what the disk has of it is gone on with by the next run"
+        raise Refused(f"cannot {self._verb} {self.node}: it went off {after}", last, hint)
 
     def _is_over(self, event: Event) -> bool:
         if event.state is State.FAILED:
@@ -266,12 +291,14 @@ class _Run:
         return event.state is State.DONE
 
     def _silent(self, last: str, seconds: float, is_fetched: bool) -> TimedOut:
+        power = self._power_now()
         self._eject_quietly()
+        over = "" if self.deadline.seconds else "its time is over: "
+        heard = f"nothing was heard for {seconds:.0f} s after {last}" if last else f"{_UNHEARD} for {seconds:.0f} s"
+        state = f"it is {power}" if isinstance(power, Power) else f"whether it is on is not known: {power}"
+        words = f"cannot {self._verb} {self.node}: {over}{heard}; {state}"
         if last:
-            return TimedOut(
-                f"cannot {self._verb} {self.node}: nothing was heard for {seconds:.0f} s after {last}; it is on"
-            )
-        words = f"cannot {self._verb} {self.node}: nothing was heard of its ramdisk for {seconds:.0f} s; it is on"
+            return TimedOut(words)
         if not is_fetched:
             hint = (
                 f"the BMC must reach this machine at {self._served_at}: deploy.advertise_url, deploy.listen, firewalls"
@@ -287,7 +314,7 @@ class _Run:
     def _eject_quietly(self) -> None:
         """The failure that is about to be told is the news, not this one."""
         try:
-            self.bmc.eject_media(Deadline(self.deadline.clock() + 30.0, self.deadline.clock))
+            self.bmc.eject_media(Deadline(self.deadline.clock() + EJECT_SECONDS, self.deadline.clock))
         except ProviderError:
             return
 

@@ -88,6 +88,14 @@ marker() { # "writing UUID CHECKSUM DIGEST", "done …", or nothing
         sed -n '1s/^stacksmith-deploy //p'
 }
 
+marked() { # STATE SERVER…: what a mark says, in words
+    case $1 in
+    '') ;;
+    done) echo "an image for server $2" ;;
+    *) echo "an image for server $2 that is not finished" ;;
+    esac
+}
+
 mark() {
     printf 'stacksmith-deploy %s\n' "$2" |
         dd of="/dev/$1" bs=512 seek=$(($(end_mib "$1") * 2048 - 1)) count=1 conv=sync,notrunc,fsync 2>/dev/null

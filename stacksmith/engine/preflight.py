@@ -1,4 +1,4 @@
-"""What only a node itself can say of a plan, asked while it is made: the BIOS attributes and firmware that it takes."""
+"""What only a node itself can say of a plan, asked while it is made: BIOS attributes, volumes and firmware."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from stacksmith.diagnostics import Diagnostic, error
+from stacksmith.model.bare_metal import field_of
 from stacksmith.model.realised import Machine
 from stacksmith.model.stack import Stack
 from stacksmith.planner.plan import Operation, Plan, Step
@@ -18,6 +19,7 @@ AT_ONCE = 64
 
 _SAID: Final = {
     "bios": ("bad-bios", "cannot set BIOS attribute {name} of {host}: {cause}", "stacksmith node show {host}"),
+    "raid": ("bad-raid", "cannot make RAID volume {name} of {host}: {cause}", "stacksmith node inspect {host}"),
     "firmware": (
         "bad-firmware",
         "cannot bring firmware {name} of {host} to its version: {cause}",
@@ -27,8 +29,8 @@ _SAID: Final = {
 
 
 def node_faults(stack: Stack, made: Plan, sessions: Mapping[str, Session]) -> list[Diagnostic]:
-    """BIOS attributes that their node's registry does not know, or not with that value, and firmware that a new server
-    cannot be given, at their places in the stack.
+    """BIOS attributes that their node's registry does not know, or not with that value, RAID volumes that its
+    controllers cannot make, and firmware that a new server cannot be given, at their places in the stack.
 
     A BMC without a registry, or that does not answer, has none: the apply will tell.
     """
@@ -44,24 +46,33 @@ def _is_asked(step: Step) -> bool:
     if not isinstance(step.wanted, Machine):
         return False
     if step.operation is Operation.CREATE:
-        return bool(step.wanted.bios or step.wanted.firmware)
-    return any(change.path.startswith("bios.") for change in step.changes)
+        return bool(step.wanted.bios or step.wanted.raid or step.wanted.firmware)
+    return bool({"bios", "raid"} & {field_of(change) for change in step.changes})
+
+
+def _asked(step: Step, wanted: Machine) -> Machine:
+    """What of it is asked. The firmware of a server that is there is compared: that it is not as pinned is drift, and
+    the step says so."""
+    if step.operation is Operation.CREATE:
+        return wanted
+    fields = {field_of(change) for change in step.changes}
+    bios, raid = wanted.bios if "bios" in fields else {}, wanted.raid if "raid" in fields else ()
+    return replace(wanted, firmware={}, bios=bios, raid=raid)
 
 
 def _faults(stack: Stack, step: Step, session: Session | None) -> Iterator[Diagnostic]:
     assert isinstance(step.wanted, Machine)
     if not isinstance(session, Checking) or step.host not in stack.fleet.nodes:
         return
-    # The firmware of a server that is there is compared: that it is not as pinned is drift, and the step says so.
-    wanted = step.wanted if step.operation is Operation.CREATE else replace(step.wanted, firmware={})
     seconds = stack.fleet.nodes[step.host].timeout_seconds
     try:
-        faults = session.faults(wanted, Deadline(time.monotonic() + seconds, time.monotonic))
+        faults = session.faults(_asked(step, step.wanted), Deadline(time.monotonic() + seconds, time.monotonic))
     except ProviderError:
         return
     resource = stack.resources[step.address]
     for field, name, cause in faults:
         code, message, hint = _SAID[field]
         words = {"name": name, "host": step.host, "cause": cause}
-        place = resource.where(("bare_metal", field, name))
+        key = [volume.name for volume in step.wanted.raid].index(name) if field == "raid" else name
+        place = resource.where(("bare_metal", field, key))
         yield error(code, message.format(**words), place, hint.format(**words), address=step.address)

@@ -72,6 +72,7 @@ CODES: Final[dict[str, str]] = {
     "literal-secret": "A password stands in a fleet file, where only a reference to it may.",
     "unknown-node": "The fleet file has no node of this name.",
     "bad-bios": "A BIOS attribute, or a value of one, that the node's BMC does not know.",
+    "bad-raid": "A RAID volume that no controller of the node can make.",
     "bad-firmware": "A pinned version of firmware that the node has not, and that no image is named of.",
     "node-in-use": "A node has a server or a state that what was asked for does not go with.",
     "node": "A node's BMC cannot be asked, or does not do what it was asked.",

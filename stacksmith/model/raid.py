@@ -13,6 +13,14 @@ GIB: Final = 2**30
 LEAST_BYTES: Final = 128 * 1024**2  # that sizes may always differ by
 
 
+def most_of(level: str, drives: int) -> int:
+    """Of how many of so many drives a volume can have the room, at most; all of them for a level that is not known."""
+    parity = {"RAID5": 1, "RAID6": 2, "RAID50": 2, "RAID60": 4}
+    if level in ("RAID1", "RAID10"):
+        return max(1, drives // 2)
+    return max(1, drives - parity.get(level, 0))
+
+
 def fits(wanted: RaidVolume, found: RaidVolume) -> bool:
     """Whether ``found`` is ``wanted``; drives and size count when they were given."""
     return (

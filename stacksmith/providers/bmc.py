@@ -111,6 +111,10 @@ class BmcSession(Protocol):
         Raises: NextBoot when the BMC takes one of the two at a time: the boot mode waits then, secure boot is unset.
         """
 
+    def check_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> Sequence[tuple[str, str]]:
+        """(name, cause) of volumes that no controller of the node can make, with nothing changed: a level or drives
+        that it has not, a drive that is called by two names, more bytes than the drives give."""
+
     def set_raid(
         self, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
     ) -> None:
@@ -141,8 +145,8 @@ class Checking(Protocol):
     """A session that knows what its node takes."""
 
     def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str, str]]:
-        """What the node does not take: ("bios", attribute, cause), or ("firmware", name, cause) of a version that it
-        has not and that no image is named of. Raises: Unreachable, Transient, TimedOut."""
+        """What the node does not take: ("bios", attribute, cause), ("raid", volume, cause), ("firmware",
+        name, cause) of a version that it has not and no image is named of. Raises: Unreachable, Transient, TimedOut."""
 
 
 class Deployer(Protocol):

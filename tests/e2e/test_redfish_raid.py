@@ -28,7 +28,7 @@ BIOS, BMC = "BIOS firmware", "BMC firmware"
 
 @pytest.fixture(scope="module")
 def bmcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[LightBmc]]:
-    with light_farm(tmp_path_factory.mktemp("light") / "farm", 40) as farm:
+    with light_farm(tmp_path_factory.mktemp("light") / "farm", 56) as farm:
         yield iter(farm)
 
 
@@ -195,6 +195,61 @@ def test_volume_that_cannot_be_is_refused_before_any_is_deleted(
         assert [each.name for each in session.observe(soon(), RAID).raid] == ["system"]
 
 
+GIB = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("volumes", "cause"),
+    [
+        ((SYSTEM, DATA), None),
+        ((RaidVolume("x", "RAID1", ("Bay0", "SBay1")),), None),
+        (
+            (RaidVolume("x", "RAID1", ("Bay0", "Bay9")),),
+            "no controller has all of its drives: Bay0, Bay9; there are Bay0, Bay1, Bay2, Bay3",
+        ),
+        (
+            (RaidVolume("x", "RAID7"),),
+            "RAID7 is not possible; there are RAID0, RAID1, RAID10, RAID5, RAID6",
+        ),
+        ((RaidVolume("x", "RAID1", ("Bay0", "SBay0")),), "SBay0 is the same drive as Bay0"),
+        (
+            (SYSTEM, RaidVolume("x", "RAID1", ("SBay1", "Bay2"))),
+            "SBay1 is the same drive as Bay1 of volume system",
+        ),
+        ((RaidVolume("x", "RAID1", ("Bay0", "Bay1"), 447 * GIB),), None),
+        (
+            (RaidVolume("x", "RAID1", ("Bay0", "Bay1"), 448 * GIB),),
+            "448.0 GiB are asked for, and its drives give 447.1 GiB at most",
+        ),
+        ((RaidVolume("x", "RAID5", (), 1341 * GIB),), None),
+        (
+            (RaidVolume("x", "RAID5", (), 1342 * GIB),),
+            "1,342.0 GiB are asked for, and its drives give 1,341.4 GiB at most",
+        ),
+        ((RaidVolume("x", "RAID6", (), 895 * GIB),), "895.0 GiB are asked for, and its drives give 894.3 GiB at most"),
+        ((RaidVolume("x", "RAID10", (), 895 * GIB),), "895.0 GiB are asked for, and its drives give 894.3 GiB at most"),
+        ((RaidVolume("x", "RAID0", (), 1788 * GIB),), None),
+    ],
+)
+def test_volumes_that_cannot_be_are_told_with_nothing_changed(
+    bmc: LightBmc, volumes: tuple[RaidVolume, ...], cause: str | None
+) -> None:
+    with bmc.session() as session:
+        assert session.check_raid(volumes, soon()) == ([] if cause is None else [(volumes[-1].name, cause)])
+        assert bmc.writes() == []
+        if cause is None:  # what is told to be possible is
+            session.set_raid(volumes, soon())
+            assert len(session.observe(soon(), RAID).raid) == len(volumes)
+
+
+def test_bmc_of_the_lab_refuses_drives_that_are_no_whole_volume(bmc: LightBmc) -> None:
+    """As a real controller does: otherwise no test would show that stacksmith asks for what can be."""
+    drives = bmc.get("/Storage/RAID.1")["Drives"]
+    for level, chosen in (("RAID1", [drives[0]] * 2), ("RAID1", drives[:1]), ("RAID5", [*drives[:2], drives[1]])):
+        body = {"Name": "x", "RAIDType": level, "Links": {"Drives": chosen}}
+        assert bmc.ask("POST", VOLUMES, body).status_code == 400
+
+
 def test_licence_that_is_missing_is_said(bmc: LightBmc) -> None:
     bmc.behave("raid", "no-licence")
     with bmc.session() as session, pytest.raises(Refused, match="403 A required license is missing") as caught:
@@ -318,3 +373,18 @@ def test_plan_says_which_volumes_are_lost_and_apply_needs_leave_for_it(
     status, text = said("apply", "--yes", level="RAID0", drives="[Bay0]")
     assert status == 7 and "RAID volume system (RAID1, 447.1 GiB) is deleted with what is on it" in text
     assert bmc.writes() == before
+
+
+def test_plan_tells_volumes_that_the_node_cannot_make_at_their_place(
+    bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = {"fleet": "one", "nodes": {bmc.node.name: {**bmc.fields, "ca": str(bmc.node.ca)}}}
+    (tmp_path / "fleet.yaml").write_text(json.dumps(fleet))
+    (tmp_path / bmc.fields["password"]["file"]).write_text(bmc.password)
+    bad = STACK.replace("LEVEL", "RAID1").replace("DRIVES", "[Bay0, Bay7]")
+    (tmp_path / "stack.yaml").write_text(bad)
+    assert run(["plan", str(tmp_path / "stack.yaml")]) == 1
+    said = capsys.readouterr().err
+    cause = f"cannot make RAID volume system of {bmc.node.name}: no controller has all of its drives: Bay0, Bay7"
+    assert f"{tmp_path}/stack.yaml:7:25: error[bad-raid]: {cause}; there are Bay0, Bay1, Bay2, Bay3" in said
+    assert f"stacksmith node inspect {bmc.node.name}" in said and bmc.writes() == []

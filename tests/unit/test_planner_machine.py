@@ -349,7 +349,11 @@ def test_plan_firmware_without_an_image_is_compared_and_not_updated(folder: Path
 class Node:
     """A session of a node that has BIOS 1.0, and knows no attribute Turbo."""
 
+    def __init__(self) -> None:
+        self.asked: list[Machine] = []
+
     def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str, str]]:
+        self.asked.append(wanted)
         firmware = [("firmware", name, "it has 1.0") for name in wanted.firmware]
         return [("bios", "Turbo", "there is none"), *firmware]
 
@@ -362,6 +366,20 @@ def test_plan_quotes_what_its_node_does_not_take(folder: Path) -> None:
         ("bad-firmware", "cannot bring firmware BIOS of bm1 to its version: it has 1.0"),
     ]
     assert [each.span is not None and each.span.line for each in told] == [11, 11]
+
+
+def test_node_of_a_server_that_is_there_is_asked_of_what_changes_alone(folder: Path) -> None:
+    raid = "raid: [{name: system, raid_type: RAID1, drives: [a, b]}]"
+    stack = stack_of(folder, STACK.replace("asset_tag:", f"{raid}, asset_tag:"))
+    spec, record = made(stack)
+    for before, asked in (
+        (replace(spec, raid=()), [replace(spec, bios={}, firmware={})]),
+        (replace(spec, bios={"Turbo": "Off"}), [replace(spec, raid=(), firmware={})]),
+        (replace(spec, asset_tag="x"), []),
+    ):
+        node = Node()
+        node_faults(stack, plan_of(stack, found(before), records=[record]), {"bm1": node})  # type: ignore[dict-item]
+        assert node.asked == asked
 
 
 def test_disks_are_wiped_when_the_server_goes_if_its_policy_says_so(folder: Path) -> None:

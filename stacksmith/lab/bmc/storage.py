@@ -108,7 +108,10 @@ class Controller:
         if behaviour.raid_strict and body.get("@Redfish.OperationApplyTime") != "Immediate":
             return refusal(400, "Base.1.12.PropertyMissing", "The property @Redfish.OperationApplyTime is required")
         known = {f"{self.path}/Drives/{name}" for name in self._drives(behaviour)}
-        if level not in LEVELS or len(drives) < LEVELS[level][0] or not set(drives) <= known:
+        is_whole = (
+            len(set(drives)) == len(drives) and set(drives) <= known and not (level == "RAID10" and len(drives) % 2)
+        )
+        if level not in LEVELS or len(drives) < LEVELS[level][0] or not is_whole:
             return refusal(400, "Base.1.12.PropertyValueNotInList", f"The value {level} for RAIDType is not possible")
         whole = LEVELS[level][1](len(drives)) * DRIVE_BYTES
         size, used = body.get("CapacityBytes") or whole, self._used(drives)

@@ -107,9 +107,11 @@ class NodePlace:
         )
 
     def faults(self, wanted: Machine, deadline: Deadline) -> Sequence[tuple[str, str, str]]:
-        """BIOS attributes that the BMC's registry does not take, and firmware that it cannot be brought to."""
+        """BIOS attributes that the BMC's registry does not take, volumes that its controllers cannot make, and firmware
+        that it cannot be brought to."""
         bios = self._bmc.check_bios(wanted.bios, deadline) if wanted.bios else ()
-        faults = [("bios", name, cause) for name, cause in bios]
+        raid = self._bmc.check_raid(wanted.raid, deadline) if wanted.raid else ()
+        faults = [("bios", name, cause) for name, cause in bios] + [("raid", name, cause) for name, cause in raid]
         there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if wanted.firmware else {}
         for name, version in wanted.firmware.items():
             if name not in there:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from stacksmith.frozen import dataclass
-from stacksmith.model.raid import fits, told
+from stacksmith.model.raid import GIB, fits, most_of, told
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Stale, TimedOut, Transient
@@ -40,12 +40,14 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """A controller that makes volumes; ``levels`` is empty when it does not tell them."""
+    """A controller that makes volumes; ``levels`` is empty when it does not tell them, ``sizes`` has no drive that does
+    not tell its own."""
 
     path: str
     levels: tuple[str, ...]
     drives: dict[str, str]  # paths by each name that is one drive's alone
     names: dict[str, str]  # a name of each drive, by path
+    sizes: dict[str, int]  # bytes of drives, by path
     volumes: tuple[Volume, ...]
 
 
@@ -55,13 +57,39 @@ def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadlin
     return tuple(sorted(volumes, key=lambda volume: volume.name))
 
 
+def check_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) -> Sequence[tuple[str, str]]:
+    """See BmcSession."""
+    declared = [name for volume in volumes for name in volume.drives]
+    controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=True)
+    used: dict[str, tuple[str, str]] = {}  # the volume and the name in it, by path of the drive
+    faults = []
+    for volume in volumes:
+        try:
+            controller = _place(volume, controllers)
+        except Refused as fault:
+            faults.append((volume.name, f"{fault}; {fault.hint}"))
+            continue
+        for name in volume.drives:
+            whose, other = used.setdefault(controller.drives[name], (volume.name, name))
+            if (whose, other) != (volume.name, name):
+                where = "" if whose == volume.name else f" of volume {whose}"
+                faults.append((volume.name, f"{name} is the same drive as {other}{where}"))
+        most = _most_bytes(volume, controller)
+        if volume.size_bytes is not None and most is not None and volume.size_bytes > most:
+            sizes = (
+                f"{volume.size_bytes / GIB:,.1f} GiB are asked for, and its drives give {most / GIB:,.1f} GiB at most"
+            )
+            faults.append((volume.name, sizes))
+    return faults
+
+
 def set_raid(
     tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
 ) -> None:
     """See BmcSession. Nothing is deleted before every volume has its place."""
     declared = [name for volume in volumes for name in volume.drives]
     controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=bool(volumes))
-    places = {volume.name: (volume, _place(tree, volume, controllers)) for volume in volumes}
+    places = {volume.name: (volume, _placed(tree, volume, controllers)) for volume in volumes}
     surplus = []
     for there in (volume for each in controllers for volume in each.volumes):
         wanted = places.get(there.shape.name)
@@ -96,7 +124,9 @@ def _controllers(
         shown = tree.pages(entries if with_drives or is_whole else _once(used), deadline)
         drives, names = _named(shown, declared)
         volumes = tuple(Volume(str(page.get("@odata.id")), _shape(page, names)) for page in pages)
-        controllers.append(Controller(path, _levels(storage), drives, names, volumes))
+        told_sizes = {str(page.get("@odata.id")): reading.number(page.get("CapacityBytes")) for page in shown}
+        sizes = {path: size for path, size in told_sizes.items() if size}
+        controllers.append(Controller(path, _levels(storage), drives, names, sizes, volumes))
     return controllers
 
 
@@ -144,21 +174,42 @@ def _shape(page: Page, names: dict[str, str]) -> RaidVolume:
     return RaidVolume(name, _level(page) or "", drives, reading.number(page.get("CapacityBytes")) or None)
 
 
-def _place(tree: Tree, volume: RaidVolume, controllers: Sequence[Controller]) -> Controller:
+def _placed(tree: Tree, volume: RaidVolume, controllers: Sequence[Controller]) -> Controller:
+    try:
+        return _place(volume, controllers)
+    except Refused as fault:
+        cause = f"cannot make the RAID volume {volume.name} of {tree.name}: {fault}"
+        raise Refused(cause, "raid", fault.hint) from fault
+
+
+def _place(volume: RaidVolume, controllers: Sequence[Controller]) -> Controller:
     """The controller that a volume is made on. Raises: Refused when there is none, or there are several."""
-    text = f"cannot make the RAID volume {volume.name} of {tree.name}"
     able = [each for each in controllers if not each.levels or volume.level in each.levels]
     if not able:
         known = ", ".join(sorted({level for each in controllers for level in each.levels})) or "no controllers for it"
-        raise Refused(f"{text}: {volume.level} is not possible", "raid", f"there are {known}")
+        raise Refused(f"{volume.level} is not possible", hint=f"there are {known}")
     holding = [each for each in able if each.drives and set(volume.drives) <= set(each.drives)]
     if not holding:
         names = ", ".join(sorted(name for each in able for name in each.names.values())) or "none"
         missing = ", ".join(volume.drives)
-        raise Refused(f"{text}: no controller has all of its drives: {missing}", "raid", f"there are {names}")
+        raise Refused(f"no controller has all of its drives: {missing}", hint=f"there are {names}")
     if len(holding) > 1:
-        raise Refused(f"{text}: there are {len(holding)} controllers to choose from", "raid", "name its drives")
+        raise Refused(f"there are {len(holding)} controllers to choose from", hint="name its drives")
     return holding[0]
+
+
+def _paths(volume: RaidVolume, controller: Controller) -> list[str]:
+    """Those of its drives; of all when it names none."""
+    return [controller.drives[name] for name in volume.drives] or sorted(controller.names)
+
+
+def _most_bytes(volume: RaidVolume, controller: Controller) -> int | None:
+    """More a volume cannot have: that of the smallest drive, as often as data is not there twice. None when a drive
+    does not tell its size."""
+    paths = _paths(volume, controller)
+    if not all(path in controller.sizes for path in paths):
+        return None
+    return min(controller.sizes[path] for path in paths) * most_of(volume.level, len(paths))
 
 
 def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: Deadline) -> None:
@@ -185,7 +236,7 @@ def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: De
 
 
 def _body(volume: RaidVolume, controller: Controller) -> dict[str, JSON]:
-    paths = [controller.drives[name] for name in volume.drives] or sorted(controller.names)
+    paths = _paths(volume, controller)
     size = {} if volume.size_bytes is None else {"CapacityBytes": volume.size_bytes}
     return {"RAIDType": volume.level, "Links": {"Drives": [{"@odata.id": path} for path in paths]}, **size}
 

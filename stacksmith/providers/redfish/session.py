@@ -149,6 +149,9 @@ class RedfishSession:
     def set_boot(self, mode: str | None, secure_boot: bool | None, deadline: Deadline) -> None:
         boot.set_boot(self._tree, mode, secure_boot, deadline)
 
+    def check_raid(self, volumes: Sequence[RaidVolume], deadline: Deadline) -> Sequence[tuple[str, str]]:
+        return raid.check_raid(self._tree, volumes, deadline)
+
     def set_raid(
         self, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
     ) -> None:

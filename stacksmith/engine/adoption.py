@@ -49,6 +49,7 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
         alone(store, f"node {name}", "node adopt"),
     ):
         _check_free(store, name, address, stack.name)
+        _check_unclaimed(store, name, uuid)
         resource = stack.resources[address]
         assert isinstance(resource.spec, ServerSpec)
         policy = machine_policy(resource.spec)
@@ -67,6 +68,14 @@ def _check_free(store: Store, name: str, address: Address, stack: str) -> None:
         raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", "an adopted node has one server")
     if mine := next((each for each in store.records(stack) if each.address == address), None):
         raise in_use(name, f"{address} is on {mine.host}", f"stacksmith state rm {address} forgets it")
+
+
+def _check_unclaimed(store: Store, name: str, uuid: str) -> None:
+    """Nor may a run that has claimed the node make its server there yet."""
+    other = next((each for each in store.claims() if name in each.allocations and each.uuid != uuid), None)
+    if other is not None:
+        hint = f"when no run of {other.owner} is at work: stacksmith state release {other.owner} {other.name}"
+        raise in_use(name, f"it is claimed for {other.name} of stack {other.owner}", hint)
 
 
 def _address(stack: Stack, text: str) -> Address:

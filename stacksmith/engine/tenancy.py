@@ -10,7 +10,7 @@ from stacksmith.engine.store import opened
 from stacksmith.frozen import dataclass
 from stacksmith.model.record import Record
 from stacksmith.state.process import is_dead
-from stacksmith.state.store import Holder, Locked, NodeNote, Reader
+from stacksmith.state.store import Holder, NodeNote, Reader
 
 CLEANING: Final = "cleaning"  # the state of a node that is being wiped
 
@@ -64,14 +64,6 @@ def worker(store: Reader, name: str, note: NodeNote | None, stack: str = "") -> 
     lease = f"node {name}" if note is not None and note.state == CLEANING else note.stack if note else stack
     holder = store.holder(lease) if lease else None
     return holder if holder is not None and holder.expires > time.time() and not is_dead(holder) else None
-
-
-def check_idle(of: Nodes, name: str) -> None:
-    """Passes when no run deploys or cleans the node. Raises: Locked, Faults."""
-    with opened(of, of.environment, read_only=True) as store:
-        note = next((each for each in store.nodes() if each.name == name), None)
-        if note is not None and (holder := worker(store, name, note)) is not None:
-            raise Locked(f"node {name}", holder)
 
 
 def in_use(name: str, cause: str, hint: str) -> Faults:

@@ -8,16 +8,16 @@ from uuid import uuid4
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.claim import give_up
 from stacksmith.engine.contents import cache_folder
-from stacksmith.engine.node import Nodes, open_bmc_of
+from stacksmith.engine.node import Nodes, open_bmc_of, switch
 from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import in_use, records
+from stacksmith.engine.tenancy import in_use, records, worker
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.node import is_disk_name
 from stacksmith.providers.base import Deadline, Refused
 from stacksmith.providers.deployment import NO_DISK, Cleaning
 from stacksmith.providers.registry import make_deployer
-from stacksmith.state.store import NodeNote, Store
+from stacksmith.state.store import Locked, NodeNote, Store
 
 
 def maintain(of: Nodes, name: str, on: bool, reason: str = "") -> None:
@@ -32,6 +32,16 @@ def maintain(of: Nodes, name: str, on: bool, reason: str = "") -> None:
             store.note_node(NodeNote(name, MAINTENANCE, reason=reason))
         else:
             store.clear_node(name)
+
+
+def power(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> None:
+    """Switches a node, and keeps others from it meanwhile. Raises: Faults; Locked when a run deploys or cleans it."""
+    of.one(name)
+    with opened(of, of.environment, read_only=False) as store, alone(store, f"node {name}", "node power"):
+        note = next((each for each in store.nodes() if each.name == name), None)
+        if note is not None and note.stack and (holder := worker(store, name, note)) is not None:
+            raise Locked(f"node {name}", holder)
+        switch(of, name, off=off, on=on, hard=hard)
 
 
 def release(of: Nodes, name: str) -> str:

@@ -9,12 +9,11 @@ from stacksmith.address import Address
 from stacksmith.cli.app import run
 from stacksmith.diagnostics import Faults
 from stacksmith.engine import adoption
-from stacksmith.engine.claim import hold
+from stacksmith.engine.claim import give_up, hold
 from stacksmith.engine.node import Nodes, nodes
 from stacksmith.engine.session import Options, alone, forget, survey
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import check_idle
-from stacksmith.engine.upkeep import clean, maintain, release
+from stacksmith.engine.upkeep import clean, maintain, power, release
 from stacksmith.model.node_found import Power
 from stacksmith.model.record import Record
 from stacksmith.planner.machine import TENANT
@@ -58,14 +57,19 @@ def test_clean_that_cannot_sign_in_leaves_the_node_failed_with_the_cause(rack: N
     assert (note.state, note.stage) == ("failed", "cleaning") and "cannot sign in to bm1" in note.reason
 
 
+def off(rack: Nodes) -> None:
+    power(rack, "bm1", off=True, on=False, hard=True)
+
+
 def test_node_that_is_being_cleaned_is_neither_released_nor_kept_nor_switched(rack: Nodes) -> None:
     with opened(rack, rack.environment, read_only=False) as store, alone(store, "node bm1", "node clean"):
         store.note_node(NodeNote("bm1", "cleaning"))
-        for act in (lambda: release(rack, "bm1"), lambda: maintain(rack, "bm1", True), lambda: check_idle(rack, "bm1")):
+        for act in (lambda: release(rack, "bm1"), lambda: maintain(rack, "bm1", True), lambda: off(rack)):
             with pytest.raises(Locked, match=r"node bm1: it is held by .*node clean"):
                 act()
         assert [note.state for note in store.nodes()] == ["cleaning"]
-    check_idle(rack, "bm1")
+    with pytest.raises(Faults, match="cannot sign in to bm1"):  # it is asked
+        off(rack)
     assert release(rack, "bm1") == "cleaning"
 
 
@@ -73,10 +77,11 @@ def test_node_that_a_stack_deploys_is_not_switched_while_its_run_is_at_work(rack
     with opened(rack, rack.environment, read_only=False) as store:
         store.note_node(NodeNote("bm1", "deploying", "booted 1", "", "shop", "u1"))
         with alone(store, "shop", "apply"), pytest.raises(Locked):
-            check_idle(rack, "bm1")
+            off(rack)
         with alone(store, "shop", "apply"), pytest.raises(Locked):
             release(rack, "bm1")
-        check_idle(rack, "bm1")
+        with pytest.raises(Faults, match="cannot sign in to bm1"):
+            off(rack)
     with pytest.raises(Faults, match=r"cannot take bm1: it is deploying: booted$"):
         maintain(rack, "bm1", True)
 
@@ -118,6 +123,10 @@ def test_adopted_is_no_node_that_is_cleaned_or_failed_nor_another_than_the_serve
         with pytest.raises(Faults, match="it is failed: no disk"):
             adoption.adopt(options, of, "bm1", "server.db")
         store.clear_node("bm1")
+        hold("other", "server.web", "u9", {"bm1": {"CUSTOM_BAREMETAL": 1}}, store)
+        with pytest.raises(Faults, match=r"it is claimed for server\.web of stack other"):
+            adoption.adopt(options, of, "bm1", "server.db")
+        give_up("other", store.claims("other"), store)
         with alone(store, "node bm1", "node clean"), pytest.raises(Locked):
             adoption.adopt(options, of, "bm1", "server.db")
         assert str(adoption.adopt(options, of, "bm1", "server.db")) == "server.db"

@@ -174,11 +174,10 @@ def power(
     Off asks the guest to shut down, and cuts the power when half of the node's power_timeout_seconds have passed. A
     node that a run deploys or cleans is left alone.
     """
-    from stacksmith.engine import node, tenancy
+    from stacksmith.engine import node, upkeep
 
     of = node.nodes(call.on(what).options())
-    tenancy.check_idle(of, name)
-    node.switch(of, name, off=state is not Power.ON, on=state is not Power.OFF, hard=hard)
+    upkeep.power(of, name, off=state is not Power.ON, on=state is not Power.OFF, hard=hard)
     call.screen.answer(f"{name} is {'off' if state is Power.OFF else 'on'}\n")
     return Status.OK
 

@@ -295,6 +295,26 @@ def test_plan_change_of_raid_names_the_volume_that_is_lost(folder: Path) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("runs", "note"),
+    [
+        ({}, "the root disk is written anew"),
+        ({"image": None}, "what is on its drives is lost"),
+        (
+            {"image": None, "boot_iso": "sha256:aa"},
+            "the node is started from it, and what it does to the disks is its own affair",
+        ),
+    ],
+)
+def test_plan_new_raid_volume_of_a_server_tells_what_is_lost_by_what_it_runs(
+    folder: Path, runs: dict[str, str | None], note: str
+) -> None:
+    spec, record = made(stack_of(folder, RAID))
+    there = replace(spec, raid=(), **runs)  # type: ignore[arg-type]
+    step = only(plan_of(stack_of(folder, RAID), found(there), records=[replace(record, applied=to_data(there))]))
+    assert {change.note for change in step.changes if change.path == "raid[system]"} == {note}
+
+
 def test_plan_half_made_server_is_completed_on_its_node(folder: Path) -> None:
     stack = stack_of(folder)
     _, record = made(stack, "bm2")

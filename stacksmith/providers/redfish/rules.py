@@ -9,7 +9,7 @@ from stacksmith.model.change import Change, Impact
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import Found
 from stacksmith.model.raid import changed, deleted, there
-from stacksmith.model.realised import Machine, RaidVolume, Realised
+from stacksmith.model.realised import Machine, Realised
 
 _LIVE: Final = (Impact.LIVE, "")
 _RECORD: Final = (Impact.NONE, "")  # no BMC keeps it
@@ -51,7 +51,7 @@ class RedfishRules:
         if field_of(change) == "config_drive" and isinstance(found.spec, Machine) and found.spec.boot_iso:
             worst, note = _RECORD
         if field_of(change) == "raid":
-            note = _volume(change, there(found.facts))
+            note = _volume(change, found)
         if change.path == "power_state":
             worst, note = _power(change)
         is_off = isinstance(found.spec, Machine) and found.spec.power_state == "stopped"
@@ -64,11 +64,16 @@ class RedfishRules:
         return ()
 
 
-def _volume(change: Change, volumes: Sequence[RaidVolume]) -> str:
-    """What a change of a RAID volume loses."""
+def _volume(change: Change, found: Found) -> str:
+    """What a change of a RAID volume loses: what is in a volume of its name, or on the drives of a new one, and what an
+    image is written on or an ISO does, which come again after it."""
     named = changed([change])
-    lost = [deleted(each) for each in volumes if each.name in named]
-    return ", and ".join([*lost, _ANEW[1]])
+    lost = [deleted(each) for each in there(found.facts) if each.name in named]
+    if isinstance(found.spec, Machine) and found.spec.boot_iso:
+        lost.append(RULES["boot_iso"][1])
+    elif isinstance(found.spec, Machine) and found.spec.image:
+        lost.append(_ANEW[1])
+    return ", and ".join(lost or ["what is on its drives is lost"])
 
 
 def _power(change: Change) -> tuple[Impact, str]:

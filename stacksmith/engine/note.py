@@ -22,8 +22,10 @@ class Notebook:
 
     @property
     def is_used(self) -> bool:
-        """True when the step is about a node."""
+        """True when the step is about a node, or may be: of what is half made and goes nothing says what it was."""
         step, before = self.step, self.step.before
+        if step.operation is Operation.DELETE and step.partial:
+            return step.address.kind == "server"
         return isinstance(step.wanted, Machine) or (isinstance(before, dict) and "resource_class" in before)
 
     def check(self) -> None:

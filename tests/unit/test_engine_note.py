@@ -132,6 +132,23 @@ def test_cleaning_that_begins_before_the_first_stage_is_not_written_over() -> No
     assert notes(bench) == [NodeNote("hv1", "cleaning")]
 
 
+def test_node_of_a_half_deployed_server_that_is_destroyed_is_nobodys_again() -> None:
+    class Half(Rack):
+        def delete(self, target: Target, deadline: Deadline) -> None:
+            stages.append(target.stage)
+            super().delete(target, deadline)
+
+        def _found(self, mark: Mark) -> Found:
+            return Found(mark.address, "hv1", mark.uuid, "hv1", None, "half made", partial=True)
+
+    stages: list[str] = []
+    gone = step(Operation.DELETE, "server.db", fingerprint="half made", partial=True)
+    bench = Bench(drivers={"server": Half(DB)})
+    bench.store.note_node(NodeNote("hv1", "deploying", "booted 1a2b", stack="shop", uuid=gone.uuid))
+    (result,) = bench.run(gone).results
+    assert (result.outcome, stages, notes(bench)) == (Outcome.DONE, ["booted 1a2b"], [])
+
+
 def test_deploy_that_ends_well_leaves_no_note() -> None:
     bench = Bench(drivers={"server": Rack(None)})
     (result,) = bench.run(create("server.db", DB)).results

@@ -8,7 +8,7 @@ from stacksmith.engine.claim import hold
 from stacksmith.engine.node import Nodes, observe_one
 from stacksmith.engine.session import Options, alone, load_whole
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import in_use, records
+from stacksmith.engine.tenancy import check_machine_free, in_use, records
 from stacksmith.engine.upkeep import words_of
 from stacksmith.model.bare_metal import MAINTENANCE, class_of
 from stacksmith.model.kinds.server import ServerSpec
@@ -50,10 +50,11 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
     ):
         _check_free(store, name, address, stack.name)
         _check_unclaimed(store, name, uuid)
+        check_machine_free(store, name, found.identity)
         resource = stack.resources[address]
         assert isinstance(resource.spec, ServerSpec)
         policy = machine_policy(resource.spec)
-        record = Record(address, name, uuid, to_data(applied), policy, True, resource.depends_on, adopted=True)
+        record = Record(address, name, uuid, to_data(applied), policy, True, resource.depends_on, True, found.identity)
         store.put(stack.name, record)
         hold(stack.name, str(address), uuid, {name: {node.resource_class: 1}}, store)
     return address

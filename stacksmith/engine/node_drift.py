@@ -7,11 +7,13 @@ from dataclasses import replace
 from stacksmith.engine.node import Nodes, access_to, ask_each, patiently, provider_faults
 from stacksmith.engine.opening import access_of
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import CLEANING, records, worker
+from stacksmith.engine.tenancy import CLEANING, Machines, records, tenants_of, worker
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot
+from stacksmith.model.machine_identity import machine_of
+from stacksmith.model.machine_identity import told as words_of
 from stacksmith.model.realised import from_data, to_data
 from stacksmith.model.record import Record
 from stacksmith.planner.diff import compare
@@ -74,10 +76,9 @@ def node_drift(of: Nodes) -> list[NodeDrift]:
     Raises: Faults when the store cannot be read.
     """
     with opened(of, of.environment, read_only=True) as store:
-        known = _known(of, store)
-    return [
-        _judged(of, known[name], read, why or "") for name, read, why in ask_each(of, lambda n: _read(of, known[n]))
-    ]
+        known, machines = _known(of, store), Machines(tenants_of(store))
+    read = ask_each(of, lambda name: _read(of, known[name]))
+    return [_judged(of, known[name], found, why or "", machines) for name, found, why in read]
 
 
 def _known(of: Nodes, store: Reader) -> dict[str, _Known]:
@@ -101,7 +102,7 @@ def _read(of: Nodes, known: _Known) -> HostSnapshot | None:
         return patiently(lambda until: place.observe(scope, until), node.timeout_seconds)
 
 
-def _judged(of: Nodes, known: _Known, read: HostSnapshot | None, error: str) -> NodeDrift:
+def _judged(of: Nodes, known: _Known, read: HostSnapshot | None, error: str, machines: Machines) -> NodeDrift:
     told = NodeDrift(known.name, known.server, error=error)
     if known.note is not None and known.state == MAINTENANCE:
         reason = known.note.reason
@@ -113,6 +114,10 @@ def _judged(of: Nodes, known: _Known, read: HostSnapshot | None, error: str) -> 
         return replace(told, problem=problem, hint=hint)
     if read is None:
         return told
+    machine = machine_of(read.facts)
+    if (elsewhere := machines.find(known.name, machine)) is not None:
+        hint = f"the addresses of {known.name} and {elsewhere.node} in the fleet file"
+        return replace(told, problem=f"its machine ({words_of(machine)}) has {elsewhere.words}", hint=hint)
     if known.record is None:
         return _unclaimed(told, read, of.one(known.name).state)
     changes = tuple(change for found in read.found for change in _changes(known.record, found))

@@ -7,16 +7,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.engine.contents import session_folder
 from stacksmith.engine.observe import Place, Sessions, observe
 from stacksmith.engine.quote import quoting
 from stacksmith.engine.scope import scope_of
 from stacksmith.engine.secret import NoSecret, secret
+from stacksmith.engine.tenancy import Machines, Tenant
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
 from stacksmith.model.fleet import Host
 from stacksmith.model.found import HostSnapshot, Snapshot, between_hosts
 from stacksmith.model.kinds.server import ServerSpec
+from stacksmith.model.machine_identity import Identity, machine_of, told
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, from_data
@@ -36,6 +39,7 @@ from stacksmith.state.store import NodeNote
 
 SETTLE_TIMES, SETTLE_SECONDS = 3, 0.7
 FAILED = "marked failed in the fleet file"
+_LEAVE = "take the server out of its stack, or destroy it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def access_of(record: Record, wanted: Machine | None, access: Access) -> Access:
     declared = wanted or applied
     return replace(
         access,
-        occupant=Occupant(record.address, record.uuid, record.applied, record.complete),
+        occupant=Occupant(record.address, record.uuid, record.applied, record.complete, record.machine),
         aspects=Aspects(
             secure_boot=declared.secure_boot is not None,
             pending=bool(declared.bios),
@@ -186,9 +190,44 @@ def with_owners(snapshot: Snapshot, stack: str, consumers: Sequence[Consumer]) -
     return replace(snapshot, nodes=nodes)
 
 
-def with_tenants(snapshot: Snapshot, tenants: Mapping[str, str]) -> Snapshot:
-    """The snapshot with the servers of other stacks that nodes have, in words, whatever their machines show."""
-    return replace(snapshot, nodes=tuple(_told(snap, TENANT, tenants.get(snap.host)) for snap in snapshot.nodes))
+def with_tenants(snapshot: Snapshot, stack: Stack, tenants: Sequence[Tenant]) -> Snapshot:
+    """The snapshot with why nodes are not to be given to this stack, whatever their machines show: another stack has a
+    server there, or any a server on the machine under another node's name, or two nodes are one machine. Raises: Faults
+    when a server of this stack is on the machine under a name that the fleet has not.
+    """
+    machines, by_node = Machines(tenants), {each.node: each for each in tenants if each.stack != stack.name}
+    first: dict[Identity, str] = {}
+    nodes, faults = [], []
+    for snap in snapshot.nodes:
+        machine = machine_of(snap.facts)
+        other = machines.find(snap.host, machine)
+        if other is not None and other.stack == stack.name and other.node not in stack.fleet.nodes:
+            faults.append(_renamed(snap.host, other))
+        tenant, twin = by_node.get(snap.host), first.setdefault(machine, snap.host) if all(machine) else snap.host
+        fact: JSON = None
+        if tenant is not None:
+            fact = [f"{tenant.address} of stack {tenant.stack} is on it", _LEAVE]
+        elif other is not None:
+            fact = [f"its machine has {other.words}", _addresses(snap.host, other.node)]
+        elif twin != snap.host and not snap.found:
+            reason = f"its machine ({told(machine)}) is that of node {twin} too"
+            fact = [reason, _addresses(snap.host, twin)]
+        nodes.append(_told(snap, TENANT, fact))
+    if faults:
+        raise Faults(faults)
+    return replace(snapshot, nodes=tuple(nodes))
+
+
+def _addresses(node: str, other: str) -> str:
+    return f"the addresses of {node} and {other} in the fleet file"
+
+
+def _renamed(now: str, tenant: Tenant) -> Diagnostic:
+    message = (
+        f"cannot use node {now}: its machine has {tenant.address}, which was made there under the name {tenant.node}"
+    )
+    hint = f"call it {tenant.node} again in the fleet file, or forget the server and take it anew: stacksmith state rm"
+    return error("renamed-host", message, hint=f"{hint} {tenant.address}; stacksmith node adopt {now} {tenant.address}")
 
 
 @contextmanager

@@ -322,12 +322,12 @@ def _observed(
         # The number first: what ends after it was read is after the plan.
         newest, records, notes = store.newest(stack.name), store.records(stack.name), store.nodes()
         failed = store.failed_builds() if "BuildFailureWeigher" in stack.fleet.scheduler.weighers else {}
-        tenants = tenants_of(store, stack.name) if stack.fleet.nodes else {}
+        tenants = tenants_of(store) if stack.fleet.nodes else ()
     with (
         _opener(stack, options, records, read_only) as opener,
         read_places(replace(opener, every_node=every_node), notes, failed, read_only) as read,
     ):
-        read.snapshot = with_tenants(read.snapshot, tenants)
+        read.snapshot = with_tenants(read.snapshot, stack, tenants)
         yield records, newest, read
 
 

@@ -13,6 +13,7 @@ from stacksmith.engine.note import Notebook
 from stacksmith.engine.retry import retried
 from stacksmith.events import StepRetried
 from stacksmith.model.found import Found, Mark
+from stacksmith.model.machine_identity import machine_of
 from stacksmith.model.realised import to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome, StepResult
@@ -196,7 +197,10 @@ class _Action:
     def _record(self) -> Record:
         """What is recorded when it ends well."""
         step, adopted = self.step, self.notes.stays_adopted()
-        return Record(step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on, adopted)
+        machine = machine_of(self.found.facts if self.found is not None else {})
+        return Record(
+            step.address, step.host, step.uuid, self.data, step.policy, True, step.depends_on, adopted, machine
+        )
 
     def _holds(self) -> Allocations | None:
         """What the object that was made or changed takes of its host, where that is not what was claimed for it."""

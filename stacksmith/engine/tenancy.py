@@ -1,13 +1,16 @@
 """Which server has which bare-metal node, and what state each node is in: by the state store."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
+from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.node import Nodes
 from stacksmith.engine.store import opened
 from stacksmith.frozen import dataclass
+from stacksmith.model.machine_identity import UNKNOWN, Identity, is_same, told
 from stacksmith.model.record import Record
 from stacksmith.state.process import is_dead
 from stacksmith.state.store import Holder, NodeNote, Reader
@@ -18,13 +21,29 @@ CLEANING: Final = "cleaning"  # the state of a node that is being wiped
 @dataclass(frozen=True, slots=True)
 class Tenancy:
     """A node's state (``available``, ``active``, ``deploying``, ``failed`` or ``maintenance``), how far and why, and
-    the server that it has, as ``stack/address``. ``adopted``: that ran there before, and no image was written since."""
+    the server that it has, as ``stack/address``. ``adopted``: that ran there before, and no image was written since;
+    ``machine`` is the one that the node was then."""
 
     state: str
     stage: str = ""
     reason: str = ""
     server: str = ""
     adopted: bool = False
+    machine: Identity = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A server on a node, and the machine that it was then."""
+
+    node: str
+    stack: str
+    address: Address
+    machine: Identity
+
+    @property
+    def words(self) -> str:
+        return f"{self.address} of stack {self.stack}, as node {self.node}"
 
 
 def tenancies(of: Nodes) -> Mapping[str, Tenancy]:
@@ -36,12 +55,15 @@ def tenancies(of: Nodes) -> Mapping[str, Tenancy]:
 
 
 def _tenancy(note: NodeNote | None, record: tuple[str, Record] | None) -> Tenancy:
-    server, adopted = (f"{record[0]}/{record[1].address}", record[1].adopted) if record else ("", False)
-    if note is not None:
-        return Tenancy(note.state, note.stage.partition(" ")[0], note.reason, server, adopted)
     if record is None:
-        return Tenancy("available")
-    return Tenancy("active" if record[1].complete else "deploying", server=server, adopted=adopted)
+        return (
+            Tenancy(note.state, note.stage.partition(" ")[0], note.reason) if note is not None else Tenancy("available")
+        )
+    stack, known = record
+    of = Tenancy("active", "", "", f"{stack}/{known.address}", known.adopted, known.machine)
+    if note is not None:
+        return replace(of, state=note.state, stage=note.stage.partition(" ")[0], reason=note.reason)
+    return of if known.complete else replace(of, state="deploying")
 
 
 def records(store: Reader) -> dict[str, tuple[str, Record]]:
@@ -54,9 +76,29 @@ def records(store: Reader) -> dict[str, tuple[str, Record]]:
     }
 
 
-def tenants_of(store: Reader, stack: str) -> dict[str, str]:
-    """The servers of other stacks on nodes, in words, by node."""
-    return {name: f"{r.address} of stack {owner}" for name, (owner, r) in records(store).items() if owner != stack}
+def tenants_of(store: Reader) -> tuple[Tenant, ...]:
+    """The servers of all stacks on nodes; those of other hosts' are among them."""
+    return tuple(Tenant(name, owner, r.address, r.machine) for name, (owner, r) in records(store).items())
+
+
+class Machines:
+    """On which machines servers are known to be, whatever their nodes are called now."""
+
+    def __init__(self, tenants: Iterable[Tenant]) -> None:
+        self._known = {part: each for each in tenants for part in enumerate(each.machine) if part[1]}
+
+    def find(self, node: str, machine: Identity) -> Tenant | None:
+        """The server on the machine, which another node than this one was when it was made."""
+        found = (self._known.get(part) for part in enumerate(machine))
+        return next((t for t in found if t is not None and t.node != node and is_same(t.machine, machine)), None)
+
+
+def check_machine_free(store: Reader, name: str, machine: Identity) -> None:
+    """Passes unless the machine has a server under another node's name. Raises: Faults."""
+    tenant = Machines(tenants_of(store)).find(name, machine)
+    if tenant is not None:
+        hint = f"{name} and {tenant.node} may have each other's address: look at redfish: in the fleet file"
+        raise in_use(name, f"its machine ({told(machine)}) has {tenant.words}", hint)
 
 
 def worker(store: Reader, name: str, note: NodeNote | None, stack: str = "") -> Holder | None:

@@ -8,11 +8,12 @@ from uuid import uuid4
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.claim import give_up
 from stacksmith.engine.contents import cache_folder
-from stacksmith.engine.node import Nodes, open_bmc_of, switch
+from stacksmith.engine.node import Nodes, observe_one, open_bmc_of, switch
 from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import in_use, records, worker
+from stacksmith.engine.tenancy import check_machine_free, in_use, records, worker
 from stacksmith.model.bare_metal import MAINTENANCE
+from stacksmith.model.machine_identity import fault
 from stacksmith.model.node import is_disk_name
 from stacksmith.providers.base import Deadline, Refused
 from stacksmith.providers.deployment import NO_DISK, Cleaning
@@ -41,7 +42,17 @@ def power(of: Nodes, name: str, *, off: bool, on: bool, hard: bool = False) -> N
         note = next((each for each in store.nodes() if each.name == name), None)
         if note is not None and note.stack and (holder := worker(store, name, note)) is not None:
             raise Locked(f"node {name}", holder)
+        _check_machine(of, store, name)
         switch(of, name, off=off, on=on, hard=hard)
+
+
+def _check_machine(of: Nodes, store: Store, name: str) -> None:
+    """Passes when the node's BMC leads to the machine that servers know under its name. Raises: Faults."""
+    machine, held = observe_one(of, name).identity, records(store).get(name)
+    check_machine_free(store, name, machine)
+    other = fault(name, str(held[1].address), held[1].machine, machine) if held is not None else None
+    if other is not None:
+        raise in_use(name, *other)
 
 
 def release(of: Nodes, name: str) -> str:
@@ -93,6 +104,7 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
         kept = NodeNote(name, MAINTENANCE, reason=before.reason) if before and is_kept else None
         store.note_node(NodeNote(name, "cleaning", MAINTENANCE if kept else "", kept.reason if kept else ""))
         try:
+            _check_free(of, store, name)
             _wipe(of, Cleaning(name, str(uuid4()), disks, whole), tell)
         except _Untouched as fault:
             _put_back(store, name, before)
@@ -105,6 +117,14 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
 
 class _Untouched(Faults):
     """A cleaning was refused before anything was written."""
+
+
+def _check_free(of: Nodes, store: Store, name: str) -> None:
+    machine = observe_one(of, name).identity
+    try:
+        check_machine_free(store, name, machine)
+    except Faults as faults:
+        raise _Untouched(faults.diagnostics) from None
 
 
 def _wipe(of: Nodes, wanted: Cleaning, tell: Callable[[str], None]) -> None:

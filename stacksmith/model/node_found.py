@@ -5,6 +5,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from stacksmith.frozen import dataclass
+from stacksmith.model.machine_identity import Identity, identity_of
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 
@@ -57,6 +58,11 @@ class NodeFound:
     pending: Mapping[str, JSON] = field(default_factory=dict)
     firmware: Mapping[str, str] = field(default_factory=dict)
     raid: tuple[RaidVolume, ...] = ()
+
+    @property
+    def identity(self) -> Identity:
+        """Which machine it is."""
+        return identity_of(self.uuid, self.serial)
 
 
 @dataclass(frozen=True, slots=True)

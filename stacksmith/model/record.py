@@ -4,6 +4,7 @@ from dataclasses import field
 
 from stacksmith.address import Address
 from stacksmith.frozen import dataclass
+from stacksmith.model.machine_identity import UNKNOWN, Identity
 from stacksmith.model.realised import Policy
 from stacksmith.model.types import JSON
 
@@ -12,7 +13,8 @@ from stacksmith.model.types import JSON
 class Record:
     """A resource as last applied. ``complete`` is False from the begin of its create until its end (a killed run).
 
-    ``adopted``: it is a server that ran on its node before, and no image was written to that since.
+    ``adopted``: it is a server that ran on its node before, and no image was written to that since. ``machine`` is the
+    one that the node was then.
     """
 
     address: Address
@@ -23,3 +25,4 @@ class Record:
     complete: bool = True
     requires: tuple[Address, ...] = ()  # what it was built on: deletes go in reverse
     adopted: bool = False
+    machine: Identity = UNKNOWN

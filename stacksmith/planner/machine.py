@@ -152,8 +152,8 @@ def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, s
     """The state by the fleet file, by the store's note, and by what runs there though nobody knows it; with the reason
     and what would help."""
     note, name = snap.facts.get(NOTE), snap.host
-    if tenant := snap.facts.get(TENANT):
-        return "disabled", f"{tenant} is on it", "take the server out of its stack, or destroy it"
+    if isinstance(tenant := snap.facts.get(TENANT), list):
+        return "disabled", str(tenant[0]), str(tenant[1])
     if node.state != "enabled" or is_used:
         return node.state, "", ""
     if isinstance(note, dict):

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from stacksmith.address import Address
 from stacksmith.frozen import dataclass
+from stacksmith.model.machine_identity import UNKNOWN, Identity
 from stacksmith.model.node_found import Aspects, NodeFound, NodeInventory
 from stacksmith.model.realised import Machine, RaidVolume
 from stacksmith.model.types import JSON
@@ -20,13 +21,15 @@ TWO_REQUESTS = Aspects()
 class Occupant:
     """The server that the state store has on a node: BMCs keep no mark.
 
-    ``applied`` is its data as last applied; ``complete`` is False while a run makes it, or when that was killed.
+    ``applied`` is its data as last applied; ``complete`` is False while a run makes it, or when that was killed;
+    ``machine`` is the one that it was made on.
     """
 
     address: Address
     uuid: str
     applied: JSON
     complete: bool = True
+    machine: Identity = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

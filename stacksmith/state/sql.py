@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults
+from stacksmith.model.machine_identity import UNKNOWN
 from stacksmith.model.realised import Policy, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
@@ -254,6 +255,7 @@ def _put(db: Connection, stack: str, record: Record) -> None:
         "policy": to_data(record.policy),
         "requires": [str(address) for address in record.requires],
         **({"adopted": True} if record.adopted else {}),
+        **({"machine": list(record.machine)} if record.machine != UNKNOWN else {}),
     }
     db.execute(
         "INSERT INTO record (stack, address, host, uuid, complete, body) VALUES (?, ?, ?, ?, ?, ?)"
@@ -281,4 +283,5 @@ def _record(row: Sequence[Any], data: JSON) -> Record:
         bool(complete),
         tuple(Address.parse(text) for text in data["requires"]),
         data.get("adopted", False),
+        tuple(data.get("machine", UNKNOWN)),
     )

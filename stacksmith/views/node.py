@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from stacksmith.model.fleet import Fleet
+from stacksmith.model.machine_identity import Identity, is_other
 from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
@@ -15,8 +16,8 @@ GIB = 1024**3
 
 
 class Tenancy(Protocol):
-    """What the state store knows of a node: its state, how far and why, its server as ``stack/address``, and whether
-    that was adopted."""
+    """What the state store knows of a node: its state, how far and why, its server as ``stack/address``, whether
+    that was adopted, and the machine that it was made on."""
 
     @property
     def state(self) -> str: ...
@@ -32,6 +33,9 @@ class Tenancy(Protocol):
 
     @property
     def adopted(self) -> bool: ...
+
+    @property
+    def machine(self) -> Identity: ...
 
 
 Tenancies = Mapping[str, Tenancy]
@@ -72,12 +76,21 @@ def _state(said: str, each: NodeSnapshot, tenancy: Tenancy) -> str:
     state = provision_state(each, tenancy)
     if tenancy.state == "deploying" and tenancy.stage:
         return f"{state} ({tenancy.stage})"
-    more = ["adopted"] * tenancy.adopted + ["maintenance"] * _in_maintenance(tenancy)
+    words = {
+        "adopted": tenancy.adopted,
+        "maintenance": _in_maintenance(tenancy),
+        "another machine": _is_another_machine(each, tenancy),
+    }
+    more = [word for word, is_so in words.items() if is_so]
     return f"{state} ({', '.join(more)})" if more else state
 
 
 def _in_maintenance(tenancy: Tenancy) -> bool:
     return "maintenance" in (tenancy.state, tenancy.stage)
+
+
+def _is_another_machine(each: NodeSnapshot, tenancy: Tenancy) -> bool:
+    return each.found is not None and is_other(tenancy.machine, each.found.identity)
 
 
 def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenancies) -> JSON:
@@ -103,6 +116,7 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
             "reason": tenancy.reason,
             "server": tenancy.server or None,
             "adopted": tenancy.adopted,
+            "another_machine": _is_another_machine(each, tenancy),
         },
         "found": asdict(each.found) if each.found else None,
         "error": each.error,

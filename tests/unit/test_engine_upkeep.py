@@ -112,7 +112,9 @@ def test_adopted_is_no_node_that_is_cleaned_or_failed_nor_another_than_the_serve
         f"{FLEET}  bm2: {{redfish: 'https://192.0.2.2', username: a, password: {{env: B}}}}\n"
     )
     (rack.folder / "stack.yaml").write_text(STACK)
-    there = SimpleNamespace(power_state=Power.OFF, boot_mode=None, bios={}, indicator_led=None, asset_tag=None)
+    there = SimpleNamespace(
+        power_state=Power.OFF, boot_mode=None, bios={}, indicator_led=None, asset_tag=None, identity=("", "")
+    )
     monkeypatch.setattr(adoption, "observe_one", lambda of, name: there)
     options = Options(stack=rack.folder / "stack.yaml", environment={})
     of = nodes(options)
@@ -148,4 +150,5 @@ def test_node_with_a_server_of_another_stack_is_told_to_the_planner_without_its_
     with opened(rack, rack.environment, read_only=False) as store:
         store.put("shop", Record(Address("server", "db"), "bm1", "u1", {}))
     _, snapshot = survey(Options(stack=rack.folder / "stack.yaml", environment={}))
-    assert [snap.facts.get(TENANT) for snap in snapshot.nodes] == ["server.db of stack shop"]
+    help = "take the server out of its stack, or destroy it"
+    assert [snap.facts.get(TENANT) for snap in snapshot.nodes] == [["server.db of stack shop is on it", help]]

@@ -129,7 +129,11 @@ def test_plan_trait_zone_and_pin_choose_the_node(folder: Path) -> None:
         ({NOTE: {"state": "maintenance", "stage": "", "reason": "fan"}}, (), "host is disabled: maintenance: fan"),
         ({NOTE: {"state": "failed", "stage": "booted", "reason": "no disk"}}, (), "host is disabled: failed: no disk"),
         ({}, (Unmanaged("server", "bm1", "bm1", "", detail="it is on"),), "host is disabled: it is on"),
-        ({TENANT: "server.x of stack b"}, (), "host is disabled: server.x of stack b is on it; CUSTOM_GOLD 1 short"),
+        (
+            {TENANT: ["server.x of stack b is on it", "destroy it"]},
+            (),
+            "host is disabled: server.x of stack b is on it; CUSTOM_GOLD 1 short",
+        ),
     ],
 )
 def test_plan_node_that_is_not_free_is_passed_over_with_its_reason(

@@ -8,11 +8,12 @@ from typing import Final
 
 from stacksmith.model import raid
 from stacksmith.model.found import Found, HostSnapshot, Unmanaged
+from stacksmith.model.machine_identity import MACHINE, fault
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, from_data, to_data
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Driver, Scope
+from stacksmith.providers.base import Deadline, Driver, Refused, Scope
 from stacksmith.providers.bmc import Access, Deployer
 from stacksmith.providers.redfish.machine import MachineDriver
 from stacksmith.providers.redfish.session import RedfishSession
@@ -38,7 +39,7 @@ class NodePlace:
     def observe(self, scope: Scope, deadline: Deadline) -> HostSnapshot:
         """The node, with its server when one is recorded; what is on without a record is nobody's."""
         seen = self._bmc.observe(deadline, self._access.aspects)
-        facts: dict[str, JSON] = {"power": str(seen.power_state), "uuid": seen.uuid}
+        facts: dict[str, JSON] = {"power": str(seen.power_state), MACHINE: list(seen.identity)}
         if self._access.aspects.raid:
             facts |= raid.facts(seen.raid)
         found = self.server(seen, deadline)
@@ -53,11 +54,13 @@ class NodePlace:
 
     def server(self, seen: NodeFound, deadline: Deadline) -> Found | None:
         """The recorded server as the node is: what the BMC cannot tell is as it was applied, and what was applied to a
-        node that is off, and waits for its next boot, is so already."""
+        node that is off, and waits for its next boot, is so already. Raises: Refused when it is another machine."""
         occupant = self.occupant
         if occupant is None:
             return None
-        facts: dict[str, JSON] = {"state": str(seen.power_state)}
+        if (other := fault(self.host, str(occupant.address), occupant.machine, seen.identity)) is not None:
+            raise Refused(other[0], "redfish", other[1])
+        facts: dict[str, JSON] = {"state": str(seen.power_state), MACHINE: list(seen.identity)}
         facts |= raid.facts(seen.raid) if self._access.aspects.raid else {}
         if not occupant.complete:
             return Found(occupant.address, self.host, occupant.uuid, self.host, None, HALF, partial=True, facts=facts)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,12 +58,18 @@ def nodes(options: Options) -> Nodes:
     if options.fleet is None:
         loaded = load(options)
         if loaded.stack is None:
-            raise Faults(loaded.diagnostics)
+            raise Faults([_with_fleet_hint(each) for each in loaded.diagnostics])
         return Nodes(loaded.stack.fleet, loaded.stack.fleet_path, options.environment, loaded.stack.state_place)
     fleet, diagnostics = load_fleet(options.fleet, LoadOptions(environment=options.environment))
     if fleet is None or has_errors(diagnostics):
         raise Faults(diagnostics)
     return Nodes(fleet, options.fleet.absolute(), options.environment)
+
+
+def _with_fleet_hint(fault: Diagnostic) -> Diagnostic:
+    """Of a folder without a stack: nodes are the fleet file's."""
+    is_of_folder = fault.code == "file-missing" and fault.span is None
+    return replace(fault, hint="name the fleet file: --fleet FILE, or a stack that has one") if is_of_folder else fault
 
 
 def observe(of: Nodes) -> list[NodeSnapshot]:

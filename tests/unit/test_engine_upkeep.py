@@ -152,3 +152,11 @@ def test_node_with_a_server_of_another_stack_is_told_to_the_planner_without_its_
     _, snapshot = survey(Options(stack=rack.folder / "stack.yaml", environment={}))
     help = "take the server out of its stack, or destroy it"
     assert [snap.facts.get(TENANT) for snap in snapshot.nodes] == [["server.db of stack shop is on it", help]]
+
+
+def test_node_commands_without_a_stack_name_the_fleet_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["node", "list"]) == 1
+    assert "hint: name the fleet file: --fleet FILE, or a stack that has one" in capsys.readouterr().err

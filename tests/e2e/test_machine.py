@@ -395,6 +395,7 @@ def test_node_list_tells_whose_it_is(rack: Rack) -> None:
         "reason": "",
         "server": "metal/server.db",
         "adopted": False,
+        "another_machine": False,
     }
     assert rack.done["occupied"].status == 1
     assert "server.db of stack metal is on it" in rack.done["occupied"].err

@@ -43,7 +43,7 @@ MODULES = (
 KEPT_BUILDS = 3
 EFI_MIB = 8
 # The kernel's tests of its own ciphers would take it a second, and nothing here uses one of them.
-COMMAND_LINE = "console=tty0 console=ttyS0,115200 quiet cryptomgr.notests"
+COMMAND_LINE = "console=tty0 console=ttyS0,115200 quiet cryptomgr.notests scsi_mod.scan=sync"
 BIOS_CONFIG = f"""search --no-floppy --file --set=root /.disk/stacksmith
 linux ($root)/vmlinuz {COMMAND_LINE}
 initrd ($root)/ramdisk ($root)/job

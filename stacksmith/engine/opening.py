@@ -207,7 +207,7 @@ def with_tenants(snapshot: Snapshot, stack: Stack, tenants: Sequence[Tenant]) ->
         fact: JSON = None
         if tenant is not None:
             fact = [f"{tenant.address} of stack {tenant.stack} is on it", _LEAVE]
-        elif other is not None:
+        elif other is not None and not snap.found:
             fact = [f"its machine has {other.words}", _addresses(snap.host, other.node)]
         elif twin != snap.host and not snap.found:
             reason = f"its machine ({told(machine)}) is that of node {twin} too"

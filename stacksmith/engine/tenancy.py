@@ -1,6 +1,7 @@
 """Which server has which bare-metal node, and what state each node is in: by the state store."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -85,12 +86,14 @@ class Machines:
     """On which machines servers are known to be, whatever their nodes are called now."""
 
     def __init__(self, tenants: Iterable[Tenant]) -> None:
-        self._known = {part: each for each in tenants for part in enumerate(each.machine) if part[1]}
+        self._known: dict[Identity, list[Tenant]] = defaultdict(list)
+        for each in tenants:
+            self._known[each.machine].append(each)
 
     def find(self, node: str, machine: Identity) -> Tenant | None:
         """The server on the machine, which another node than this one was when it was made."""
-        found = (self._known.get(part) for part in enumerate(machine))
-        return next((t for t in found if t is not None and t.node != node and is_same(t.machine, machine)), None)
+        there = self._known.get(machine, ())
+        return next((each for each in there if each.node != node and is_same(each.machine, machine)), None)
 
 
 def check_machine_free(store: Reader, name: str, machine: Identity) -> None:

@@ -33,14 +33,13 @@ def machine_of(facts: Mapping[str, JSON]) -> Identity:
 
 def is_other(known: Identity, seen: Identity) -> bool:
     """Whether it is another machine: nothing that both tell is alike. A new mainboard changes one of the two."""
-    both = _both(known, seen)
+    both = [(a, b) for a, b in zip(known, seen, strict=True) if a and b]
     return bool(both) and all(a != b for a, b in both)
 
 
 def is_same(known: Identity, seen: Identity) -> bool:
-    """Whether it is that machine: all that both tell is alike, and there is such."""
-    both = _both(known, seen)
-    return bool(both) and all(a == b for a, b in both)
+    """Whether it is that machine: both tell both, and they are alike. One of the two alone many boards may share."""
+    return all(known) and known == seen
 
 
 def fault(node: str, server: str, known: Identity, seen: Identity) -> tuple[str, str] | None:
@@ -58,7 +57,3 @@ def told(identity: Identity) -> str:
     """The machine in words."""
     uuid, serial = identity
     return f"serial {serial}" if serial else f"UUID {uuid}"
-
-
-def _both(known: Identity, seen: Identity) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in zip(known, seen, strict=True) if a and b]

@@ -50,7 +50,8 @@ def test_what_many_machines_have_alike_is_no_identity(uuid: str, serial: str, id
         (A, B, True, False),
         (A, (B[0], A[1]), False, False),  # a new mainboard with the old serial number
         (A, (A[0], B[1]), False, False),
-        ((A[0], ""), A, False, True),
+        ((A[0], ""), A, False, False),
+        ((A[0], ""), (A[0], ""), False, False),
         ((A[0], ""), ("", "S1"), False, False),
         (UNKNOWN, A, False, False),
         (A, UNKNOWN, False, False),

@@ -116,8 +116,8 @@ def _judged(of: Nodes, known: _Known, read: HostSnapshot | None, error: str, mac
         return told
     machine = machine_of(read.facts)
     if (elsewhere := machines.find(known.name, machine)) is not None:
-        hint = f"the addresses of {known.name} and {elsewhere.node} in the fleet file"
-        return replace(told, problem=f"its machine ({words_of(machine)}) has {elsewhere.words}", hint=hint)
+        problem = f"its machine ({words_of(machine)}) has {elsewhere.words}"
+        return replace(told, problem=problem, hint=elsewhere.help(known.name))
     if known.record is None:
         return _unclaimed(told, read, of.one(known.name).state)
     changes = tuple(change for found in read.found for change in _changes(known.record, found))

@@ -208,18 +208,14 @@ def with_tenants(snapshot: Snapshot, stack: Stack, tenants: Sequence[Tenant]) ->
         if tenant is not None:
             fact = [f"{tenant.address} of stack {tenant.stack} is on it", _LEAVE]
         elif other is not None and not snap.found:
-            fact = [f"its machine has {other.words}", _addresses(snap.host, other.node)]
+            fact = [f"its machine has {other.words}", other.help(snap.host)]
         elif twin != snap.host and not snap.found:
             reason = f"its machine ({told(machine)}) is that of node {twin} too"
-            fact = [reason, _addresses(snap.host, twin)]
+            fact = [reason, f"the addresses of {snap.host} and {twin} in the fleet file"]
         nodes.append(_told(snap, TENANT, fact))
     if faults:
         raise Faults(faults)
     return replace(snapshot, nodes=tuple(nodes))
-
-
-def _addresses(node: str, other: str) -> str:
-    return f"the addresses of {node} and {other} in the fleet file"
 
 
 def _renamed(now: str, tenant: Tenant) -> Diagnostic:

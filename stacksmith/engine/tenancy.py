@@ -46,6 +46,11 @@ class Tenant:
     def words(self) -> str:
         return f"{self.address} of stack {self.stack}, as node {self.node}"
 
+    def help(self, node: str) -> str:
+        """What to look at when the node has the machine."""
+        gone = f"when {self.address} is no more: stacksmith state rm {self.address}, in stack {self.stack}"
+        return f"the addresses of {node} and {self.node} in the fleet file; {gone}"
+
 
 def tenancies(of: Nodes) -> Mapping[str, Tenancy]:
     """What the state store knows of each node of the fleet. Raises: Faults."""
@@ -100,8 +105,7 @@ def check_machine_free(store: Reader, name: str, machine: Identity) -> None:
     """Passes unless the machine has a server under another node's name. Raises: Faults."""
     tenant = Machines(tenants_of(store)).find(name, machine)
     if tenant is not None:
-        hint = f"{name} and {tenant.node} may have each other's address: look at redfish: in the fleet file"
-        raise in_use(name, f"its machine ({told(machine)}) has {tenant.words}", hint)
+        raise in_use(name, f"its machine ({told(machine)}) has {tenant.words}", tenant.help(name))
 
 
 def worker(store: Reader, name: str, note: NodeNote | None, stack: str = "") -> Holder | None:

@@ -39,6 +39,9 @@ def adopt(options: Options, of: Nodes, name: str, text: str) -> Address:
         wanted,
         power_state="stopped" if found.power_state is Power.OFF else "running",
         boot_mode=found.boot_mode or wanted.boot_mode,
+        secure_boot=None,  # what is not read here is a difference from the stack, not drift
+        firmware={},
+        raid=(),
         bios={attribute: found.bios.get(attribute) for attribute in wanted.bios},
         indicator_led=found.indicator_led,
         asset_tag=found.asset_tag,

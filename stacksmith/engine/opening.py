@@ -39,6 +39,7 @@ from stacksmith.state.store import NodeNote
 
 SETTLE_TIMES, SETTLE_SECONDS = 3, 0.7
 FAILED = "marked failed in the fleet file"
+GONE = "the fleet file has no such node; stacksmith state rm forgets the server that it has"
 _LEAVE = "take the server out of its stack, or destroy it"
 
 
@@ -135,6 +136,9 @@ def read_places(
     if opener.provider is not None:
         left |= dict.fromkeys(nodes, f"the provider {opener.provider} has no bare-metal nodes")
     alive = {name: place for name, place in places.items() if name not in left}
+    gone = {record.host for record in opener.records if is_machine(record)} - places.keys()
+    left |= dict.fromkeys(gone, GONE)
+    nodes_read = {*nodes, *gone}
     with _settled(partial(observe, alive, _open(opener, read_only), scope_of(stack, opener.records))) as sessions:
         read = [*sessions.snapshot.hosts, *(HostSnapshot(name, why) for name, why in left.items())]
         read.sort(key=lambda snap: snap.host)
@@ -142,8 +146,8 @@ def read_places(
             check_machines(sessions.snapshot, stack.host_places)
         noted = {note.name: note for note in notes}
         snapshot = Snapshot(
-            tuple(_told(snap, FAILED_BUILDS, failed.get(snap.host)) for snap in read if snap.host not in nodes),
-            tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes),
+            tuple(_told(snap, FAILED_BUILDS, failed.get(snap.host)) for snap in read if snap.host not in nodes_read),
+            tuple(_noted(snap, noted.get(snap.host)) for snap in read if snap.host in nodes_read),
         )
         yield Sessions(seen_once(stack.fleet, snapshot, opener.records), sessions.sessions)
 
@@ -157,6 +161,11 @@ def _settled(observed: Callable[[], Sessions]) -> Sessions:
         sessions.close()
         time.sleep(SETTLE_SECONDS)
     return observed()
+
+
+def is_machine(record: Record) -> bool:
+    """Whether the record is of a server on a bare-metal node."""
+    return record.address.kind == "server" and isinstance(record.applied, dict) and "resource_class" in record.applied
 
 
 def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:

@@ -114,8 +114,9 @@ class _Action:
         self.notes.check()
         if self.site.halted.is_set():
             return self.job.result(Outcome.SKIPPED, because="interrupted")
-        creating = self.step.operation is Operation.CREATE
-        self.site.store.begin(self.entry, replace(self._record(), complete=False) if creating else None)
+        # What is made, and a disk that is being wiped, is not whole until it is.
+        unmakes = self.step.operation is Operation.CREATE or bool(self.step.policy.wipe and self.step.wanted is None)
+        self.site.store.begin(self.entry, replace(self._record(), complete=False) if unmakes else None)
         was_there, self.stage = self.found is not None, self.notes.stage()
         try:
             self._act(driver)

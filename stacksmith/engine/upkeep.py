@@ -65,6 +65,8 @@ def release(of: Nodes, name: str) -> str:
     with opened(of, of.environment, read_only=False) as store, alone(store, f"node {name}", "node release"):
         note = next((each for each in store.nodes() if each.name == name), None)
         held = records(store).get(name)
+        if note is not None and note.state == MAINTENANCE:
+            raise in_use(name, f"it is {words_of(note)}", f"stacksmith node maintenance {name} off")
         if note is not None and note.stack and (held is None or note.uuid != held[1].uuid):
             with alone(store, note.stack, "node release"):  # what it was deployed for, and is not on it
                 store.clear_node(name)

@@ -9,7 +9,7 @@ from stacksmith.model.found import Found
 from stacksmith.model.realised import LIST_KEYS, to_data
 from stacksmith.model.types import JSON
 from stacksmith.planner.build import Wanted
-from stacksmith.planner.machine import declared_only
+from stacksmith.planner.machine import declared, declared_only
 from stacksmith.planner.view import View
 
 # Applied data that is not known: nothing was recorded, so what differs is a change, never drift.
@@ -30,7 +30,7 @@ def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
     if wanted.spec != spec or found.saved is not None:
         record = view.records.get(wanted.address)
         applied = found.mark.applied if found.mark else record.applied if record and record.complete else None
-        applied = UNKNOWN if applied is None else applied
+        applied = UNKNOWN if applied is None else declared(wanted.spec, applied)
         want = to_data(wanted.spec)
         changes = compare(want, applied, to_data(spec))
         if found.saved is not None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from stacksmith.address import Address
+from stacksmith.diagnostics import Faults, error
 from stacksmith.model.bare_metal import MAINTENANCE, class_of, deployed, field_of
 from stacksmith.model.change import Change
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
@@ -12,6 +13,7 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
 from stacksmith.model.realised import Machine, Nic, Policy, RaidVolume, Realised
 from stacksmith.model.stack import Resource, Stack
+from stacksmith.model.types import JSON
 from stacksmith.placement.allocate import allocate
 from stacksmith.placement.host import HostState, Inventory
 from stacksmith.placement.request import Goal, Group, Request
@@ -57,7 +59,7 @@ def machine(stack: Stack, resource: Resource, uuid: str, node: Node) -> Machine:
         firmware_images={n: each.image for n, each in said.firmware.items() if each.image} if said else {},
         raid=tuple(RaidVolume(v.name, v.raid_type, tuple(v.drives), v.size * GIB if v.size else None) for v in raid),
         indicator_led=said.indicator_led if said else None,
-        asset_tag=said.asset_tag if said else None,
+        asset_tag=said.asset_tag.strip() if said and said.asset_tag is not None else None,
         metadata=dict(spec.metadata),
         tags=tuple(sorted(spec.tags)),
     )
@@ -78,6 +80,34 @@ def declared_only(wanted: Realised, found: Realised) -> Realised:
     if isinstance(wanted, Machine) and isinstance(found, Machine) and not wanted.raid and found.raid:
         return replace(found, raid=())
     return found
+
+
+def declared(wanted: Realised, applied: JSON) -> JSON:
+    """What was applied to a machine, without what was not declared then: what that was before is no drift."""
+    if not isinstance(wanted, Machine) or not isinstance(applied, dict):
+        return applied
+    return {name: value for name, value in applied.items() if name == "config_drive" or value not in (None, [])}
+
+
+def check_staying(stack: Stack, machines: Mapping[Address, Resource], fixed: Mapping[Address, str]) -> None:
+    """Passes when every server may be on the node that it is on: none moves to another. Raises: Faults."""
+    faults = []
+    for address, resource in machines.items():
+        name, spec = fixed.get(address, ""), resource.spec
+        if name not in stack.fleet.nodes:
+            continue
+        assert isinstance(spec, ServerSpec)
+        wanted, there = class_of(stack, resource), stack.fleet.nodes[name].resource_class
+        if wanted == there and spec.host in (None, name):
+            continue
+        cause, field = f"which is {there}, and flavor {spec.flavor} asks for {wanted}", "flavor"
+        if wanted == there:
+            cause, field = f"and host: pins it to {spec.host}", "host"
+        message = f"cannot place {address}: it is on {name}, {cause}, but no server moves to another node"
+        hint = f"stacksmith destroy --target {address}, then apply, makes it anew; its disks there are kept"
+        faults.append(error("no-valid-host", message, resource.where((field,)), hint, address=address))
+    if faults:
+        raise Faults(faults)
 
 
 def place_machines(

@@ -24,12 +24,12 @@ from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.image import is_edited_image
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.machine import maintained, node_states, only_compared, place_machines
+from stacksmith.planner.machine import check_staying, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.replacement import refused_replacements
 from stacksmith.planner.schedule import Moving, Schedule, Standing, schedule
-from stacksmith.planner.step import create, delete, forget, is_superseded, record_of, update, with_losses
+from stacksmith.planner.step import create, delete, forget, is_superseded, kept, record_of, update, with_losses
 from stacksmith.planner.subnet import check_subnets
 from stacksmith.planner.unplanned import gone, hidden, no_valid_host
 from stacksmith.planner.view import View, check_names, view_of
@@ -189,6 +189,7 @@ def _wanted(
     stay = {a for a, each in moving.items() if a in scheduled.demands and scheduled.hosts.get(a) == each.host}
     if stay:  # they keep the parts they have, which others then do not get
         return _wanted(stack, ledger, view, plan, replace(options, moving=options.moving - stay))
+    check_staying(stack, {a: r for a, r in drafted.machines.items() if a not in options.unplanned}, fixed)
     new = {a: r for a, r in drafted.machines.items() if a not in fixed and a not in options.unplanned}
     placements, requests = place_machines(stack, ledger, new, leaving)
     scheduled.placements += placements
@@ -290,7 +291,9 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     else:
         record = view.records.get(address)
         is_known = record is not None and record.complete and record.host == found.host
-        plan.unchanged.append(Unchanged(address, found.host, None if is_known else record_of(wanted, found)))
+        plan.unchanged.append(
+            Unchanged(address, found.host, kept(wanted, record) if is_known else record_of(wanted, found))
+        )
 
 
 def _plan_leftovers(wanted: Mapping[Address, Wanted], view: View, plan: _Draft) -> None:

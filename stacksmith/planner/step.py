@@ -153,6 +153,13 @@ def record_of(wanted: Wanted, found: Found) -> Record:
     return Record(wanted.address, found.host, found.uuid, applied, wanted.policy, True, wanted.depends_on)
 
 
+def kept(wanted: Wanted, record: Record | None) -> Record | None:
+    """The record of a bare-metal server in sync, of which something is not declared any more: BMCs keep no mark."""
+    if record is None or not isinstance(wanted.spec, Machine) or record.applied == to_data(wanted.spec):
+        return None
+    return replace(record, applied=to_data(wanted.spec))
+
+
 def superseded(address: Address, checksum: str) -> Address:
     """The name under which files that an image no longer consists of are found and removed."""
     return Address(address.kind, f"{address.name}{_SUPERSEDED}{checksum.partition(':')[2][:8]}")

@@ -10,6 +10,7 @@ from stacksmith.frozen import dataclass
 from stacksmith.model.node import RootDeviceHints
 
 UNTOUCHED: Final = ("root-device", "other-disks")  # steps of a deploy before which nothing is written
+LATER: Final = "-"  # the life of a server that is there, and is only changed
 NO_DISK: Final = "no-disk"  # the step of a cleaning that names a disk which is not there: nothing was touched
 
 
@@ -32,7 +33,8 @@ class Job:
 
     ``uuid`` is the server's: it is on the disk, with the checksum and a digest of the config drive, while the disk is
     written and once it is finished. ``overwrite`` allows a disk that holds anything else. ``boot_mode`` and
-    ``secure_boot`` are what the node is set to.
+    ``secure_boot`` are what the node is set to. ``life`` tells servers apart that were made one after the other under
+    one uuid: what a former one left is nothing that is finished.
     """
 
     node: str
@@ -46,6 +48,7 @@ class Job:
     overwrite: bool = False
     boot_mode: str | None = None
     secure_boot: bool | None = None
+    life: str = LATER
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from stacksmith.model.found import Mark
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, Policy, RaidVolume, to_data
-from stacksmith.providers.base import Contents, Refused, Stale, Target, Transient
-from stacksmith.providers.bmc import Access, Occupant
+from stacksmith.providers.base import Contents, Deadline, Refused, Stale, Target, Transient
+from stacksmith.providers.bmc import Access, BmcSession, Occupant, Tell
+from stacksmith.providers.deployment import LATER, Cleaning, Job
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
 from tests.e2e.bmc_parts import served
@@ -26,7 +27,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 43
+BMCS = 47
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -380,6 +381,96 @@ def test_ramdisk_that_hears_no_power_button_is_switched_off_at_once_by_destroy(
         leaving = target(bmc, BASE, found=opened.read(soon()), stage=stage)
         opened.drivers["server"].delete(leaving, soon(60))
     assert (resets(bmc) - before, bmc.get()["PowerState"]) == (sent, "Off")
+
+
+class Recorder:
+    """In place of what deploys: keeps what it is asked for, and stops."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.stages: list[str] = []
+
+    def deploy(
+        self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
+    ) -> None:
+        self.jobs.append(wanted)
+        self.stages.append(stage)
+        reached("media")
+        raise Refused("stopped", "write-image")
+
+    def clean(self, bmc: BmcSession, wanted: Cleaning, progress: Tell, deadline: Deadline) -> None:
+        """Nothing is cleaned here."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Files:
+    """One image for all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def image_file(self, checksum: str) -> Path:
+        return self._path
+
+    def config_drive(self, address: Address, digest: str) -> dict[str, bytes]:
+        return {}
+
+
+def test_server_that_is_made_anew_does_not_take_what_a_former_one_left_for_finished(
+    bmc: LightBmc, tmp_path: Path
+) -> None:
+    """A resumed one does, of its own life; a change has none, and loses only what its own changes may."""
+    (tmp_path / "image").write_bytes(b"raw")
+    contents, recorder, noted = cast(Contents, Files(tmp_path / "image")), Recorder(), list[str]()
+    wanted = replace(BASE, image="sha256:" + "a" * 64)
+
+    def act(operation: str, stage: str, *changes: Change, allowed: Impact = Impact.DATA_LOSS) -> Job:
+        access = Access(bmc.password, str(bmc.node.ca), occupant(wanted) if operation == "update" else None)
+        node = Node.model_validate({**bmc.fields, "power_timeout_seconds": 20})
+        opened = open_place(bmc.node.name, node, access, recorder)
+        mark = Mark("f", "shop", Address("server", "db"), "u-1", to_data(wanted))
+        try:
+            found = opened.read(soon()) if operation == "update" else None
+            doing = Target(mark, bmc.node.name, wanted, Policy(), changes=changes, allowed=allowed, found=found)
+            doing = replace(doing, stage=stage, reached=noted.append)
+            with pytest.raises(Refused, match="stopped"):
+                getattr(opened.drivers["server"], operation)(doing, contents, soon(60))
+        finally:
+            opened.close()
+        return recorder.jobs[-1]
+
+    first, second = act("create", ""), act("create", "")
+    assert first.life != second.life and LATER not in (first.life, second.life) and first.overwrite
+    resumed = act("create", noted[-1])
+    assert (resumed.life, recorder.stages[-1]) == (second.life, "media")
+    other = act("create", f"media 0000 {second.life}")
+    assert other.life not in (second.life, LATER) and recorder.stages[-1] == ""
+    drive = Change("config_drive.digest", "new", "old", "old", Status.CHANGE, Impact.RESTART)
+    changed = act("update", "", drive)
+    assert (changed.life, changed.overwrite) == (LATER, False), "though another step may lose data"
+    anew = Change("image", "new", "old", "old", Status.CHANGE, Impact.DATA_LOSS)
+    assert act("update", "", anew).overwrite
+
+
+def test_half_made_server_that_is_on_is_restarted_for_what_was_edited_since(bmc: LightBmc) -> None:
+    of = created(bmc)
+    before = resets(bmc)
+    wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 150})
+    with place(bmc, replace(of, complete=False)) as opened:
+        half = target(bmc, wanted, found=opened.read(soon()))
+        found = opened.drivers["server"].create(half, NOTHING, soon(60))
+        assert found.spec == wanted and found.saved is None
+        opened.drivers["server"].create(half, NOTHING, soon(60))
+    assert resets(bmc) - before == 2  # off and on, once
+
+
+def test_power_that_is_left_to_others_is_left_by_destroy_too(bmc: LightBmc) -> None:
+    of = created(bmc)
+    with place(bmc, replace(of, applied={**to_data(BASE), "power_state": None})) as opened:
+        opened.drivers["server"].delete(target(bmc, BASE, found=opened.read(soon())), soon(60))
+    assert bmc.get()["PowerState"] == "On"
 
 
 def test_iso_is_booted_by_no_other_change_and_not_below_lost_data(bmc: LightBmc, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import pytest
 
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Mark
-from stacksmith.model.realised import Machine, to_data
+from stacksmith.model.realised import Machine, Policy, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation, Step
-from stacksmith.providers.base import Contents, Deadline, Target
+from stacksmith.providers.base import Contents, Deadline, Refused, Target
 from stacksmith.state.store import NodeNote
-from tests.unit.engine_parts import Bench, create, step
+from tests.unit.engine_parts import STACK, Bench, create, step
 
 DB = Machine("db", "CUSTOM_GOLD", image="sha256:" + "a" * 64)
 KEPT = NodeNote("hv1", "maintenance", reason="new fan")
@@ -147,6 +147,22 @@ def test_node_of_a_half_deployed_server_that_is_destroyed_is_nobodys_again() -> 
     bench.store.note_node(NodeNote("hv1", "deploying", "booted 1a2b", stack="shop", uuid=gone.uuid))
     (result,) = bench.run(gone).results
     assert (result.outcome, stages, notes(bench)) == (Outcome.DONE, ["booted 1a2b"], [])
+
+
+def test_server_whose_disks_are_being_wiped_is_not_whole_any_more() -> None:
+    class Stuck(Rack):
+        def delete(self, target: Target, deadline: Deadline) -> None:
+            raise Refused("cannot clean hv1: clean: I/O error")
+
+    policy = Policy(wipe={"*": "signatures"})
+    gone = step(
+        Operation.DELETE, "server.db", fingerprint="print", before=to_data(DB), policy=policy, impact=Impact.DATA_LOSS
+    )
+    bench = Bench(drivers={"server": Stuck(DB)})
+    bench.store.put(STACK, Record(gone.address, "hv1", gone.uuid, to_data(DB), policy))
+    (result,) = bench.run(gone, allowed=Impact.DATA_LOSS).results
+    (record,) = bench.store.records(STACK)
+    assert (result.cause, record.complete, record.policy) == ("cannot clean hv1: clean: I/O error", False, policy)
 
 
 def test_deploy_that_ends_well_leaves_no_note() -> None:

@@ -319,6 +319,56 @@ def test_plan_new_raid_volume_of_a_server_tells_what_is_lost_by_what_it_runs(
     assert {change.note for change in step.changes if change.path == "raid[system]"} == {note}
 
 
+def test_setting_that_is_declared_for_the_first_time_is_a_change_and_no_drift(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    before = replace(spec, asset_tag=None, boot_mode=None, raid=())
+    live = replace(spec, asset_tag="", boot_mode="bios")
+    step = only(plan_of(stack, found(live), records=[replace(record, applied=to_data(before))]))
+    assert {c.path: c.status for c in step.changes} == {"asset_tag": Status.CHANGE, "boot_mode": Status.CHANGE}
+
+
+def test_record_of_what_is_declared_no_more_is_written_anew_without_a_step(folder: Path) -> None:
+    spec, record = made(stack_of(folder))
+    stack = stack_of(folder, STACK.replace(', asset_tag: "4711"', ""))
+    plan = plan_of(stack, found(spec), records=[replace(record, adopted=True)])
+    (same,) = plan.unchanged
+    assert plan.steps == () and same.record is not None
+    assert same.record.applied == to_data(replace(spec, asset_tag=None)) and same.record.adopted
+    (same,) = plan_of(stack, found(spec), records=[same.record]).unchanged
+    assert same.record is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("flavor: gold", "flavor: silver", "which is CUSTOM_GOLD, and flavor silver asks for CUSTOM_SILVER"),
+        ("image: os\n    bare", "image: os\n    host: bm2\n    bare", "and host: pins it to bm2"),
+    ],
+)
+def test_server_that_cannot_stay_on_its_node_is_told(folder: Path, old: str, new: str, cause: str) -> None:
+    spec, record = made(stack_of(folder))
+    silver = 'flavors:\n  silver: {vcpus: 8, ram: 16384, extra_specs: {"resources:CUSTOM_SILVER": "1"}}\n'
+    stack = stack_of(folder, STACK.replace("flavors:\n", silver).replace(old, new))
+    with pytest.raises(Faults) as caught:
+        plan_of(stack, found(spec), records=[record])
+    (fault,) = caught.value.diagnostics
+    assert fault.message == f"cannot place server.db: it is on bm1, {cause}, but no server moves to another node"
+    assert fault.span is not None and "stacksmith destroy --target server.db" in str(fault.hint)
+
+
+def test_config_drive_of_a_server_without_an_image_is_no_restart(folder: Path) -> None:
+    rules, wanted = RedfishRules(), Change("config_drive.digest", "new", "old", "old", Status.CHANGE, Impact.NONE)
+    spec, _ = made(stack_of(folder))
+    for runs, impact in (
+        ({}, Impact.RESTART),
+        ({"image": None}, Impact.NONE),
+        ({"config_drive": None}, Impact.DATA_LOSS),
+    ):
+        node = found(replace(spec, **runs)).found[0]  # type: ignore[arg-type]
+        assert rules.impact("server", wanted, node).impact is impact
+
+
 def test_plan_half_made_server_is_completed_on_its_node(folder: Path) -> None:
     stack = stack_of(folder)
     _, record = made(stack, "bm2")

@@ -84,6 +84,22 @@ def test_mark_of_a_disk_is_told_in_words(mark: str, words: str) -> None:
     assert subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() == words
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [(("S1", "W1"), ("S1", "W1"), True), (("S1", "W1"), ("S2", "W1"), False), (("", ""), ("", ""), False)],
+)
+def test_disk_by_two_paths_is_one_disk(
+    tmp_path: Path, one: tuple[str, str], other: tuple[str, str], same: bool
+) -> None:
+    """What is on the second path of it is its own, and nothing to remove."""
+    says = "".join(
+        f'{what}() {{ case $1 in */a) echo "{a}" ;; *) echo "{b}" ;; esac; }}\n'
+        for what, a, b in zip(("serial", "wwn"), one, other, strict=True)
+    )
+    script = f". {SCRIPTS / 'disk.sh'}\n{says}same_disk a b"
+    assert (subprocess.run([str(BUSYBOX), "sh", "-c", script], check=False).returncode == 0) == same
+
+
 @pytest.mark.parametrize("sectors", [2048 * 3 + 7, 2048 * 257, 5])
 def test_whole_wipe_leaves_no_byte_and_says_how_far_it_is(tmp_path: Path, sectors: int) -> None:
     """A run that hears nothing for minutes gives a node up, and a large disk takes hours."""

@@ -1,6 +1,7 @@
 """Makes, changes and removes the server of a bare-metal node, by its BMC alone."""
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
-from stacksmith.providers.deployment import RAMDISK, UNTOUCHED, Cleaning, Job
+from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
@@ -61,7 +62,19 @@ class MachineDriver:
         self._prepare(target, deadline)
         if job is not None:
             self._deploy(target, job, deadline)
+        elif seen.power_state is not Power.OFF and not self._is_in_force(wanted, deadline):
+            self._restart_half_made(target, deadline)
         return self._finish(wanted, {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING), deadline)
+
+    def _is_in_force(self, wanted: Machine, deadline: Deadline) -> bool:
+        return _in_force(wanted, set(_WAITING), self._bmc.observe(deadline, _SETTINGS))
+
+    def _restart_half_made(self, target: Target, deadline: Deadline) -> None:
+        """A killed run had switched it on before these settings were written: nobody has had this server yet."""
+        target.progress("restarting")
+        self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
+        if _machine(target).power_state is None:  # which is left as it was
+            self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
 
     def _prepare(self, target: Target, deadline: Deadline) -> None:
         """All settings. The server is on the node, half made, from the first one that may have changed it."""
@@ -99,7 +112,8 @@ class MachineDriver:
 
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Switches the node off, takes media out, and wipes what its policy names; what is on other disks stays."""
-        before = target.mark.applied if isinstance(target.mark.applied, dict) else {}
+        there = self._place.occupant
+        before = there.applied if there is not None and isinstance(there.applied, dict) else {}
         if before.get("power_state") is not None or target.found is None or target.found.partial:
             is_hard = target.stage.partition(" ")[0] in RAMDISK  # which hears no power button
             self._bmc.switch_off(is_hard, self._until(self._node.power_timeout_seconds, deadline))
@@ -184,9 +198,12 @@ class MachineDriver:
             self._updated.add((name, version, source))
 
     def _deploy_anew(self, target: Target, job: Job, deadline: Deadline) -> None:
-        """A deploy that was refused before anything was written leaves the node running what it ran."""
+        """What runs is asked to end first; a deploy that is refused before anything is written leaves the node running
+        what it ran."""
+        if target.stage.partition(" ")[0] not in RAMDISK:
+            self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         try:
-            self._deploy(target, job, deadline)
+            self._deploy(target, job, deadline, is_there=True)
         except Refused as refusal:
             if refusal.path in UNTOUCHED:
                 limit = self._until(self._node.power_timeout_seconds, deadline)
@@ -214,22 +231,23 @@ class MachineDriver:
             iso=contents.image_file(wanted.boot_iso) if wanted.boot_iso else None,
             config_drive=drive,
             root_device=self._node.root_device,
-            overwrite=target.allowed >= Impact.DATA_LOSS,
+            overwrite=target.allowed >= Impact.DATA_LOSS and _loses(target),
             boot_mode=wanted.boot_mode,
             secure_boot=wanted.secure_boot,
         )
 
-    def _deploy(self, target: Target, job: Job, deadline: Deadline) -> None:
+    def _deploy(self, target: Target, job: Job, deadline: Deadline, *, is_there: bool = False) -> None:
         assert self._deployer is not None
         key = _key(job.checksum, _machine(target))
-        stage, _, of = target.stage.partition(" ")
-        # What an earlier run reached counts for the same bytes alone.
+        stage, of, life = (*target.stage.split(), "", "", "")[:3]
+        if of != key:  # what an earlier run reached counts for the same bytes alone
+            stage, life = "", LATER if is_there else secrets.token_hex(4)
         self._deployer.deploy(
             self._bmc,
-            job,
+            replace(job, life=life or LATER),
             target.progress,
-            lambda at: target.reached(f"{at} {key}"),
-            stage if of == key else "",
+            lambda at: target.reached(f"{at} {key} {life}"),
+            stage,
             deadline,
         )
 
@@ -292,6 +310,12 @@ class MachineDriver:
 def _machine(target: Target) -> Machine:
     assert isinstance(target.wanted, Machine)
     return target.wanted
+
+
+def _loses(target: Target) -> bool:
+    """Whether the step itself may write over what is on the disk: another one's leave is not its own."""
+    changes = target.changes
+    return target.found is None or target.found.partial or any(c.impact >= Impact.DATA_LOSS for c in changes)
 
 
 def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:

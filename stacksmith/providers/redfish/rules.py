@@ -48,8 +48,11 @@ class RedfishRules:
         if change.path.startswith("policy."):
             return replace(change, impact=Impact.NONE, note="")
         worst, note = RULES[field_of(change)]
-        if field_of(change) == "config_drive" and isinstance(found.spec, Machine) and found.spec.boot_iso:
-            worst, note = _RECORD
+        if field_of(change) == "config_drive" and isinstance(found.spec, Machine):
+            if not found.spec.image:  # nothing is written, or an ISO boots, which is given none
+                worst, note = _RECORD
+            elif found.spec.config_drive is None:
+                worst, note = Impact.DATA_LOSS, "the disk has no place for a config drive: the image is written anew"
         if field_of(change) == "raid":
             note = _volume(change, found)
         if change.path == "power_state":

@@ -64,8 +64,11 @@ def follow(connection: Connection, path: str, deadline: Deadline, *, may_wait: b
 
 def is_working(tree: Tree, deadline: Deadline) -> bool:
     """Whether the BMC has any task that has not ended; none when it does not list them."""
-    pages = tree.members(TASKS, deadline)
-    return any(str(page.get("TaskState")) not in DONE | FAILED for page in pages)
+    for path in sorted(listed(tree, deadline) or ()):
+        with suppress(Gone):  # what is listed may be gone, or not known yet
+            if _state(tree.connection.look(path, deadline)) not in DONE | FAILED:
+                return True
+    return False
 
 
 def waits(tree: Tree, identifiers: Collection[str], deadline: Deadline) -> bool:

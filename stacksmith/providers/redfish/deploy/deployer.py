@@ -82,7 +82,7 @@ class Deployer:
             self._run_ramdisk(run, pack, None, lambda stage: None)
         except Refused as refusal:
             if refusal.path == NO_DISK:
-                run.put_away()
+                run.put_away(waits=False)
             raise
         run.put_away()
 
@@ -135,7 +135,9 @@ class Deployer:
         server = self._started()
         offer = server.offer()
         try:
-            if stage != Stage.BOOTED:
+            if stage == Stage.MEDIA and run.power() is not Power.OFF:  # the run that was cut off had switched it on
+                reached(Stage.BOOTED)
+            elif stage != Stage.BOOTED:
                 offer.iso = path.open("rb")
                 run.insert(f"{run.url(server)}{offer.path}.iso")
                 reached(Stage.MEDIA)
@@ -189,9 +191,9 @@ class _Run:
         self.survive("inserting virtual media", lambda limit: self.bmc.insert_media(url, limit))
         self.survive("setting the next boot", lambda limit: self.bmc.boot_once("cd", self._mode, limit))
 
-    def put_away(self) -> None:
-        """Off, without media. A ramdisk that is done switches its node off by itself."""
-        until = self.deadline.clock() + OFF_SECONDS
+    def put_away(self, waits: bool = True) -> None:
+        """Off, without media. A ramdisk that is done switches its node off by itself, which is waited for."""
+        until = self.deadline.clock() + OFF_SECONDS * waits
         while self.power() is not Power.OFF and self.deadline.clock() < until:
             time.sleep(FIRST_WAIT_SECONDS)
         self.survive("switching off", lambda limit: self.bmc.switch_off(True, limit))
@@ -251,7 +253,7 @@ class _Run:
                 if self._is_over(event):
                     return
             elif is_gone:  # and all that it had said is read
-                return self._went_off(last)
+                return self._went_off(last, offer.is_fetched)
             elif not self.deadline.seconds or clock() - heard > self._patience(last, offer.is_fetched):
                 raise self._silent(last, clock() - heard, offer.is_fetched)
             elif clock() - polled > POWER_POLL_SECONDS and clock() - began > LEAST_SECONDS:
@@ -273,9 +275,9 @@ class _Run:
         except ProviderError as fault:
             return fault
 
-    def _went_off(self, last: str) -> None:
+    def _went_off(self, last: str, is_fetched: bool) -> None:
         """A ramdisk without a network switches its node off as its only word; any other says before that it is done."""
-        if self.settings.method == "embedded" and not last:
+        if self.settings.method == "embedded" and is_fetched and not last:
             return self.progress("written, unverified: the node switched itself off without a word")
         self._eject_quietly()
         after = f"after {last}" if last else "before its ramdisk said anything"

@@ -150,9 +150,14 @@ own_drive() { # the partition of DISK that is labelled config-2
     done
 }
 
+same_disk() { # whether two disks are one by two paths, as a SAN has them: each has what names it, and alike
+    one="$(serial "/sys/block/$1") $(wwn "/sys/block/$1")"
+    [ "$one" != ' ' ] && [ "$one" = "$(serial "/sys/block/$2") $(wwn "/sys/block/$2")" ]
+}
+
 other_drives() { # partitions and disks other than DISK's that are labelled config-2
     for name in $(disks | cut -f 1); do
-        [ "$name" = "$1" ] && continue
+        [ "$name" = "$1" ] || same_disk "$name" "$1" && continue
         for each in "$name" $(partitions "$name"); do
             case $(blkid -p -s LABEL -o value "/dev/$each" 2>/dev/null) in config-2 | CONFIG-2) echo "$each" ;; esac
         done

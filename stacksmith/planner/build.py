@@ -145,7 +145,7 @@ def build(
         if address in hosts:
             wanted[address] = _wanted_volume(stack, address, hosts[address], (spec, policy, block), images)
     for address, resource in draft.machines.items():
-        if address in hosts:
+        if hosts.get(address) in stack.fleet.nodes:  # of one that is gone nothing can be said
             wanted[address] = _wanted_machine(stack, resource, hosts[address])
     servers = [stack.resources[a] for a in stack.resources if a in draft.layouts and a in hosts]
     for resource in servers:

@@ -46,6 +46,14 @@ def test_machine_that_a_server_was_not_made_on_is_left_alone(
         before = [bmc.writes() for bmc in (one, two)]
         _exchanged(tmp_path, said, (one, two), f"bm1 is another machine (serial {wrong}) than server.db was made on")
         assert [bmc.writes() for bmc in (one, two)] == before
+        fleet(tmp_path, bm2=two)
+        (tmp_path / "stack.yaml").write_text(STACK.replace("host: bm1, ", ""))
+        status, text = said("plan")
+        assert status == 0, text
+        assert "bm1: the fleet file has no such node; stacksmith state rm" in text
+        assert "no step touches it: server.db" in text and "will be" not in text
+        assert said("drift")[0] == 4 and said("destroy", "--yes")[0] != 0
+        assert [bmc.writes() for bmc in (one, two)] == before
         fleet(tmp_path, rack1=one, bm2=two)
         (tmp_path / "stack.yaml").write_text(STACK.replace("host: bm1, ", ""))
         status, text = said("plan")

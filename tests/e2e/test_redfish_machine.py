@@ -27,7 +27,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 47
+BMCS = 48
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -265,6 +265,18 @@ def test_firmware_is_updated_and_waited_for_over_the_one_boot(bmc: LightBmc, tmp
         wanted = replace(BASE, firmware=pinned, firmware_images=images, bios={**BASE.bios, "PowerCapWatts": 9})
         assert update(bmc, of, wanted, "firmware.BIOS firmware", "bios.PowerCapWatts") == wanted
     assert resets(bmc) - before == 2
+
+
+def test_image_of_another_version_is_told_after_the_boot_that_shows_it(bmc: LightBmc, tmp_path: Path) -> None:
+    """At once, and not when the time for firmware is over, which is half an hour."""
+    (tmp_path / "bios.bin").write_text("BIOS 3.0.0\n")
+    of = created(bmc)
+    with served(tmp_path, "127.0.0.1") as url:
+        wanted = replace(
+            BASE, firmware={"BIOS firmware": "4.0.0"}, firmware_images={"BIOS firmware": f"{url}/bios.bin"}
+        )
+        with pytest.raises(Refused, match=r"BIOS firmware of .* to 4\.0\.0: the image is of version 3\.0\.0"):
+            update(bmc, of, wanted, "firmware.BIOS firmware")
 
 
 def test_create_brings_firmware_to_its_version(bmc: LightBmc, tmp_path: Path) -> None:

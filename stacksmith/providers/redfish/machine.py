@@ -44,6 +44,7 @@ class MachineDriver:
         self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
         self._restarted: Machine | None = None  # an update that is called again does not restart the node again
         self._updated: set[tuple[str, str, str]] = set()  # firmware by name, version and image that its BMC has taken
+        self._before: dict[str, str] = {}  # versions before
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
@@ -196,6 +197,7 @@ class MachineDriver:
             if (name, version, source) not in self._updated:  # shown after the boot alone
                 self._bmc.update_firmware(name, source, version, deadline)
             self._updated.add((name, version, source))
+            self._before[name] = there.get(name, "")
 
     def _deploy_anew(self, target: Target, job: Job, deadline: Deadline) -> None:
         """What runs is asked to end first; a deploy that is refused before anything is written leaves the node running
@@ -274,12 +276,23 @@ class MachineDriver:
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
         if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):
-            self._await(lambda seen: _in_force(wanted, paths, seen), "the settings", deadline, "firmware" in paths)
+            self._await(
+                lambda seen: self._is_settled(wanted, paths, seen), "the settings", deadline, "firmware" in paths
+            )
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
         limit = self._until(self._node.power_timeout_seconds, deadline)
         return self._read_back(limit)
+
+    def _is_settled(self, wanted: Machine, paths: set[str], seen: NodeFound) -> bool:
+        """Raises: Refused when firmware has another version than before, and not the wanted one: no wait brings it."""
+        for name, before in self._before.items():
+            version, shown = wanted.firmware[name], seen.firmware.get(name, "")
+            if shown not in ("", before, version):
+                cause = f"cannot update {name} of {self._place.host} to {version}: the image is of version {shown}"
+                raise Refused(cause, f"firmware.{name}")
+        return _in_force(wanted, paths, seen)
 
     def _is_on(self, wanted: Machine, limit: Deadline) -> bool:
         """Whether what waits for a boot comes now; where the power is left to others, the node says it."""

@@ -7,11 +7,12 @@ from typing import Final
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
 from stacksmith.model.bare_metal import MAINTENANCE, class_of, deployed, field_of
-from stacksmith.model.change import Change
+from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
 from stacksmith.model.realised import Machine, Nic, Policy, RaidVolume, Realised
+from stacksmith.model.record import Record
 from stacksmith.model.stack import Resource, Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.allocate import allocate
@@ -87,6 +88,20 @@ def declared(wanted: Realised, applied: JSON) -> JSON:
     if not isinstance(wanted, Machine) or not isinstance(applied, dict):
         return applied
     return {name: value for name, value in applied.items() if name == "config_drive" or value not in (None, [])}
+
+
+def as_adopted(changes: list[Change], record: Record | None) -> list[Change]:
+    """The changes, of which one of the config drive of an adopted server loses the system that ran before: its disk has
+    no place for a config drive."""
+    if record is None or not record.adopted:
+        return changes
+    note = "it was adopted, and has no config drive: the image is written over what runs there"
+    return [
+        replace(each, impact=Impact.DATA_LOSS, note=note)
+        if field_of(each) == "config_drive" and each.impact > Impact.NONE
+        else each
+        for each in changes
+    ]
 
 
 def check_staying(stack: Stack, machines: Mapping[Address, Resource], fixed: Mapping[Address, str]) -> None:
@@ -223,8 +238,8 @@ def is_deployment(step: Step) -> bool:
 
 def writes_image(step: Step) -> bool:
     """Whether the step writes the root disk of a server that is there anew."""
-    fields = {field_of(change) for change in step.changes} - {"config_drive"}
-    return isinstance(step.wanted, Machine) and bool(fields & deployed(step.wanted))
+    lost = {field_of(change) for change in step.changes if change.impact >= Impact.DATA_LOSS}
+    return isinstance(step.wanted, Machine) and bool(lost & deployed(step.wanted))
 
 
 def in_maintenance(node: str, reason: str) -> str:

@@ -24,7 +24,7 @@ from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.image import is_edited_image
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.machine import check_staying, maintained, node_states, only_compared, place_machines
+from stacksmith.planner.machine import as_adopted, check_staying, maintained, node_states, only_compared, place_machines
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.replacement import refused_replacements
@@ -261,6 +261,7 @@ def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> 
 def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
     address = wanted.address
     changes = [rules(found.host).impact(address.kind, c, found) for c in differences(wanted, found, view)]
+    changes = as_adopted(changes, view.records.get(address))
     if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
         plan.steps.append(create(wanted, found, "a run that did not finish left it half made"))
         return

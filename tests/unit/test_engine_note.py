@@ -175,11 +175,12 @@ def test_deploy_that_ends_well_leaves_no_note() -> None:
     ("step", "adopted"),
     [
         (changed("asset_tag", Impact.LIVE, asset_tag="new"), True),
-        (of("config_drive.digest"), True),
+        (changed("config_drive.digest", Impact.RESTART), True),
+        (of("config_drive.digest"), False),
         (of("image", image="sha256:" + "b" * 64), False),
         (of("raid[0].drives"), False),
     ],
-    ids=["setting", "config drive", "image", "raid"],
+    ids=["setting", "config drive", "config drive that has no place", "image", "raid"],
 )
 def test_server_is_adopted_until_its_image_is_written(step: Step, adopted: bool) -> None:
     bench = Bench(drivers={"server": Rack(DB)})

@@ -20,7 +20,7 @@ from stacksmith.model.realised import ConfigDrive, Machine, Policy, RaidVolume, 
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
-from stacksmith.planner.machine import NOTE, TENANT
+from stacksmith.planner.machine import NOTE, TENANT, writes_image
 from stacksmith.planner.make import PlanOptions, make_plan
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Deadline
@@ -326,6 +326,14 @@ def test_setting_that_is_declared_for_the_first_time_is_a_change_and_no_drift(fo
     live = replace(spec, asset_tag="", boot_mode="bios")
     step = only(plan_of(stack, found(live), records=[replace(record, applied=to_data(before))]))
     assert {c.path: c.status for c in step.changes} == {"asset_tag": Status.CHANGE, "boot_mode": Status.CHANGE}
+
+
+def test_config_drive_of_an_adopted_server_is_lost_data(folder: Path) -> None:
+    spec, record = made(stack_of(folder))
+    stack = stack_of(folder, STACK.replace("    image: os\n", "    image: os\n    metadata: {role: db}\n"))
+    for adopted, impact in ((False, Impact.RESTART), (True, Impact.DATA_LOSS)):
+        step = only(plan_of(stack, found(spec), records=[replace(record, adopted=adopted)]))
+        assert (step.impact, writes_image(step)) == (impact, adopted)
 
 
 def test_record_of_what_is_declared_no_more_is_written_anew_without_a_step(folder: Path) -> None:

@@ -20,6 +20,10 @@ HIDDEN: Final = "(sensitive value)"
 MAX_MESSAGE: Final = 600
 MAX_COMPARED: Final = 300  # names that a misspelt one is compared with
 _SNIPPET_WIDTH: Final = 400
+# The value of a key that is a password's by its name, in the line of any fault: a reference to one is a mapping.
+_KEYED: Final = re.compile(
+    r"""((?i:passw(?:or)?d|pwd|passphrase)["']?\s*:\s+)(?:"[^"{]*"|'[^'{]*'|[^\s,{}\[\]($"'][^\s,{}\[\]]*)"""
+)
 _NUMBER: Final = re.compile(r"[0-9]+")
 
 Notes = tuple[tuple[str, Span | None], ...]
@@ -111,7 +115,7 @@ class Findings:
         hint = shorten(self._redact(diagnostic.hint or ""), MAX_MESSAGE) or None
         snippet = self._snippet(diagnostic.span)
         notes = tuple((self._redact(note), place) for note, place in diagnostic.notes)
-        shown = self._redact(snippet) if snippet else snippet
+        shown = _KEYED.sub(rf"\1{HIDDEN}", self._redact(snippet)) if snippet else snippet
         return replace(diagnostic, message=message, hint=hint, snippet=shown, notes=notes)
 
     def _redact(self, text: str) -> str:

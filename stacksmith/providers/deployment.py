@@ -32,7 +32,8 @@ class Job:
     """An image to write, or with ``iso`` an ISO to boot once. ``checksum`` is that of ``image`` as it is.
 
     ``uuid`` is the server's: it is on the disk, with the checksum and a digest of the config drive, while the disk is
-    written and once it is finished. ``overwrite`` allows a disk that holds anything else. ``boot_mode`` and
+    written and once it is finished. ``overwrite`` allows a disk that holds anything else, ``clears_others`` the
+    removal of config drives from other disks, which it allows too. ``boot_mode`` and
     ``secure_boot`` are what the node is set to. ``life`` tells servers apart that were made one after the other under
     one uuid: what a former one left is nothing that is finished.
     """
@@ -46,6 +47,7 @@ class Job:
     config_drive: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     root_device: RootDeviceHints = field(default_factory=RootDeviceHints)
     overwrite: bool = False
+    clears_others: bool = False
     boot_mode: str | None = None
     secure_boot: bool | None = None
     life: str = LATER

@@ -234,6 +234,7 @@ class MachineDriver:
             config_drive=drive,
             root_device=self._node.root_device,
             overwrite=target.allowed >= Impact.DATA_LOSS and _loses(target),
+            clears_others=target.allowed >= Impact.DATA_LOSS,
             boot_mode=wanted.boot_mode,
             secure_boot=wanted.secure_boot,
         )

@@ -304,7 +304,7 @@ def test_wrong_checksum_fails_with_step_and_detail_and_the_node_stays_on(shown: 
         r"cannot deploy bm1: verify-image: the checksum of the image is sha256:\w{64}, not sha256:0000", cause
     )
     assert (told.power[step], told.slots[step]) == ("On", False)
-    assert told.marks[step] == f"stacksmith-deploy writing {SERVER} sha256:{'0' * 64} " + told.marks[step][-64:]
+    assert told.marks[step] == f"stacksmith-deploy writing {SERVER} sha256:{'0' * 64} " + told.marks[step][-66:]
     assert Stage.WRITTEN not in told.words[step]
 
 

@@ -8,7 +8,7 @@ from stacksmith.engine.claim import hold
 from stacksmith.engine.node import Nodes, observe_one
 from stacksmith.engine.session import Options, alone, load_whole
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import check_machine_free, in_use, records
+from stacksmith.engine.tenancy import check_machine_free, claim_on, in_use, records
 from stacksmith.engine.upkeep import words_of
 from stacksmith.model.bare_metal import MAINTENANCE, class_of
 from stacksmith.model.kinds.server import ServerSpec
@@ -76,7 +76,7 @@ def _check_free(store: Store, name: str, address: Address, stack: str) -> None:
 
 def _check_unclaimed(store: Store, name: str, uuid: str) -> None:
     """Nor may a run that has claimed the node make its server there yet."""
-    other = next((each for each in store.claims() if name in each.allocations and each.uuid != uuid), None)
+    other = claim_on(store, name, but=uuid)
     if other is not None:
         hint = f"when no run of {other.owner} is at work: stacksmith state release {other.owner} {other.name}"
         raise in_use(name, f"it is claimed for {other.name} of stack {other.owner}", hint)

@@ -3,7 +3,7 @@
 from stacksmith.engine.tenancy import CLEANING
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
-from stacksmith.model.realised import Machine
+from stacksmith.model.realised import Machine, is_machine_data
 from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Refused
@@ -26,7 +26,7 @@ class Notebook:
         step, before = self.step, self.step.before
         if step.operation is Operation.DELETE and step.partial:
             return step.address.kind == "server"
-        return isinstance(step.wanted, Machine) or (isinstance(before, dict) and "resource_class" in before)
+        return isinstance(step.wanted, Machine) or is_machine_data(before)
 
     def check(self) -> None:
         """Passes unless the step deploys to a node in maintenance, or one that is cleaned: it may be so since the plan.

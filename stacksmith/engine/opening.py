@@ -22,7 +22,7 @@ from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.machine_identity import Identity, machine_of, told
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
-from stacksmith.model.realised import Machine, from_data
+from stacksmith.model.realised import Machine, from_data, is_machine_data
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
@@ -136,7 +136,8 @@ def read_places(
     if opener.provider is not None:
         left |= dict.fromkeys(nodes, f"the provider {opener.provider} has no bare-metal nodes")
     alive = {name: place for name, place in places.items() if name not in left}
-    gone = {record.host for record in opener.records if is_machine(record)} - places.keys()
+    servers = (record for record in opener.records if record.address.kind == "server")
+    gone = {record.host for record in servers if is_machine_data(record.applied)} - places.keys()
     left |= dict.fromkeys(gone, GONE)
     nodes_read = {*nodes, *gone}
     with _settled(partial(observe, alive, _open(opener, read_only), scope_of(stack, opener.records))) as sessions:
@@ -161,11 +162,6 @@ def _settled(observed: Callable[[], Sessions]) -> Sessions:
         sessions.close()
         time.sleep(SETTLE_SECONDS)
     return observed()
-
-
-def is_machine(record: Record) -> bool:
-    """Whether the record is of a server on a bare-metal node."""
-    return record.address.kind == "server" and isinstance(record.applied, dict) and "resource_class" in record.applied
 
 
 def nodes_of(stack: Stack, records: Sequence[Record]) -> dict[str, Node]:

@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
@@ -15,6 +15,9 @@ from stacksmith.model.machine_identity import UNKNOWN, Identity, is_same, told
 from stacksmith.model.record import Record
 from stacksmith.state.process import is_dead
 from stacksmith.state.store import Holder, NodeNote, Reader
+
+if TYPE_CHECKING:
+    from stacksmith.placement.tree.provider import Consumer
 
 CLEANING: Final = "cleaning"  # the state of a node that is being wiped
 
@@ -99,6 +102,11 @@ class Machines:
         """The server on the machine, which another node than this one was when it was made."""
         there = self._known.get(machine, ())
         return next((each for each in there if each.node != node and is_same(each.machine, machine)), None)
+
+
+def claim_on(store: Reader, name: str, but: str = "") -> "Consumer | None":
+    """A claim of the node, other than that of the server ``but``."""
+    return next((each for each in store.claims() if name in each.allocations and each.uuid != but), None)
 
 
 def check_machine_free(store: Reader, name: str, machine: Identity) -> None:

@@ -11,7 +11,7 @@ from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.node import Nodes, observe_one, open_bmc_of, switch
 from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import check_machine_free, in_use, records, worker
+from stacksmith.engine.tenancy import check_machine_free, claim_on, in_use, records, worker
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.machine_identity import fault
 from stacksmith.model.node import is_disk_name
@@ -97,10 +97,10 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
         alone(store, f"node {name}", "node clean"),
     ):
         held = records(store).get(name)
-        owner = next((each.owner for each in store.claims() if name in each.allocations), "")
-        if held is not None or owner:
-            whose = f"{held[1].address} of stack {held[0]} is on it" if held else f"stack {owner} has claimed it"
-            raise in_use(name, whose, "stacksmith destroy, or node release")
+        if held is not None:
+            raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", "stacksmith destroy, or node release")
+        if (claim := claim_on(store, name)) is not None:
+            raise in_use(name, f"stack {claim.owner} has claimed it", "stacksmith destroy, or node release")
         before = next((each for each in store.nodes() if each.name == name), None)
         is_kept = before is not None and MAINTENANCE in (before.state, before.stage)
         kept = NodeNote(name, MAINTENANCE, reason=before.reason) if before and is_kept else None

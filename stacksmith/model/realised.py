@@ -317,6 +317,11 @@ def _adapter(kind: str) -> Any:
     return TypeAdapter(Machine if kind == MACHINE else SHAPES[kind])
 
 
+def is_machine_data(data: JSON) -> bool:
+    """Whether the data of a server is that of one on a bare-metal node."""
+    return isinstance(data, dict) and "resource_class" in data
+
+
 def from_data(kind: str, data: JSON) -> Realised:
     """The realised object of ``kind`` that ``to_data`` wrote; a server is one of both shapes.
 
@@ -324,6 +329,6 @@ def from_data(kind: str, data: JSON) -> Realised:
 
     Raises: ValueError when a value has the wrong type.
     """
-    is_machine = kind == "server" and isinstance(data, dict) and "resource_class" in data
+    is_machine = kind == "server" and is_machine_data(data)
     made: Realised = _adapter(MACHINE if is_machine else kind).validate_python(data)
     return made

@@ -116,8 +116,7 @@ class MachineDriver:
         there = self._place.occupant
         before = there.applied if there is not None and isinstance(there.applied, dict) else {}
         if before.get("power_state") is not None or target.found is None or target.found.partial:
-            is_hard = target.stage.partition(" ")[0] in RAMDISK  # which hears no power button
-            self._bmc.switch_off(is_hard, self._until(self._node.power_timeout_seconds, deadline))
+            self._bmc.switch_off(_is_in_ramdisk(target), self._until(self._node.power_timeout_seconds, deadline))
         with suppress(Refused, Gone):  # a BMC without a licence for media has none in
             self._bmc.eject_media(deadline)
         self._wipe(target, deadline)
@@ -202,7 +201,7 @@ class MachineDriver:
     def _deploy_anew(self, target: Target, job: Job, deadline: Deadline) -> None:
         """What runs is asked to end first; a deploy that is refused before anything is written leaves the node running
         what it ran."""
-        if target.stage.partition(" ")[0] not in RAMDISK:
+        if not _is_in_ramdisk(target):
             self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         try:
             self._deploy(target, job, deadline, is_there=True)
@@ -324,6 +323,11 @@ class MachineDriver:
 def _machine(target: Target) -> Machine:
     assert isinstance(target.wanted, Machine)
     return target.wanted
+
+
+def _is_in_ramdisk(target: Target) -> bool:
+    """Whether what runs, if anything, is a deployment's ramdisk, which hears no power button."""
+    return target.stage.partition(" ")[0] in RAMDISK
 
 
 def _loses(target: Target) -> bool:

@@ -64,11 +64,7 @@ def follow(connection: Connection, path: str, deadline: Deadline, *, may_wait: b
 
 def is_working(tree: Tree, deadline: Deadline) -> bool:
     """Whether the BMC has any task that has not ended; none when it does not list them."""
-    for path in sorted(listed(tree, deadline) or ()):
-        with suppress(Gone):  # what is listed may be gone, or not known yet
-            if _state(tree.connection.look(path, deadline)) not in DONE | FAILED:
-                return True
-    return False
+    return running(tree, listed(tree, deadline) or (), deadline, waiting=frozenset()) is not None
 
 
 def waits(tree: Tree, identifiers: Collection[str], deadline: Deadline) -> bool:
@@ -89,11 +85,11 @@ def listed(tree: Tree, deadline: Deadline) -> set[str] | None:
         return None
 
 
-def running(tree: Tree, paths: Iterable[str], deadline: Deadline) -> str | None:
+def running(tree: Tree, paths: Iterable[str], deadline: Deadline, waiting: frozenset[str] = WAITING) -> str | None:
     """One of these tasks that has neither ended nor waits; one that is not known any more does not run."""
     for path in sorted(paths):
         with suppress(Gone):
-            if _state(tree.connection.look(path, deadline)) not in DONE | FAILED | WAITING:
+            if _state(tree.connection.look(path, deadline)) not in DONE | FAILED | waiting:
                 return path
     return None
 

@@ -28,7 +28,6 @@ LASTING_SECONDS = 20.0  # firmware that brings settings into force may switch a 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
 EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
-_UNHEARD = "nothing was heard of its ramdisk"
 NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
 
 T = TypeVar("T")
@@ -296,7 +295,8 @@ class _Run:
         power = self._power_now()
         self._eject_quietly()
         over = "" if self.deadline.seconds else "its time is over: "
-        heard = f"nothing was heard for {seconds:.0f} s after {last}" if last else f"{_UNHEARD} for {seconds:.0f} s"
+        who, after = ("", f" after {last}") if last else (" of its ramdisk", "")
+        heard = f"nothing was heard{who} for {seconds:.0f} s{after}"
         state = f"it is {power}" if isinstance(power, Power) else f"whether it is on is not known: {power}"
         words = f"cannot {self._verb} {self.node}: {over}{heard}; {state}"
         if last:

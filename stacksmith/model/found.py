@@ -6,7 +6,7 @@ from dataclasses import field
 from stacksmith.address import Address
 from stacksmith.frozen import dataclass
 from stacksmith.model.hardware import NO_HARDWARE, NOTHING_HELD, Hardware, Holding
-from stacksmith.model.realised import Policy, Realised
+from stacksmith.model.realised import ImageFile, Policy, Realised
 from stacksmith.model.types import JSON
 
 MOVING = "moving"  # a fact of a volume: its server brought it here, and what it left is not removed yet
@@ -63,6 +63,7 @@ class Found:
     usage: Resources = Resources()
     holds: Holding = NOTHING_HELD
     facts: Mapping[str, JSON] = field(default_factory=dict)
+    begun: tuple[ImageFile, ...] = ()  # files of an image that this stack began to upload, and did not end to
     problem: str | None = None  # why the object cannot be read or used: "file is missing: …"
 
     @property

@@ -164,6 +164,11 @@ def _is_declared(stack: Stack, address: Address) -> bool:
     return address.host is not None and in_stack
 
 
+def _is_half_made(found: Found) -> bool:
+    """Whether it is what a killed run of this stack left; a part of an image may be what another stack is uploading."""
+    return bool(found.begun) if found.address.kind == "image" else found.partial
+
+
 def _unrolled(stack: Stack) -> set[Address]:
     """The blocks of servers with a count, which may be 0 at the moment."""
     return {Address("server", name) for name in stack.unrolled}
@@ -375,7 +380,7 @@ def _plan_unwanted(
         policy = view.policy(address)
         if found is None or (found.spec is None and not found.partial):
             plan.steps.append(forget(address, host, record, "it no longer exists"))
-        elif found.mark is None and record is None and not found.partial and not is_superseded(address):
+        elif found.mark is None and record is None and not is_superseded(address) and not _is_half_made(found):
             continue  # kept on purpose by an earlier plan, or an image of the shared cache
         elif policy is not None and policy.on_destroy == "keep":
             plan.steps.append(forget(address, host, record, "it is kept: on_destroy is keep"))

@@ -7,8 +7,9 @@ from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.raid import deleted, fits, there
-from stacksmith.model.realised import Machine, Policy, RaidVolume, Server, to_data
+from stacksmith.model.realised import Image, Machine, Policy, RaidVolume, Server, to_data
 from stacksmith.model.record import Record
+from stacksmith.model.types import JSON
 from stacksmith.planner.build import Wanted
 from stacksmith.planner.plan import Operation, Step
 
@@ -106,13 +107,20 @@ def delete(address: Address, host: str, found: Found, policy: Policy, reason: st
         host=host,
         uuid=found.uuid,
         reason=reason,
-        before=to_data(found.spec) if found.spec is not None else None,
+        before=_there(found),
         policy=policy,
         impact=Impact.DATA_LOSS if policy.wipe else _loss(address, found),
         fingerprint=found.fingerprint,
         partial=found.partial,
         limit_seconds=WIPE_SECONDS if policy.wipe else 0.0,
     )
+
+
+def _there(found: Found) -> JSON | None:
+    """What is to go: of an image also the files of an upload that did not end."""
+    if isinstance(found.spec, Image):
+        return to_data(Image(tuple(dict.fromkeys((*found.spec.files, *found.begun)))))
+    return to_data(found.spec) if found.spec is not None else None
 
 
 def _loss(address: Address, found: Found) -> Impact:

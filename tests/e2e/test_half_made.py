@@ -95,6 +95,29 @@ def test_volume_that_finds_no_room_half_way_is_made_whole_by_a_rerun(site: Site,
 
 
 def test_image_whose_upload_broke_off_half_way_is_never_taken_for_whole(site: Site) -> None:
+    whole, name = kill_upload(site)
+    assert "create image.base@hv1" in operations(site.plan())
+    site.apply()
+    assert not site.plan().steps
+    with volumes(site, "stacksmith") as (connection, found):
+        assert digest(connection, found[name]) == whole
+        assert complete_name(name) in found
+
+
+def test_half_of_an_image_is_removed_where_it_is_not_needed_any_more(site: Site) -> None:
+    _, name = kill_upload(site)
+    with volumes(site, "stacksmith") as (_, found):
+        assert [each for each in found if each.startswith(name)] != [name], "the claim of the upload is there, too"
+    site.write(STACK.replace("host: hv1", "host: hv2").replace("volume_type: small, ", ""))
+    assert "delete image.base@hv1" in operations(site.plan())
+    site.apply()
+    assert not site.plan().steps
+    with volumes(site, "stacksmith") as (_, found):
+        assert [each for each in found if each.startswith(name)] == []
+
+
+def kill_upload(site: Site) -> tuple[str, str]:
+    """Kills an apply while it uploads the image to hv1. Gives the SHA-256 of the whole, and the name of its file."""
     whole = hashlib.sha256(CONTENT).hexdigest()
     name = image_file_name(f"sha256:{whole}", "disk")
     with through_proxies(site) as wires:
@@ -108,9 +131,4 @@ def test_image_whose_upload_broke_off_half_way_is_never_taken_for_whole(site: Si
     with volumes(site, "stacksmith") as (connection, found):
         assert digest(connection, found[name]) != whole and found[name].info()[1] == len(CONTENT)
         assert complete_name(name) not in found
-    assert "create image.base@hv1" in operations(site.plan())
-    site.apply()
-    assert not site.plan().steps
-    with volumes(site, "stacksmith") as (connection, found):
-        assert digest(connection, found[name]) == whole
-        assert complete_name(name) in found
+    return whole, name

@@ -112,6 +112,25 @@ def test_upload_of_another_stack_is_waited_for_and_taken_over_when_it_stands_sti
     store.delete("image.base@hv1", image(file))
 
 
+def test_upload_of_another_stack_is_not_removed_and_a_dead_one_of_our_own_is(store: Store) -> None:
+    file = store.files.make("disk", b"half" * MIB)
+    name, address = image_file_name(file.checksum, "disk"), Address("image", "base")
+    own, other = (native.claim_name(name, "fleet", stack) for stack in (STACK, "other"))
+    store.put(own)
+    seen = [f for f in store.observe({address: (file,)}).found if f.address.kind == "image"]
+    assert [(f.partial, f.begun) for f in seen] == [(True, (file,))], "it was killed before it made the file itself"
+    store.put(other)
+    store.put(name, 4 * MIB)
+    store.delete("image.base@hv1", image(file))
+    assert {each for each in store.names() if each.startswith(name)} == {name, other}
+    seen = [f for f in store.observe({address: (file,)}).found if f.address.kind == "image"]
+    assert [(f.partial, f.begun) for f in seen] == [(True, ())]
+    store.pool.storageVolLookupByName(other).delete()
+    store.put(own)
+    store.delete("image.base@hv1", image(file))
+    assert {each for each in store.names() if each.startswith(name)} == set()
+
+
 def test_image_file_that_was_removed_behind_libvirt_is_made_again(store: Store) -> None:
     file = store.files.make("disk", b"gone" * MIB)
     store.create("image.base@hv1", image(file))

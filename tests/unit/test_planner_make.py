@@ -15,7 +15,7 @@ from stacksmith.engine.store import opened
 from stacksmith.model.change import Impact, Status
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.naming import mac_address
-from stacksmith.model.realised import Server
+from stacksmith.model.realised import Image, Server, to_data
 from stacksmith.planner.make import PlanOptions, make_plan
 from stacksmith.planner.plan import Operation, Plan
 from stacksmith.providers.memory.provider import forget, world
@@ -184,6 +184,25 @@ def test_server_that_runs_undefined_is_told_as_such_and_its_end_as_a_loss(shop: 
             assert "# (it runs, but its definition is not saved: it is defined again)\n" in plan_text(plan)
             assert [(d.address, d.missing) for d in plan.deviations] == [(step.address, False)]
             assert "persistent = true -> false" in drift_text(plan)
+
+
+def test_half_of_an_image_is_removed_when_it_is_this_stacks_and_left_when_another_stack_uploads_it(shop: Shop) -> None:
+    del shop.stack["servers"]["web"]
+    shop.apply(Impact.DATA_LOSS)
+    stack, snapshot = session.survey(shop.options())
+    records = session.records(shop.options())
+    (there,) = {f.address: f for h in snapshot.hosts for f in h.found if f.address.kind == "image"}.values()
+    assert isinstance(there.spec, Image)
+    empty = next(host for host in snapshot.hosts if host.host != there.host)
+    begun = replace(
+        there, address=replace(there.address, host=empty.host), host=empty.host, spec=Image(()), partial=True
+    )
+    for files, expected in ((), []), (there.spec.files, [f"delete image.base@{empty.host}"]):
+        half = replace(begun, begun=files)
+        hosts = (replace(h, found=(*h.found, half)) if h is empty else h for h in snapshot.hosts)
+        plan = make_plan(stack, Snapshot(tuple(hosts)), records, lambda host: provider(shop.uri), PlanOptions())
+        assert steps(plan) == expected
+        assert [step.before for step in plan.steps] == [to_data(there.spec) for _ in expected]
 
 
 def test_policy_change_alone_is_an_update_that_touches_no_guest(shop: Shop) -> None:

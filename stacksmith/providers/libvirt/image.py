@@ -7,7 +7,7 @@ claim is respected as long as the file grows.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -68,20 +68,24 @@ class ImageDriver:
         before = target.found.spec if target.found is not None else None
         found = self.create(target, contents, deadline)
         if isinstance(before, Image) and isinstance(target.wanted, Image):
-            self._remove_unused([f for f in before.files if f not in target.wanted.files], deadline)
+            gone = [f for f in before.files if f not in target.wanted.files]
+            self._remove_unused(gone, target.mark, deadline)
         return found
 
     def delete(self, target: Target, deadline: Deadline) -> None:
-        """Removes the files that nothing on the host is built on; the others are a cache that another stack uses."""
+        """Removes the files that nothing on the host is built on, and that no other stack uploads; the others are a
+        cache that another stack uses."""
         found = self._read(target.mark, deadline)
         files = (target.mark.applied or {}).get("files", ())
         if found is not None or files:
-            self._remove_unused([ImageFile(f["role"], f["checksum"], f["format"]) for f in files], deadline)
+            gone = [ImageFile(f["role"], f["checksum"], f["format"]) for f in files]
+            self._remove_unused(gone, target.mark, deadline)
 
-    def _remove_unused(self, files: list[ImageFile], deadline: Deadline) -> None:
+    def _remove_unused(self, files: list[ImageFile], mark: Mark, deadline: Deadline) -> None:
         names = [image_file_name(f.checksum, f.role) for f in files]
-        if names:
-            self._host.call(partial(_remove_unused, self._host, names), deadline)
+        claims = {name: native.claim_name(name, mark.fleet, mark.stack) for name in names}
+        if claims:
+            self._host.call(partial(_remove_unused, self._host, claims), deadline)
 
     def _ensure(self, file: ImageFile, target: Target, contents: Contents, deadline: Deadline) -> None:
         name = image_file_name(file.checksum, file.role)
@@ -238,13 +242,18 @@ def _clear(host: LibvirtHost, name: str, link: Link) -> None:
     host.storage.remove(link, host.storage.default, name)
 
 
-def _remove_unused(host: LibvirtHost, names: list[str], link: Link) -> None:
-    """Removes image files that no volume is an overlay on and no domain uses: the marker first, then the file."""
+def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link) -> None:
+    """Removes image files, each with the claim that is ours, that no volume is an overlay on and no domain uses: the
+    marker first, then the file."""
     volumes = {s.name: (s, v) for s, v in host.storage.volumes(link)}
-    present = {n: volumes[n] for n in names if n in volumes}
+    present = {n: volumes[n] for n in own_claims if n in volumes}
     used = _used_files(link, [v for s, v in volumes.values() if s.name not in present]) if present else set()
-    for name in names:
-        if name in present and present[name][0].path in used:
+    for name, own_claim in own_claims.items():
+        claims = {each for each in volumes if each.startswith(f"{name}.by.")}
+        is_foreign = complete_name(name) not in volumes and bool(claims - {own_claim})  # its upload goes on
+        if is_foreign or (name in present and present[name][0].path in used):
+            if own_claim in claims:
+                storage.discard(volumes[own_claim][1])
             continue
         for leftover in volumes:
             if leftover == complete_name(name) or leftover.startswith(f"{name}.by."):

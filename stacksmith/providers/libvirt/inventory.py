@@ -125,7 +125,8 @@ class Inventory:
         return native.resource(scope.fleet, scope.stack, kind, label, id8) is not None
 
     def image(self, host: str, scope: Scope, address: Address, files: tuple[ImageFile, ...]) -> Found | None:
-        whole, begun, missing = [], False, []
+        """Another stack's upload counts as a part: it is one for who needs the image here, and nothing to remove."""
+        whole, begun, missing = [], [], []
         for file in files:
             name = image_file_name(file.checksum, file.role)
             facts = self.facts.get(name)
@@ -133,8 +134,9 @@ class Inventory:
                 missing.append(name)
             elif facts is not None and complete_name(name) in self.shelf.names:
                 whole.append(ImageFile(file.role, file.checksum, _format(file, facts)))
-            begun |= name in self.facts
-        if not begun:
+            if native.claim_name(name, scope.fleet, scope.stack) in self.shelf.names:
+                begun.append(file)
+        if not begun and not any(image_file_name(f.checksum, f.role) in self.facts for f in files):
             return None
         address = Address(address.kind, address.name, address.key, host)
         return Found(
@@ -144,14 +146,10 @@ class Inventory:
             name=address.name,
             spec=Image(tuple(whole)),
             fingerprint=digest(to_data(Image(tuple(whole)))),
-            partial=len(whole) < len(files) or self._is_claimed(scope, files),
+            partial=len(whole) < len(files) or bool(begun),  # the bytes may be whole: create takes the claim away
             facts={"missing": list(missing)} if missing else {},
+            begun=tuple(begun),
         )
-
-    def _is_claimed(self, scope: Scope, files: tuple[ImageFile, ...]) -> bool:
-        """True when an upload of this stack did not end, though its bytes may be whole: create takes the claim away."""
-        names = (image_file_name(f.checksum, f.role) for f in files)
-        return any(native.claim_name(name, scope.fleet, scope.stack) in self.shelf.names for name in names)
 
     def volume(self, host: str, scope: Scope, stored: Stored, part: Part) -> Found:
         """A volume resource. One copied from an image is partial until its copy was whole, one that a server brings

@@ -62,6 +62,7 @@ def found_image(files: Sequence[tuple[ImageFile, Object]], address: Address, uui
         fingerprint=" ".join(item.fingerprint[:16] for item in ordered),
         partial=len(whole) < len(files),
         facts={"files": [item.name for item in ordered]},
+        begun=tuple(file for file, item in files if item.stage is not Stage.COMPLETE),
     )
 
 

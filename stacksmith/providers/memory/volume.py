@@ -115,7 +115,7 @@ class ImageDriver(WorldDriver):
         """Removes the files. Those that other stacks' servers run on stay; our own servers on them: Refused."""
         call = self.begin("delete", target.mark, deadline)
         seen = target.found.spec if target.found else None
-        files = seen.files if isinstance(seen, Image) and seen.files else _files(target.mark)
+        files = dict.fromkeys((*(seen.files if isinstance(seen, Image) else ()), *_files(target.mark)))
         with self.world.changing(self.host) as state:
             users = {file: _users(state, file.checksum) for file in files}
             for server in (s for servers in users.values() for s in servers if owned(s, target.mark)):

@@ -7,6 +7,7 @@ from stacksmith.model.realised import Machine, is_machine_data
 from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Refused
+from stacksmith.providers.deployment import Stage
 from stacksmith.state.store import NodeNote, Store
 
 DEPLOYING, FAILED = "deploying", "failed"
@@ -53,7 +54,8 @@ class Notebook:
         """Notes how far the step has come. Raises: Refused when the node is in maintenance or cleaned, before its first
         stage."""
         self.check()
-        self._write(DEPLOYING, stage)
+        if self._kept() is None:
+            self._write(DEPLOYING, stage)
 
     def failed(self, cause: str, is_begun: bool) -> None:
         """Notes that the node is not to be given to others as it is: one that was being deployed, or whose new server
@@ -63,6 +65,8 @@ class Notebook:
         if self._kept() is not None:
             return
         stage = self.stage()
+        if self.step.operation is Operation.UPDATE and stage.partition(" ")[0] == Stage.FIRMWARE:
+            return  # it runs what it ran
         if stage or (is_begun and self.step.operation is Operation.CREATE):
             self._write(FAILED, stage, cause)
 

@@ -126,6 +126,12 @@ class BmcSession(Protocol):
         Raises: Stale, with nothing changed, when one would be deleted that is not among the ``doomed``.
         """
 
+    def tasks(self, deadline: Deadline) -> str:
+        """Names the tasks that the BMC lists, others by another name; empty when it lists none ever.
+
+        Raises: NotNow while one of them runs.
+        """
+
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         """Updates what ``firmware`` calls ``name`` from ``url``; False: the BMC has it, and the node must be booted
         before ``version`` is shown. Safe to repeat: a version that is shown is not asked for."""

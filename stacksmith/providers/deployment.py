@@ -18,6 +18,7 @@ class Stage(StrEnum):
     """What a deploy has behind it, in this order."""
 
     NOTHING = ""
+    FIRMWARE = "firmware"  # updates of firmware were sent, and no disk is written yet, or none is to be
     MEDIA = "media"  # the ramdisk's ISO is in the node, which is off
     BOOTED = "booted"  # the node is on with it
     WRITTEN = "written"  # the disk is finished

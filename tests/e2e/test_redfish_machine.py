@@ -309,6 +309,54 @@ def test_create_that_is_tried_again_sends_an_update_of_firmware_once(bmc: LightB
     assert refused and sum("SimpleUpdate" in each for each in bmc.writes()) == 1
 
 
+class Killed(BaseException):
+    """The end of a run in the middle of a call."""
+
+
+@pytest.mark.parametrize(
+    ("notes_kept", "is_noted"),
+    [(0, False), (1, True), (1, False), (2, True)],
+    ids=["before its note", "before it is sent", "when it is sent", "when its BMC has it"],
+)
+def test_update_of_firmware_is_sent_once_though_its_run_is_killed(
+    bmc: LightBmc, tmp_path: Path, notes_kept: int, is_noted: bool
+) -> None:
+    """``is_noted``: the kill comes right after the last note that is kept, else in place of the next one."""
+    (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        if len(notes) < notes_kept:
+            notes.append(text)
+        if len(notes) == notes_kept and (is_noted or text not in notes):
+            raise Killed
+
+    with served(tmp_path, "127.0.0.1") as url:
+        images = {"BIOS firmware": f"{url}/bios-2.bin"}
+        wanted = replace(BASE, firmware={"BIOS firmware": "2.0.0"}, firmware_images=images)
+        with place(bmc, firmware=("BIOS firmware",)) as opened, pytest.raises(Killed):
+            opened.drivers["server"].create(target(bmc, wanted, reached=note), NOTHING, soon(60))
+        assert len(notes) == notes_kept
+        stage = notes[-1] if notes else ""
+        with place(bmc, firmware=("BIOS firmware",)) as opened:
+            again = target(bmc, wanted, stage=stage, reached=notes.append)
+            assert opened.drivers["server"].create(again, NOTHING, soon(60)).spec == wanted
+    assert sum("SimpleUpdate" in each for each in bmc.writes()) == 1
+
+
+def test_update_of_firmware_that_its_boot_did_not_bring_is_sent_anew_by_the_next_run(
+    bmc: LightBmc, tmp_path: Path
+) -> None:
+    (tmp_path / "bios.bin").write_text("BIOS 3.0.0\n")
+    notes: list[str] = []
+    with served(tmp_path, "127.0.0.1") as url, place(bmc, firmware=("BIOS firmware",)) as opened:
+        images = {"BIOS firmware": f"{url}/bios.bin"}
+        wanted = replace(BASE, firmware={"BIOS firmware": "4.0.0"}, firmware_images=images)
+        with pytest.raises(Refused, match=r"the image is of version 3\.0\.0"):
+            opened.drivers["server"].create(target(bmc, wanted, reached=notes.append), NOTHING, soon(60))
+    assert [each.count("=") for each in notes] == [1, 1, 0]
+
+
 def test_create_sends_no_update_of_firmware_that_is_as_pinned(bmc: LightBmc) -> None:
     created(bmc, replace(BASE, firmware={"BIOS firmware": "1.0.0"}))
     assert not [each for each in bmc.writes() if "SimpleUpdate" in each]

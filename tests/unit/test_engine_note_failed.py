@@ -8,6 +8,7 @@ from stacksmith.model.realised import Machine
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation
 from stacksmith.providers.base import Contents, Deadline, Target, Transient
+from stacksmith.state.store import NodeNote
 from tests.postgres import Place
 from tests.unit.engine_parts import STACK, Bench, step
 
@@ -22,6 +23,7 @@ MACHINE = Machine("db", "CUSTOM_BAREMETAL")
         (Operation.CREATE, "booted", True, ("failed", "booted")),
         (Operation.UPDATE, "", True, None),  # a setting that was refused does not take a node from its server
         (Operation.UPDATE, "booted", True, ("failed", "booted")),
+        (Operation.UPDATE, "firmware - - a=taken", True, ("deploying", "firmware - - a=taken")),  # it runs what it ran
         (Operation.DELETE, "", True, None),
     ],
 )
@@ -35,6 +37,13 @@ def test_failed_step_notes_a_node_that_is_not_to_be_given_to_others(
     notes.failed("no space", is_begun)
     found = [(note.state, note.stage) for note in store.nodes()]
     assert found == ([expected] if expected else [])
+
+
+def test_update_of_a_server_whose_node_is_in_maintenance_leaves_that_note(place: Place) -> None:
+    store = place.open()
+    store.note_node(NodeNote("bm1", "maintenance", reason="a fan"))
+    Notebook(store, STACK, step(Operation.UPDATE, "server.db", MACHINE, host="bm1")).reached("firmware - - a=taken")
+    assert [(note.state, note.reason) for note in store.nodes()] == [("maintenance", "a fan")]
 
 
 class Slow:

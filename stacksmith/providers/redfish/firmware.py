@@ -1,5 +1,6 @@
 """Firmware of a node: its versions, and updates that its BMC fetches from a URL."""
 
+import hashlib
 import time
 from typing import Final
 
@@ -54,6 +55,12 @@ def update(tree: Tree, name: str, url: str, version: str, deadline: Deadline) ->
 def waits(tree: Tree, deadline: Deadline) -> bool:
     """Whether the BMC has an update that the next boot brings into force."""
     return task.waits(tree, AT_BOOT, deadline)
+
+
+def tasks(tree: Tree, deadline: Deadline) -> str:
+    """See BmcSession."""
+    known = _idle(tree, "firmware", deadline)
+    return "" if known is None else hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:12]
 
 
 def _idle(tree: Tree, name: str, deadline: Deadline) -> set[str] | None:

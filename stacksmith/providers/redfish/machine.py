@@ -1,7 +1,6 @@
 """Makes, changes and removes the server of a bare-metal node, by its BMC alone."""
 
 import hashlib
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
 from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job
+from stacksmith.providers.redfish.progress import TAKEN, Progress
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
@@ -60,12 +60,14 @@ class MachineDriver:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
-        self._prepare(target, deadline)
+        progress = Progress(target)
+        self._prepare(target, progress, deadline)
         if job is not None:
-            self._deploy(target, job, deadline)
+            self._deploy(target, job, progress, deadline)
         elif seen.power_state is not Power.OFF and not self._is_in_force(wanted, deadline):
             self._restart_half_made(target, deadline)
-        return self._finish(wanted, {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING), deadline)
+        paths = {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING)
+        return self._finish(wanted, paths, progress, deadline)
 
     def _is_in_force(self, wanted: Machine, deadline: Deadline) -> bool:
         return _in_force(wanted, set(_WAITING), self._bmc.observe(deadline, _SETTINGS))
@@ -77,12 +79,12 @@ class MachineDriver:
         if _machine(target).power_state is None:  # which is left as it was
             self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
 
-    def _prepare(self, target: Target, deadline: Deadline) -> None:
+    def _prepare(self, target: Target, progress: Progress, deadline: Deadline) -> None:
         """All settings. The server is on the node, half made, from the first one that may have changed it."""
         wanted, before = _machine(target), self._bmc.writes
         half = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
         try:
-            self._update_firmware(wanted, set(wanted.firmware), deadline)
+            self._update_firmware(wanted, set(wanted.firmware), progress, deadline)
             self._set_waiting(target, {*_WAITING, "raid"}, deadline)
             self._set_live(wanted, deadline)
         except ProviderError:
@@ -100,16 +102,17 @@ class MachineDriver:
         job = self._job(target, contents) if paths & deployed(wanted) else None
         if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
             raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
-        self._update_firmware(wanted, names & wanted.firmware.keys(), deadline)
+        progress = Progress(target)
+        self._update_firmware(wanted, names & wanted.firmware.keys(), progress, deadline)
         self._set_waiting(target, paths, deadline)
         self._set_live(wanted, deadline)
         if job is not None:
-            self._deploy_anew(target, job, deadline)
+            self._deploy_anew(target, job, progress, deadline)
         elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
             if self._restarted != wanted:
                 self._restart(target, deadline)
             self._restarted = wanted
-        return self._finish(wanted, paths, deadline)
+        return self._finish(wanted, paths, progress, deadline)
 
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Switches the node off, takes media out, and wipes what its policy names; what is on other disks stays."""
@@ -182,9 +185,9 @@ class MachineDriver:
                 raise TimedOut(f"{text}: {said}" if said else text, hint=said.hint if said else None)
             time.sleep(_POLL_SECONDS)
 
-    def _update_firmware(self, wanted: Machine, names: set[str], deadline: Deadline) -> None:
+    def _update_firmware(self, wanted: Machine, names: set[str], progress: Progress, deadline: Deadline) -> None:
         """Brings these to their versions; nothing is sent for those that have them, or were brought there before the
-        boot by a call that is made again."""
+        boot by a call that is made again, or by a run that was killed."""
         there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if names else {}
         for name in sorted(names):
             version, source = wanted.firmware[name], wanted.firmware_images.get(name)
@@ -194,17 +197,32 @@ class MachineDriver:
                 hint = f"say firmware: {{{name}: {{version: {version}, image: URL}}}}, or pin {there.get(name)}"
                 raise Refused(f"cannot update {name} to {version}: no image of it is named", f"firmware.{name}", hint)
             if (name, version, source) not in self._updated:  # shown after the boot alone
-                self._bmc.update_firmware(name, source, version, deadline)
+                self._send(name, version, source, progress, deadline)
             self._updated.add((name, version, source))
             self._before[name] = there.get(name, "")
 
-    def _deploy_anew(self, target: Target, job: Job, deadline: Deadline) -> None:
+    def _send(self, name: str, version: str, source: str, progress: Progress, deadline: Deadline) -> None:
+        update = hashlib.sha256(f"{name} {version} {source}".encode()).hexdigest()[:12]
+        noted = progress.sent(update)
+        if noted == TAKEN:
+            return
+        tasks = self._bmc.tasks(deadline)
+        if noted is None or (noted == tasks and tasks):  # a killed run did not come to send it: no task has come of it
+            progress.send(update, tasks)
+            try:
+                self._bmc.update_firmware(name, source, version, deadline)
+            except Refused:
+                progress.drop(update)
+                raise
+        progress.send(update, TAKEN)
+
+    def _deploy_anew(self, target: Target, job: Job, progress: Progress, deadline: Deadline) -> None:
         """What runs is asked to end first; a deploy that is refused before anything is written leaves the node running
         what it ran."""
         if not _is_in_ramdisk(target):
             self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         try:
-            self._deploy(target, job, deadline, is_there=True)
+            self._deploy(target, job, progress, deadline, is_there=True)
         except Refused as refusal:
             if refusal.path in UNTOUCHED:
                 limit = self._until(self._node.power_timeout_seconds, deadline)
@@ -238,17 +256,17 @@ class MachineDriver:
             secure_boot=wanted.secure_boot,
         )
 
-    def _deploy(self, target: Target, job: Job, deadline: Deadline, *, is_there: bool = False) -> None:
+    def _deploy(
+        self, target: Target, job: Job, progress: Progress, deadline: Deadline, *, is_there: bool = False
+    ) -> None:
         assert self._deployer is not None
         key = _key(job.checksum, _machine(target))
-        stage, of, life = (*target.stage.split(), "", "", "")[:3]
-        if of != key:  # what an earlier run reached counts for the same bytes alone
-            stage, life = "", LATER if is_there else secrets.token_hex(4)
+        stage, life = progress.of_disk(key, is_there)
         self._deployer.deploy(
             self._bmc,
             replace(job, life=life or LATER),
             target.progress,
-            lambda at: target.reached(f"{at} {key} {life}"),
+            lambda at: progress.reached(at, key, life),
             stage,
             deadline,
         )
@@ -268,7 +286,7 @@ class MachineDriver:
                 self._bmc.boot_once("disk", None, limit)
         self._bmc.switch_on(limit)
 
-    def _finish(self, wanted: Machine, paths: set[str], deadline: Deadline) -> Found:
+    def _finish(self, wanted: Machine, paths: set[str], progress: Progress, deadline: Deadline) -> Found:
         """The power; then the server as it is read back, once ``paths`` are in force."""
         limit = self._until(self._node.power_timeout_seconds, deadline)
         if wanted.power_state == "running":
@@ -276,9 +294,13 @@ class MachineDriver:
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
         if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):
-            self._await(
-                lambda seen: self._is_settled(wanted, paths, seen), "the settings", deadline, "firmware" in paths
-            )
+            try:
+                self._await(
+                    lambda seen: self._is_settled(wanted, paths, seen), "the settings", deadline, "firmware" in paths
+                )
+            except ProviderError:
+                progress.drop()  # the boot did not bring them
+                raise
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)

@@ -157,6 +157,9 @@ class RedfishSession:
     ) -> None:
         raid.set_raid(self._tree, volumes, deadline, doomed)
 
+    def tasks(self, deadline: Deadline) -> str:
+        return firmware.tasks(self._tree, deadline)
+
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         return firmware.update(self._tree, name, url, version, deadline)
 

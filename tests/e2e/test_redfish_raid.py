@@ -311,7 +311,12 @@ def test_update_that_needs_no_boot_is_followed_to_its_version(bmc: LightBmc, ima
 @pytest.mark.parametrize(
     ("name", "image", "version", "cause"),
     [
-        (BIOS, "none.bin", "2.0.0", "a task of bm.* has ended as Exception: .*404"),
+        (
+            BIOS,
+            "none.bin",
+            "2.0.0",
+            r"cannot update BIOS firmware of bm.* from http.*none\.bin: a task of .* has ended as Exception: .*404",
+        ),
         (BIOS, "bmc-2.bin", "2.1.0", "has ended as Exception: The image of .* is not for this device"),
         (BMC, "bmc-2.bin", "3.0.0", "to 3.0.0: the image is of version 2.1.0"),
         ("NIC firmware", "bmc-2.bin", "3.0.0", "there is no such firmware"),

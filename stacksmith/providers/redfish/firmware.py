@@ -43,6 +43,9 @@ def update(tree: Tree, name: str, url: str, version: str, deadline: Deadline) ->
         raise
     except (Transient, TimedOut) as fault:
         lost = fault
+    except Refused as refusal:
+        cause = f"cannot update {name} of {tree.name} from {url}: {refusal}"
+        raise Refused(cause, f"firmware.{name}", refusal.hint) from refusal
     if lost is not None and not isinstance(lost, Failed):
         begun = _begun(tree, known, deadline)
         if begun:  # it was taken all the same

@@ -126,13 +126,13 @@ def _judged(of: Nodes, known: _Known, read: HostSnapshot | None, error: str, mac
 
 def _unfinished(known: _Known) -> tuple[str, str]:
     """What failed or was cut off, and what to type."""
-    stage = known.note.stage if known.note is not None else ""
+    stage = known.note.at if known.note is not None else ""
     is_clean = CLEANING in (known.state, stage)
     again = f"stacksmith node clean {known.name}" if is_clean else "stacksmith apply"
     hint = f"{again}, or stacksmith node release {known.name}"
     if known.note is not None and known.state == "failed":
         return f"{'clean' if is_clean else 'deploy'} failed: {known.note.reason or stage}", hint
-    at = "" if is_clean or not stage else f" at {stage.partition(' ')[0]}"
+    at = "" if is_clean or not stage else f" at {stage}"
     return f"its {'cleaning' if is_clean else 'deployment'} was cut off{at}", hint
 
 

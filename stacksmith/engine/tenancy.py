@@ -65,13 +65,11 @@ def tenancies(of: Nodes) -> Mapping[str, Tenancy]:
 
 def _tenancy(note: NodeNote | None, record: tuple[str, Record] | None) -> Tenancy:
     if record is None:
-        return (
-            Tenancy(note.state, note.stage.partition(" ")[0], note.reason) if note is not None else Tenancy("available")
-        )
+        return Tenancy(note.state, note.at, note.reason) if note is not None else Tenancy("available")
     stack, known = record
     of = Tenancy("active", "", "", f"{stack}/{known.address}", known.adopted, known.machine)
     if note is not None:
-        return replace(of, state=note.state, stage=note.stage.partition(" ")[0], reason=note.reason)
+        return replace(of, state=note.state, stage=note.at, reason=note.reason)
     return of if known.complete else replace(of, state="deploying")
 
 

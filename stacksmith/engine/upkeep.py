@@ -153,7 +153,7 @@ def _put_back(store: Store, name: str, note: NodeNote | None) -> None:
 
 def words_of(note: NodeNote) -> str:
     """The state of a node, with how far or why."""
-    more = note.reason or note.stage.partition(" ")[0]
+    more = note.reason or note.at
     return f"{note.state}: {more}" if more else note.state
 
 

@@ -88,6 +88,11 @@ class NodeNote:
     uuid: str = ""
     since: float = 0.0
 
+    @property
+    def at(self) -> str:
+        """The stage's name, without what else is noted of it."""
+        return self.stage.partition(" ")[0]
+
 
 class Reader(Protocol):
     """What plans and views need of a store."""

@@ -7,7 +7,7 @@ claim is respected as long as the file grows.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ class ImageDriver:
         return self._read(mark, self._host.default_deadline())
 
     def _read(self, mark: Mark, deadline: Deadline) -> Found | None:
-        files = tuple(ImageFile(f["role"], f["checksum"], f["format"]) for f in (mark.applied or {}).get("files", ()))
+        files = _files(mark)
         address = Address(mark.address.kind, mark.address.name, mark.address.key)
         scope = Scope(mark.fleet, mark.stack, {}, {address: files})
 
@@ -75,13 +75,9 @@ class ImageDriver:
     def delete(self, target: Target, deadline: Deadline) -> None:
         """Removes the files that nothing on the host is built on, and that no other stack uploads; the others are a
         cache that another stack uses."""
-        found = self._read(target.mark, deadline)
-        files = (target.mark.applied or {}).get("files", ())
-        if found is not None or files:
-            gone = [ImageFile(f["role"], f["checksum"], f["format"]) for f in files]
-            self._remove_unused(gone, target.mark, deadline)
+        self._remove_unused(_files(target.mark), target.mark, deadline)
 
-    def _remove_unused(self, files: list[ImageFile], mark: Mark, deadline: Deadline) -> None:
+    def _remove_unused(self, files: Sequence[ImageFile], mark: Mark, deadline: Deadline) -> None:
         names = [image_file_name(f.checksum, f.role) for f in files]
         claims = {name: native.claim_name(name, mark.fleet, mark.stack) for name in names}
         if claims:
@@ -177,6 +173,11 @@ class ImageDriver:
                 seen, since = now, self._host.clock()
             time.sleep(min(_POLL_SECONDS, deadline.seconds))
         self._host.call(partial(_clear, self._host, name), deadline)
+
+
+def _files(mark: Mark) -> tuple[ImageFile, ...]:
+    """The files of the image that was applied."""
+    return tuple(ImageFile(f["role"], f["checksum"], f["format"]) for f in (mark.applied or {}).get("files", ()))
 
 
 class _Progress:

@@ -126,7 +126,7 @@ class Inventory:
 
     def image(self, host: str, scope: Scope, address: Address, files: tuple[ImageFile, ...]) -> Found | None:
         """Another stack's upload counts as a part: it is one for who needs the image here, and nothing to remove."""
-        whole, begun, missing = [], [], []
+        whole, begun, missing, is_there = [], [], [], False
         for file in files:
             name = image_file_name(file.checksum, file.role)
             facts = self.facts.get(name)
@@ -136,7 +136,8 @@ class Inventory:
                 whole.append(ImageFile(file.role, file.checksum, _format(file, facts)))
             if native.claim_name(name, scope.fleet, scope.stack) in self.shelf.names:
                 begun.append(file)
-        if not begun and not any(image_file_name(f.checksum, f.role) in self.facts for f in files):
+            is_there |= name in self.facts
+        if not begun and not is_there:
             return None
         address = Address(address.kind, address.name, address.key, host)
         return Found(

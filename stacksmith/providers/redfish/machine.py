@@ -43,7 +43,7 @@ class MachineDriver:
     def __init__(self, place: Place, bmc: BmcSession, node: Node, deployer: Deployer | None) -> None:
         self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
         self._restarted: Machine | None = None  # an update that is called again does not restart the node again
-        self._updated: set[tuple[str, str, str]] = set()  # firmware by name, version and image that its BMC has taken
+        self._sent: dict[str, str] = {}  # updates of firmware, as Progress has them
         self._before: dict[str, str] = {}  # versions before
 
     def read(self, mark: Mark) -> Found | None:
@@ -60,7 +60,7 @@ class MachineDriver:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
-        progress = Progress(target)
+        progress = Progress(target, self._sent)
         self._prepare(target, progress, deadline)
         if job is not None:
             self._deploy(target, job, progress, deadline)
@@ -102,7 +102,7 @@ class MachineDriver:
         job = self._job(target, contents) if paths & deployed(wanted) else None
         if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
             raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
-        progress = Progress(target)
+        progress = Progress(target, self._sent)
         self._update_firmware(wanted, names & wanted.firmware.keys(), progress, deadline)
         self._set_waiting(target, paths, deadline)
         self._set_live(wanted, deadline)
@@ -196,15 +196,13 @@ class MachineDriver:
             if source is None:
                 hint = f"say firmware: {{{name}: {{version: {version}, image: URL}}}}, or pin {there.get(name)}"
                 raise Refused(f"cannot update {name} to {version}: no image of it is named", f"firmware.{name}", hint)
-            if (name, version, source) not in self._updated:  # shown after the boot alone
-                self._send(name, version, source, progress, deadline)
-            self._updated.add((name, version, source))
+            self._send(name, version, source, progress, deadline)
             self._before[name] = there.get(name, "")
 
     def _send(self, name: str, version: str, source: str, progress: Progress, deadline: Deadline) -> None:
         update = hashlib.sha256(f"{name} {version} {source}".encode()).hexdigest()[:12]
         noted = progress.sent(update)
-        if noted == TAKEN:
+        if noted == TAKEN:  # shown after the boot alone
             return
         tasks = self._bmc.tasks(deadline)
         if noted is None or (noted == tasks and tasks):  # a killed run did not come to send it: no task has come of it

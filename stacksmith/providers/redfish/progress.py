@@ -17,9 +17,11 @@ class Progress:
     that comes after a killed one sends none twice.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._at, self._key, self._life, sent = (*target.stage.split(), "", "", "", "")[:4]
-        self._sent = dict(each.split("=", 1) for each in sent.split(",") if "=" in each)
+    def __init__(self, target: Target, sent: dict[str, str]) -> None:
+        """``sent`` are the updates that this run knows of itself; it is brought up to date."""
+        self._at, self._key, self._life, noted = (*target.stage.split(), "", "", "", "")[:4]
+        self._sent = sent
+        self._sent |= dict(each.split("=", 1) for each in noted.split(",") if "=" in each)
         self._note = target.reached
 
     def of_disk(self, key: str, is_there: bool) -> tuple[str, str]:
@@ -46,7 +48,8 @@ class Progress:
     def drop(self, *updates: str) -> None:
         """Forgets these, all when none is named: the next run sends them anew."""
         if gone := [each for each in updates or tuple(self._sent) if each in self._sent]:
-            self._sent = {each: answer for each, answer in self._sent.items() if each not in gone}
+            for each in gone:
+                del self._sent[each]
             self._write()
 
     def _write(self) -> None:

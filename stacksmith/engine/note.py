@@ -1,25 +1,33 @@
 """What a run notes of the bare-metal node that a step works on: how far it has come, and what went wrong."""
 
+from dataclasses import field, replace
+
 from stacksmith.engine.tenancy import CLEANING
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.realised import Machine, is_machine_data
+from stacksmith.model.record import Record
 from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Refused
-from stacksmith.providers.deployment import Stage
+from stacksmith.providers.deployment import LOSING, Stage
 from stacksmith.state.store import NodeNote, Store
 
 DEPLOYING, FAILED = "deploying", "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Notebook:
-    """The notes of one step; of a step that is about no node there are none."""
+    """The notes of one step; of a step that is about no node there are none.
+
+    From where a change may have taken what is on the disk, the record of its server says so: whatever becomes of the
+    run, the next plan has it written again. ``whole`` is the record before, while it can be put back.
+    """
 
     store: Store
     stack: str
     step: Step
+    whole: Record | None = field(default=None, init=False)
 
     @property
     def is_used(self) -> bool:
@@ -51,11 +59,19 @@ class Notebook:
         return any(record.adopted for record in self.store.records(self.stack) if record.address == step.address)
 
     def reached(self, stage: str) -> None:
-        """Notes how far the step has come. Raises: Refused when the node is in maintenance or cleaned, before its first
-        stage."""
+        """Notes how far the step has come; with an empty ``stage``, that it has touched nothing after all.
+
+        Raises: Refused when the node is in maintenance or cleaned, before its first stage.
+        """
         self.check()
+        if not stage:
+            self._mend()
+            return self.done()
+        if stage.partition(" ")[0] in LOSING:
+            self._tear()
         if self._kept() is None:
             self._write(DEPLOYING, stage)
+        return None
 
     def failed(self, cause: str, is_begun: bool) -> None:
         """Notes that the node is not to be given to others as it is: one that was being deployed, or whose new server
@@ -65,7 +81,7 @@ class Notebook:
         if self._kept() is not None:
             return
         stage = self.stage()
-        if self.step.operation is Operation.UPDATE and stage.partition(" ")[0] == Stage.FIRMWARE:
+        if self.step.operation is Operation.UPDATE and stage.partition(" ")[0] == Stage.SETTINGS:
             return  # it runs what it ran
         if stage or (is_begun and self.step.operation is Operation.CREATE):
             self._write(FAILED, stage, cause)
@@ -74,6 +90,21 @@ class Notebook:
         """Drops the note that the run or an earlier one made of this server."""
         if self.is_used and any(n.name == self.step.host and n.uuid == self.step.uuid for n in self.store.nodes()):
             self.store.clear_node(self.step.host)
+
+    def _tear(self) -> None:
+        if self.step.operation is not Operation.UPDATE or self.whole is not None:
+            return
+        for record in self.store.records(self.stack):
+            if record.address == self.step.address and isinstance(record.applied, dict):
+                self.whole, drive = record, record.applied.get("config_drive")
+                lost = dict.fromkeys(("image", "boot_iso", "config_drive")) if writes_image(self.step) else {}
+                rewritten = {"config_drive": {**drive, "digest": ""}} if isinstance(drive, dict) else {}
+                self.store.amend(self.stack, replace(record, applied=record.applied | (lost or rewritten)))
+
+    def _mend(self) -> None:
+        if self.whole is not None:
+            self.store.amend(self.stack, self.whole)
+            self.whole = None
 
     def _kept(self) -> NodeNote | None:
         """The note of the node that is somebody else's, and stays."""

@@ -21,7 +21,7 @@ _STATED = frozenset({"config_drive"})
 
 def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
     """How what was found differs from what is wanted, in spec (live, then saved) and policy. Equal objects cost one
-    comparison."""
+    comparison. What an update that did not end well has taken away, nobody else did."""
     policy = view.policy(wanted.address)
     changes: list[Change] = []
     if found.spec is None:
@@ -37,10 +37,16 @@ def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
             live = {c.path for c in changes}
             saved = compare(want, applied, to_data(found.saved))
             changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
+        if record is not None and record.torn:
+            changes = [replace(c, status=Status.CHANGE) if _is_taken_away(c) else c for c in changes]
     if policy is not None and policy != wanted.policy:
         before = to_data(policy)
         changes += [replace(c, path=f"policy.{c.path}") for c in compare(to_data(wanted.policy), before, before)]
     return changes
+
+
+def _is_taken_away(change: Change) -> bool:
+    return change.status is Status.CONFLICT and change.found is None
 
 
 def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:

@@ -11,6 +11,7 @@ from stacksmith.model.change import Change, Impact
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
+from stacksmith.model.raid import as_applied
 from stacksmith.model.realised import Machine, Nic, Policy, RaidVolume, Realised
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Resource, Stack
@@ -77,9 +78,10 @@ def machine_policy(spec: ServerSpec) -> Policy:
 
 
 def declared_only(wanted: Realised, found: Realised) -> Realised:
-    """The found machine without RAID volumes that nobody declares: they are left alone."""
-    if isinstance(wanted, Machine) and isinstance(found, Machine) and not wanted.raid and found.raid:
-        return replace(found, raid=())
+    """The found machine without RAID volumes when none is declared: they are left alone; those that are as declared as
+    they are declared, for a killed run may have made them."""
+    if isinstance(wanted, Machine) and isinstance(found, Machine) and found.raid:
+        return replace(found, raid=as_applied(wanted.raid, found.raid) if wanted.raid else ())
     return found
 
 

@@ -119,9 +119,14 @@ class BmcSession(Protocol):
         that it has not, a drive that is called by two names, more bytes than the drives give."""
 
     def set_raid(
-        self, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
+        self,
+        volumes: Sequence[RaidVolume],
+        deadline: Deadline,
+        doomed: Collection[str] | None = None,
+        begins: Callable[[], None] = lambda: None,
     ) -> None:
-        """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice.
+        """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice, and
+        ``begins`` is called before the first change.
 
         Raises: Stale, with nothing changed, when one would be deleted that is not among the ``doomed``.
         """

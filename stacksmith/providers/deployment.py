@@ -18,13 +18,15 @@ class Stage(StrEnum):
     """What a deploy has behind it, in this order."""
 
     NOTHING = ""
-    FIRMWARE = "firmware"  # updates of firmware were sent, and no disk is written yet, or none is to be
+    SETTINGS = "settings"  # firmware was sent, or a restart is under way, and no disk is written yet, or none is to be
+    RAID = "raid"  # volumes are made, or gone, and what was on them with them
     MEDIA = "media"  # the ramdisk's ISO is in the node, which is off
     BOOTED = "booted"  # the node is on with it
     WRITTEN = "written"  # the disk is finished
     READY = "ready"  # the node is off, the media is out
 
 
+LOSING: Final = ("raid", "media", "booted")  # no telling what is on the disk
 RAMDISK: Final = (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN)  # what runs, if anything, is not what is on the disk
 
 

@@ -54,9 +54,14 @@ class SqlStore:
     def records(self, stack: str) -> tuple[Record, ...]:
         """All records of a stack."""
         query = "SELECT address, host, uuid, complete, body FROM record WHERE stack = ?"
-        rows = self._read(lambda db: db.execute(query, (stack,)).fetchall())
+        torn = (
+            "SELECT address FROM journal WHERE operation = 'update' AND (ended IS NULL OR outcome = 'failed')"
+            " AND id IN (SELECT max(id) FROM journal WHERE stack = ? GROUP BY address)"
+        )
+        rows, unended = self._read(lambda db: [db.execute(each, (stack,)).fetchall() for each in (query, torn)])
         bodies = json.loads(f"[{','.join(row[-1] for row in rows)}]")  # at once: equal keys are one object
-        found = [_record(row[:-1], data) for row, data in zip(rows, bodies, strict=True)]
+        names = {row[0] for row in unended}
+        found = [_record(row[:-1], data, row[0] in names) for row, data in zip(rows, bodies, strict=True)]
         return tuple(sorted(found, key=lambda record: record.address.order))
 
     def put(self, stack: str, record: Record) -> None:
@@ -67,6 +72,10 @@ class SqlStore:
             _put(db, stack, record)
 
         self._write(work)
+
+    def amend(self, stack: str, record: Record) -> None:
+        """Writes one record."""
+        self._write(lambda db: _put(db, stack, record))
 
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claim of its name."""
@@ -272,7 +281,7 @@ def _remove(db: Connection, stack: str, address: Address) -> None:
     drop(db, stack, str(address))
 
 
-def _record(row: Sequence[Any], data: JSON) -> Record:
+def _record(row: Sequence[Any], data: JSON, torn: bool) -> Record:
     address, host, uuid, complete = row
     return Record(
         Address.parse(address),
@@ -284,4 +293,5 @@ def _record(row: Sequence[Any], data: JSON) -> Record:
         tuple(Address.parse(text) for text in data["requires"]),
         data.get("adopted", False),
         tuple(data.get("machine", UNKNOWN)),
+        torn,
     )

@@ -136,6 +136,9 @@ class Store(Reader, Protocol):
         """Writes one record, outside any step: what the store lost. An open begin of its address is superseded, for its
         object is as the record says."""
 
+    def amend(self, stack: str, record: Record) -> None:
+        """Writes one record in the middle of a step on its object, which goes on."""
+
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claims of its name, outside any run; none is fine."""
 

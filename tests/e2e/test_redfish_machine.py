@@ -27,7 +27,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 48
+BMCS = 56
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -255,6 +255,14 @@ def test_create_brings_both_into_force_too(bmc: LightBmc) -> None:
     created(bmc, replace(BASE, boot_mode="bios", secure_boot=True, bios={**BASE.bios, "PowerCapWatts": 1}))
 
 
+def test_boot_between_runs_nothing_of_what_is_on_the_disks_of_a_new_server(bmc: LightBmc) -> None:
+    bmc.behave("boot-mode-by-bios")
+    wanted = replace(BASE, boot_mode="bios", secure_boot=True, power_state="stopped")
+    with place(bmc) as opened:
+        opened.drivers["server"].create(target(bmc, wanted), NOTHING, soon(60))
+    assert (resets(bmc), bmc.get()["Oem"]["Lab"]["BootedFrom"]) == (2, "BiosSetup")
+
+
 def test_firmware_is_updated_and_waited_for_over_the_one_boot(bmc: LightBmc, tmp_path: Path) -> None:
     (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
     of = created(bmc)
@@ -342,6 +350,37 @@ def test_update_of_firmware_is_sent_once_though_its_run_is_killed(
             again = target(bmc, wanted, stage=stage, reached=notes.append)
             assert opened.drivers["server"].create(again, NOTHING, soon(60)).spec == wanted
     assert sum("SimpleUpdate" in each for each in bmc.writes()) == 1
+
+
+@pytest.mark.parametrize("power_state", [None, "running", "stopped"])
+@pytest.mark.parametrize("call", ["update", "create"])
+def test_restart_that_was_killed_while_the_node_was_off_is_ended_by_the_next_run(
+    bmc: LightBmc, monkeypatch: pytest.MonkeyPatch, power_state: str | None, call: str
+) -> None:
+    """The next run may do no more than a plan says of a node that is off."""
+    of = replace(created(bmc), complete=call == "update")
+    wanted = replace(BASE, power_state=power_state, bios={**BASE.bios, "PowerCapWatts": 300})
+    notes: list[str] = []
+
+    def act(opened: NodePlace, stage: str, **more: Any) -> Any:
+        doing = target(bmc, wanted, ("bios.PowerCapWatts",), found=opened.read(soon()), stage=stage)
+        doing = replace(doing, reached=notes.append, **more)
+        return getattr(opened.drivers["server"], call)(doing, NOTHING, soon(60))
+
+    def killed(*args: object) -> None:
+        raise Killed
+
+    with place(bmc, of) as opened, monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("stacksmith.providers.redfish.session.RedfishSession.switch_on", killed)
+        act(opened, "")
+        if power_state == "stopped":  # which a half made one is not switched on for
+            raise Killed
+    assert bmc.get()["PowerState"] == "Off"
+    with place(bmc, of) as opened:
+        result = act(opened, notes[-1], allowed=Impact.LIVE)
+    after = "Off" if power_state == "stopped" else "On"
+    assert bmc.get()["PowerState"] == after and result.spec.bios["PowerCapWatts"] == 300
+    assert notes[-1] == ""
 
 
 def test_update_of_firmware_that_its_boot_did_not_bring_is_sent_anew_by_the_next_run(

@@ -1,11 +1,17 @@
 """What a run notes of a node: how far its step has come, and that it failed."""
 
+from dataclasses import replace
+
 import pytest
 
+from stacksmith.address import Address
 from stacksmith.engine.note import Notebook
+from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Mark
-from stacksmith.model.realised import Machine
+from stacksmith.model.realised import ConfigDrive, Machine, to_data
+from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
+from stacksmith.model.types import JSON
 from stacksmith.planner.plan import Operation
 from stacksmith.providers.base import Contents, Deadline, Target, Transient
 from stacksmith.state.store import NodeNote
@@ -23,7 +29,7 @@ MACHINE = Machine("db", "CUSTOM_BAREMETAL")
         (Operation.CREATE, "booted", True, ("failed", "booted")),
         (Operation.UPDATE, "", True, None),  # a setting that was refused does not take a node from its server
         (Operation.UPDATE, "booted", True, ("failed", "booted")),
-        (Operation.UPDATE, "firmware - - a=taken", True, ("deploying", "firmware - - a=taken")),  # it runs what it ran
+        (Operation.UPDATE, "settings - - a=taken", True, ("deploying", "settings - - a=taken")),  # it runs what it ran
         (Operation.DELETE, "", True, None),
     ],
 )
@@ -42,8 +48,44 @@ def test_failed_step_notes_a_node_that_is_not_to_be_given_to_others(
 def test_update_of_a_server_whose_node_is_in_maintenance_leaves_that_note(place: Place) -> None:
     store = place.open()
     store.note_node(NodeNote("bm1", "maintenance", reason="a fan"))
-    Notebook(store, STACK, step(Operation.UPDATE, "server.db", MACHINE, host="bm1")).reached("firmware - - a=taken")
+    Notebook(store, STACK, step(Operation.UPDATE, "server.db", MACHINE, host="bm1")).reached("settings - - a=taken")
     assert [(note.state, note.reason) for note in store.nodes()] == [("maintenance", "a fan")]
+
+
+LOST = {"image": None, "boot_iso": None, "config_drive": None}
+
+
+@pytest.mark.parametrize(
+    ("stages", "path", "impact", "torn"),
+    [
+        (["settings - - a=taken"], "image", Impact.DATA_LOSS, {}),
+        (["raid k -"], "raid[system]", Impact.DATA_LOSS, LOST),
+        (["media k -", "booted k -"], "image", Impact.DATA_LOSS, LOST),
+        (
+            ["media k -"],
+            "config_drive.digest",
+            Impact.RESTART,
+            {"config_drive": {"format": "configdrive", "digest": ""}},
+        ),
+        (["media k -", ""], "image", Impact.DATA_LOSS, {}),  # the ramdisk found that it must not write
+    ],
+)
+def test_record_tells_what_a_change_may_have_taken_from_the_disk(
+    place: Place, stages: list[str], path: str, impact: Impact, torn: dict[str, JSON]
+) -> None:
+    store = place.open()
+    applied = to_data(replace(MACHINE, image="sha256:old", config_drive=ConfigDrive("configdrive", "d1")))
+    other = Record(Address("server", "other"), "bm2", "u-2", applied)
+    store.put(STACK, Record(Address("server", "db"), "bm1", "u-db", applied))
+    store.put(STACK, other)
+    change = Change(path, "new", "old", "old", Status.CHANGE, impact)
+    doing = replace(step(Operation.UPDATE, "server.db", replace(MACHINE, image="sha256:new")), host="bm1")
+    notes = Notebook(store, STACK, replace(doing, changes=(change,)))
+    for stage in stages:
+        notes.reached(stage)
+    db, beside = store.records(STACK)
+    assert (db.applied, beside) == ({**applied, **torn}, other)
+    assert [note.stage for note in store.nodes()] == ([stages[-1]] if stages[-1] else [])
 
 
 class Slow:

@@ -68,4 +68,4 @@ def _enabled(behaviour: Behaviour) -> tuple[str, ...]:
 
 
 def _targets(behaviour: Behaviour) -> tuple[str, ...]:
-    return ("None", "Pxe", "UsbCd" if behaviour.usb_cd else "Cd", "Hdd")
+    return ("None", "Pxe", "UsbCd" if behaviour.usb_cd else "Cd", "Hdd", "BiosSetup")

@@ -94,8 +94,8 @@ class Machine:
         """Switch on: the settings that waited are applied, and a boot override of one boot is used up."""
         self._apply(behaviour)
         target = self._boot_target(behaviour)
-        if target != "Hdd":
-            self._boot_from(target)
+        if target != "Hdd":  # emulated firmware cannot be told to stop in its setup: it looks for a network, in vain
+            self._boot_from("Pxe" if target == "BiosSetup" else target)
         answer = self._post("On")
         if answer.status < 300:
             self.switched_on, self.booted_from = time.monotonic(), target

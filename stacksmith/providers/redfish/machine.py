@@ -17,8 +17,9 @@ from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
-from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job
-from stacksmith.providers.redfish.progress import TAKEN, Progress
+from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
+from stacksmith.providers.redfish.pins import Pins
+from stacksmith.providers.redfish.progress import RESTART, TAKEN, Progress
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
@@ -44,7 +45,7 @@ class MachineDriver:
         self._place, self._bmc, self._node, self._deployer = place, bmc, node, deployer
         self._restarted: Machine | None = None  # an update that is called again does not restart the node again
         self._sent: dict[str, str] = {}  # updates of firmware, as Progress has them
-        self._before: dict[str, str] = {}  # versions before
+        self._pins = Pins(place.host, bmc)
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
@@ -61,31 +62,35 @@ class MachineDriver:
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
         progress = Progress(target, self._sent)
-        self._prepare(target, progress, deadline)
+        self._prepare(target, job, progress, deadline)
+        is_on = seen.power_state is not Power.OFF or progress.sent(RESTART) is not None
         if job is not None:
             self._deploy(target, job, progress, deadline)
-        elif seen.power_state is not Power.OFF and not self._is_in_force(wanted, deadline):
-            self._restart_half_made(target, deadline)
+        elif is_on and not self._is_in_force(wanted, deadline):
+            self._restart_half_made(target, progress, deadline)
         paths = {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING)
         return self._finish(wanted, paths, progress, deadline)
 
     def _is_in_force(self, wanted: Machine, deadline: Deadline) -> bool:
         return _in_force(wanted, set(_WAITING), self._bmc.observe(deadline, _SETTINGS))
 
-    def _restart_half_made(self, target: Target, deadline: Deadline) -> None:
+    def _restart_half_made(self, target: Target, progress: Progress, deadline: Deadline) -> None:
         """A killed run had switched it on before these settings were written: nobody has had this server yet."""
         target.progress("restarting")
+        progress.send(RESTART, TAKEN)
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         if _machine(target).power_state is None:  # which is left as it was
             self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
+        progress.drop(RESTART)
 
-    def _prepare(self, target: Target, progress: Progress, deadline: Deadline) -> None:
+    def _prepare(self, target: Target, job: Job | None, progress: Progress, deadline: Deadline) -> None:
         """All settings. The server is on the node, half made, from the first one that may have changed it."""
         wanted, before = _machine(target), self._bmc.writes
         half = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
         try:
-            self._update_firmware(wanted, set(wanted.firmware), progress, deadline)
-            self._set_waiting(target, {*_WAITING, "raid"}, deadline)
+            self._pins.bring(wanted, set(wanted.firmware), progress, deadline)
+            self._set_waiting(target, set(_WAITING), progress, deadline)
+            self._set_raid(target, job, progress, deadline)
             self._set_live(wanted, deadline)
         except ProviderError:
             if self._bmc.writes > before:
@@ -103,14 +108,18 @@ class MachineDriver:
         if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
             raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
         progress = Progress(target, self._sent)
-        self._update_firmware(wanted, names & wanted.firmware.keys(), progress, deadline)
-        self._set_waiting(target, paths, deadline)
+        self._pins.bring(wanted, names & wanted.firmware.keys(), progress, deadline)
+        self._set_waiting(target, paths, progress, deadline)
+        if "raid" in paths:
+            self._set_raid(target, job, progress, deadline)
         self._set_live(wanted, deadline)
         if job is not None:
             self._deploy_anew(target, job, progress, deadline)
-        elif paths.intersection((*_WAITING, "firmware")) and seen.power_state is not Power.OFF:
+        elif seen.power_state is Power.OFF:
+            self._end_restart(wanted, progress, deadline)
+        elif paths.intersection((*_WAITING, "firmware")):
             if self._restarted != wanted:
-                self._restart(target, deadline)
+                self._restart(target, progress, deadline)
             self._restarted = wanted
         return self._finish(wanted, paths, progress, deadline)
 
@@ -133,7 +142,7 @@ class MachineDriver:
             limit = self._until(self._node.deploy_timeout_seconds, deadline)
             self._deployer.clean(self._bmc, cleaning, target.progress, limit)
 
-    def _set_waiting(self, target: Target, paths: set[str], deadline: Deadline) -> None:
+    def _set_waiting(self, target: Target, paths: set[str], progress: Progress, deadline: Deadline) -> None:
         wanted = _machine(target)
         if "bios" in paths and wanted.bios:
             if faults := self._bmc.check_bios(wanted.bios, deadline):
@@ -143,10 +152,21 @@ class MachineDriver:
         mode = wanted.boot_mode if "boot_mode" in paths else None
         secure = wanted.secure_boot if "secure_boot" in paths else None
         if mode is not None or secure is not None:
-            self._set_boot(target, mode, secure, deadline)
-        if "raid" in paths and wanted.raid:
-            doomed = changed(target.changes) if target.allowed >= Impact.DATA_LOSS else ()
-            self._bmc.set_raid(wanted.raid, deadline, doomed)
+            self._set_boot(target, mode, secure, progress, deadline)
+
+    def _set_raid(self, target: Target, job: Job | None, progress: Progress, deadline: Deadline) -> None:
+        """From the first change of a volume on, what is to be on the disk is written anew, by whichever run."""
+        wanted = _machine(target)
+        if not wanted.raid:
+            return
+
+        def begins() -> None:
+            if job is not None:
+                key = _key(job.checksum, wanted)
+                progress.reached(Stage.RAID, key, progress.of_disk(key, not _is_new(target))[1])
+
+        doomed = changed(target.changes) if target.allowed >= Impact.DATA_LOSS else ()
+        self._bmc.set_raid(wanted.raid, deadline, doomed, begins)
 
     def _set_live(self, wanted: Machine, deadline: Deadline) -> None:
         """What is set at once: before any boot, for while a machine starts, some BMCs take no changes for minutes."""
@@ -155,13 +175,16 @@ class MachineDriver:
         if wanted.asset_tag is not None:
             self._bmc.set_asset_tag(wanted.asset_tag, deadline)
 
-    def _set_boot(self, target: Target, mode: str | None, secure: bool | None, deadline: Deadline) -> None:
-        """With a boot between, where the BMC takes one of the two at a time."""
+    def _set_boot(
+        self, target: Target, mode: str | None, secure: bool | None, progress: Progress, deadline: Deadline
+    ) -> None:
+        """With a boot between, where the BMC takes one of the two at a time: that of a new server runs nothing of what
+        is on its disks, where the firmware can be told so."""
         try:
             return self._bmc.set_boot(mode, secure, deadline)
         except NextBoot:
             before = self._bmc.observe(deadline).power_state
-        self._restart(target, deadline)
+        self._restart(target, progress, deadline, "setup" if _is_new(target) else "disk")
         self._await(lambda seen: not seen.pending, "what waited for the boot", deadline)
         self._bmc.set_boot(mode, secure, deadline)
         if before is Power.OFF:  # what waits now is for the boot to come
@@ -185,44 +208,18 @@ class MachineDriver:
                 raise TimedOut(f"{text}: {said}" if said else text, hint=said.hint if said else None)
             time.sleep(_POLL_SECONDS)
 
-    def _update_firmware(self, wanted: Machine, names: set[str], progress: Progress, deadline: Deadline) -> None:
-        """Brings these to their versions; nothing is sent for those that have them, or were brought there before the
-        boot by a call that is made again, or by a run that was killed."""
-        there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if names else {}
-        for name in sorted(names):
-            version, source = wanted.firmware[name], wanted.firmware_images.get(name)
-            if there.get(name) == version:
-                continue
-            if source is None:
-                hint = f"say firmware: {{{name}: {{version: {version}, image: URL}}}}, or pin {there.get(name)}"
-                raise Refused(f"cannot update {name} to {version}: no image of it is named", f"firmware.{name}", hint)
-            self._send(name, version, source, progress, deadline)
-            self._before[name] = there.get(name, "")
-
-    def _send(self, name: str, version: str, source: str, progress: Progress, deadline: Deadline) -> None:
-        update = hashlib.sha256(f"{name} {version} {source}".encode()).hexdigest()[:12]
-        noted = progress.sent(update)
-        if noted == TAKEN:  # shown after the boot alone
-            return
-        tasks = self._bmc.tasks(deadline)
-        if noted is None or (noted == tasks and tasks):  # a killed run did not come to send it: no task has come of it
-            progress.send(update, tasks)
-            try:
-                self._bmc.update_firmware(name, source, version, deadline)
-            except Refused:
-                progress.drop(update)
-                raise
-        progress.send(update, TAKEN)
-
     def _deploy_anew(self, target: Target, job: Job, progress: Progress, deadline: Deadline) -> None:
         """What runs is asked to end first; a deploy that is refused before anything is written leaves the node running
         what it ran."""
         if not _is_in_ramdisk(target):
             self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
+        before, _ = progress.of_disk(_key(job.checksum, _machine(target)), is_there=True)
         try:
-            self._deploy(target, job, progress, deadline, is_there=True)
+            self._deploy(target, job, progress, deadline)
         except Refused as refusal:
             if refusal.path in UNTOUCHED:
+                if before == Stage.NOTHING:  # no earlier run wrote anything either
+                    progress.reached(before, "", "")
                 limit = self._until(self._node.power_timeout_seconds, deadline)
                 self._bmc.switch_off(True, limit)
                 self._bmc.switch_on(limit)
@@ -254,12 +251,10 @@ class MachineDriver:
             secure_boot=wanted.secure_boot,
         )
 
-    def _deploy(
-        self, target: Target, job: Job, progress: Progress, deadline: Deadline, *, is_there: bool = False
-    ) -> None:
+    def _deploy(self, target: Target, job: Job, progress: Progress, deadline: Deadline) -> None:
         assert self._deployer is not None
         key = _key(job.checksum, _machine(target))
-        stage, life = progress.of_disk(key, is_there)
+        stage, life = progress.of_disk(key, not _is_new(target))
         self._deployer.deploy(
             self._bmc,
             replace(job, life=life or LATER),
@@ -269,19 +264,27 @@ class MachineDriver:
             deadline,
         )
 
-    def _restart(self, target: Target, deadline: Deadline) -> None:
+    def _restart(self, target: Target, progress: Progress, deadline: Deadline, device: str = "disk") -> None:
+        """Off and on; a run that comes after one that was killed between switches it on."""
         if target.found is not None and target.allowed < Impact.RESTART:
             raise Refused("the node would be restarted", hint="--allow restart")
         target.progress("restarting")
+        progress.send(RESTART, TAKEN)
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
-        self._switch_on(_machine(target), self._until(self._node.power_timeout_seconds, deadline))
+        self._end_restart(_machine(target), progress, deadline, device)
 
-    def _switch_on(self, wanted: Machine, limit: Deadline) -> None:
+    def _end_restart(self, wanted: Machine, progress: Progress, deadline: Deadline, device: str = "disk") -> None:
+        """Switches on what this run, or one that was killed, has switched off to restart it."""
+        if progress.sent(RESTART) is not None:
+            self._switch_on(wanted, self._until(self._node.power_timeout_seconds, deadline), device)
+            progress.drop(RESTART)
+
+    def _switch_on(self, wanted: Machine, limit: Deadline, device: str = "disk") -> None:
         """From the disk, where an image is on it: what a BMC was told of boots before is for one boot alone, and the
         network, say, may come first by itself."""
-        if wanted.image and self._bmc.observe(limit).power_state is Power.OFF:
+        if (wanted.image or device == "setup") and self._bmc.observe(limit).power_state is Power.OFF:
             with suppress(Refused):  # then it boots in its own order
-                self._bmc.boot_once("disk", None, limit)
+                self._bmc.boot_once(device, None, limit)
         self._bmc.switch_on(limit)
 
     def _finish(self, wanted: Machine, paths: set[str], progress: Progress, deadline: Deadline) -> Found:
@@ -294,7 +297,10 @@ class MachineDriver:
         if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):
             try:
                 self._await(
-                    lambda seen: self._is_settled(wanted, paths, seen), "the settings", deadline, "firmware" in paths
+                    lambda seen: self._pins.check(wanted, seen) and _in_force(wanted, paths, seen),
+                    "the settings",
+                    deadline,
+                    "firmware" in paths,
                 )
             except ProviderError:
                 progress.drop()  # the boot did not bring them
@@ -304,15 +310,6 @@ class MachineDriver:
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
         limit = self._until(self._node.power_timeout_seconds, deadline)
         return self._read_back(limit)
-
-    def _is_settled(self, wanted: Machine, paths: set[str], seen: NodeFound) -> bool:
-        """Raises: Refused when firmware has another version than before, and not the wanted one: no wait brings it."""
-        for name, before in self._before.items():
-            version, shown = wanted.firmware[name], seen.firmware.get(name, "")
-            if shown not in ("", before, version):
-                cause = f"cannot update {name} of {self._place.host} to {version}: the image is of version {shown}"
-                raise Refused(cause, f"firmware.{name}")
-        return _in_force(wanted, paths, seen)
 
     def _is_on(self, wanted: Machine, limit: Deadline) -> bool:
         """Whether what waits for a boot comes now; where the power is left to others, the node says it."""
@@ -350,10 +347,14 @@ def _is_in_ramdisk(target: Target) -> bool:
     return target.stage.partition(" ")[0] in RAMDISK
 
 
+def _is_new(target: Target) -> bool:
+    """Whether nobody has had the server yet."""
+    return target.found is None or target.found.partial
+
+
 def _loses(target: Target) -> bool:
     """Whether the step itself may write over what is on the disk: another one's leave is not its own."""
-    changes = target.changes
-    return target.found is None or target.found.partial or any(c.impact >= Impact.DATA_LOSS for c in changes)
+    return _is_new(target) or any(change.impact >= Impact.DATA_LOSS for change in target.changes)
 
 
 def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 INSERT, EJECT = "#VirtualMedia.InsertMedia", "#VirtualMedia.EjectMedia"
 ENABLED, TARGET, MODE = "BootSourceOverrideEnabled", "BootSourceOverrideTarget", "BootSourceOverrideMode"
 ALLOWED: Final = "@Redfish.AllowableValues"
+TARGETS: Final = {"disk": ("Hdd",), "cd": ("Cd", "UsbCd"), "setup": ("BiosSetup",)}
 MODES: Final = {"uefi": "UEFI", "bios": "Legacy"}
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.3, 3.0
 FAILING_SECONDS: Final = 60.0  # so long a BMC may fail to insert: many say so when they cannot read the URL
@@ -70,7 +71,8 @@ def eject(connection: Connection, system: str, deadline: Deadline) -> None:
 
 
 def boot_once(connection: Connection, system: str, device: str, mode: str | None, deadline: Deadline) -> None:
-    """The next boot is from ``device`` (cd or disk), in ``mode`` (uefi or bios), else in the mode that is.
+    """The next boot is from ``device`` (cd or disk), or into the firmware's ``setup``, in ``mode`` (uefi or bios), else
+    in the mode that is.
 
     The whole override is written, with the mode, which some BMCs lose otherwise.
     Raises: Refused, TimedOut, Unreachable.
@@ -123,7 +125,7 @@ def _override(page: Page, device: str, mode: str | None, name: str) -> dict[str,
     """The override to write, in the words that the BMC allows."""
     boot = inside(page, "Boot")
     targets = boot.get(f"{TARGET}{ALLOWED}") or []
-    wanted = ["Hdd"] if device == "disk" else ["Cd", "UsbCd"]
+    wanted = list(TARGETS[device])
     if str(page.get("Manufacturer") or "").lower().startswith("supermicro"):
         wanted.reverse()
     target = next((each for each in wanted if each in targets), wanted[0])

@@ -1,4 +1,4 @@
-"""How far a step on a node has come, as its durable note says: what is on the disk, and which updates were sent."""
+"""How far a step on a node has come, as its durable note says: what is on the disk, and what was begun besides."""
 
 import secrets
 from typing import Final
@@ -7,11 +7,12 @@ from stacksmith.providers.base import Target
 from stacksmith.providers.deployment import LATER, Stage
 
 TAKEN: Final = "taken"
+RESTART: Final = "restart"  # among the updates: the node is off for one that the step makes
 _NONE: Final = "-"
 
 
 class Progress:
-    """The note of one step: ``media <key of the disk> <life> <update>=<answer>,…``.
+    """The note of one step: ``media <key of the disk> <life> <update>=<answer>,…``; empty when there is nothing to say.
 
     An update is noted before it is sent, with the tasks that its BMC lists then, and again when the BMC has it: a run
     that comes after a killed one sends none twice.
@@ -54,5 +55,7 @@ class Progress:
 
     def _write(self) -> None:
         sent = ",".join(f"{each}={answer}" for each, answer in self._sent.items())
-        words = (self._at or Stage.FIRMWARE, self._key or _NONE, self._life or _NONE, sent)
-        self._note(" ".join(filter(None, words)))
+        no_disk = Stage.SETTINGS if sent else Stage.NOTHING
+        at = no_disk if self._at in (Stage.NOTHING, Stage.SETTINGS) else self._at
+        words = (at, self._key or _NONE, self._life or _NONE, sent)
+        self._note(" ".join(filter(None, words)) if at else "")

@@ -84,7 +84,11 @@ def check_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) ->
 
 
 def set_raid(
-    tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
+    tree: Tree,
+    volumes: Sequence[RaidVolume],
+    deadline: Deadline,
+    doomed: Collection[str] | None,
+    begins: Callable[[], None],
 ) -> None:
     """See BmcSession. Nothing is deleted before every volume has its place."""
     declared = [name for volume in volumes for name in volume.drives]
@@ -101,6 +105,8 @@ def set_raid(
     if spared:
         cause = f"RAID volumes of {tree.name} would be deleted that the plan does not name: {', '.join(spared)}"
         raise Stale(cause, "raid", "plan again, and if nobody needs them apply that with --allow data-loss")
+    if surplus or places:
+        begins()
     for volume in surplus:
         _delete(tree, volume, deadline)
     for missing, controller in places.values():

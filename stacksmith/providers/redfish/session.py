@@ -153,9 +153,13 @@ class RedfishSession:
         return raid.check_raid(self._tree, volumes, deadline)
 
     def set_raid(
-        self, volumes: Sequence[RaidVolume], deadline: Deadline, doomed: Collection[str] | None = None
+        self,
+        volumes: Sequence[RaidVolume],
+        deadline: Deadline,
+        doomed: Collection[str] | None = None,
+        begins: Callable[[], None] = lambda: None,
     ) -> None:
-        raid.set_raid(self._tree, volumes, deadline, doomed)
+        raid.set_raid(self._tree, volumes, deadline, doomed, begins)
 
     def tasks(self, deadline: Deadline) -> str:
         return firmware.tasks(self._tree, deadline)

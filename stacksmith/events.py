@@ -49,7 +49,7 @@ class StepRetried:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step ended well. ``detail`` is the object's uuid or such."""
+    """A step ended well. ``detail`` is the object's uuid or such, ``warning`` what is to be known of its end."""
 
     step: str
     operation: str
@@ -57,6 +57,7 @@ class StepDone:
     host: str
     seconds: float
     detail: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,8 @@ def _event(result: StepResult, step: Step) -> Event:
     what = (result.step, result.operation, result.address, result.host)
     match result.outcome:
         case Outcome.DONE:
-            return StepDone(*what, result.seconds, step.uuid if step.operation is Operation.CREATE else "")
+            detail = step.uuid if step.operation is Operation.CREATE else ""
+            return StepDone(*what, result.seconds, detail, result.warning)
         case Outcome.FAILED:
             return StepFailed(*what, result.seconds, result.kind, result.cause, result.hint)
         case Outcome.SKIPPED:

@@ -12,7 +12,7 @@ from stacksmith.engine.job import Job, Site, words
 from stacksmith.engine.note import Notebook
 from stacksmith.engine.retry import retried
 from stacksmith.events import StepRetried
-from stacksmith.model.found import Found, Mark
+from stacksmith.model.found import WARNING, Found, Mark
 from stacksmith.model.machine_identity import machine_of
 from stacksmith.model.realised import to_data
 from stacksmith.model.record import Record
@@ -127,7 +127,9 @@ class _Action:
             stays = self.step.replaces or (self.step.address.kind in CLAIMED_KINDS and self.step.address.host)
             kept = self.site.claimed.get(self.step.uuid) if stays else None
             return _ended_well(self.job, self.site, self.entry, remove=self.step.address, holds=kept)
-        return _ended_well(self.job, self.site, self.entry, self._record(), holds=self._holds())
+        ended = _ended_well(self.job, self.site, self.entry, self._record(), holds=self._holds())
+        warning = self.found.facts.get(WARNING) if self.found is not None else None
+        return replace(ended, warning=str(warning)) if ended is not None and warning else ended
 
     def _driver(self, host: str) -> Driver:
         session = self.site.sessions.get(host)

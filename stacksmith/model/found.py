@@ -9,6 +9,7 @@ from stacksmith.model.hardware import NO_HARDWARE, NOTHING_HELD, Hardware, Holdi
 from stacksmith.model.realised import ImageFile, Policy, Realised
 from stacksmith.model.types import JSON
 
+WARNING = "warning"  # a fact of what a step has just made: what is to be known of it, though it ended well
 MOVING = "moving"  # a fact of a volume: its server brought it here, and what it left is not removed yet
 ABANDONED = "abandoned"  # a fact of a server: paused by a migration, whose other side may have become the server
 

@@ -19,7 +19,8 @@ class StepResult:
     """One step's end. ``operation`` is a word of ``planner.plan.Operation``.
 
     ``kind``, ``cause`` and ``hint`` are set when it failed (kinds as in ``events.StepFailed``). ``because`` is set
-    when it was skipped: the id of the failed step, or why the run stopped.
+    when it was skipped: the id of the failed step, or why the run stopped. ``warning`` is what is to be known of one
+    that ended well.
     """
 
     step: str
@@ -32,6 +33,7 @@ class StepResult:
     cause: str = ""
     hint: str | None = None
     because: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

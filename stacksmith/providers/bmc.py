@@ -168,8 +168,9 @@ class Deployer(Protocol):
 
     def deploy(
         self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
-    ) -> None:
-        """Has the node run from its disk with the image on it, or with ``wanted.iso`` booted once.
+    ) -> str:
+        """Has the node run from its disk with the image on it, or with ``wanted.iso`` booted once. Gives what is to be
+        known of it besides, or nothing.
 
         ``stage`` is what the last call, if one was cut off, told ``reached``, which must be durable when it returns.
         A disk that was finished is not written again. Raises: Refused with step and detail, TimedOut, Transient.

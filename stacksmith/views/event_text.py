@@ -43,7 +43,9 @@ def event_line(event: Event, paint: Paint = PLAIN) -> str | None:
             return f"{_head(event, paint)}{paint.yellow}{line(event.cause)}{paint.reset}; {again} [{event.host}]"
         case StepDone():
             detail = f" [id={line(event.detail)}]" if event.detail else ""
-            return f"{_head(event, paint)}{VERBS[event.operation][1]} complete after {duration(event.seconds)}{detail}"
+            but = f"; {paint.yellow}{line(event.warning)}{paint.reset}" if event.warning else ""
+            text = f"{VERBS[event.operation][1]} complete after {duration(event.seconds)}{detail}"
+            return f"{_head(event, paint)}{text}{but}"
         case StepFailed():
             text = f"{VERBS[event.operation][1]} failed after {duration(event.seconds)}: {line(event.cause)}"
             return f"{_head(event, paint)}{paint.red}{text}{paint.reset} [{event.host}]"

@@ -47,6 +47,7 @@ def _data(result: StepResult) -> JSON:
         "cause": result.cause,
         "hint": result.hint,
         "because": result.because,
+        "warning": result.warning,
     }
 
 
@@ -68,7 +69,7 @@ def _order(result: StepResult) -> tuple[int, tuple[str, str, int, int, str, str]
 
 
 def _row(result: StepResult) -> tuple[str, str, str, str, str, str]:
-    why = f"{result.kind}: {result.cause}" if result.outcome is Outcome.FAILED else ""
+    why = f"{result.kind}: {result.cause}" if result.outcome is Outcome.FAILED else result.warning
     if result.outcome is Outcome.SKIPPED:
         why = skip_cause(result.because)
     time = "" if result.outcome is Outcome.SKIPPED else duration(result.seconds)

@@ -491,7 +491,7 @@ class Recorder:
 
     def deploy(
         self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
-    ) -> None:
+    ) -> str:
         self.jobs.append(wanted)
         self.stages.append(stage)
         reached("media")

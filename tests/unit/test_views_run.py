@@ -37,7 +37,7 @@ EVENTS: tuple[Event, ...] = (
     StepProgress("create server.web[0]", "create", WEB, "hv1", 20.2),
     StepProgress("create server.web[0]", "create", WEB, "hv1", 80.0, "uploading 40 of 149 MiB"),
     StepRetried("create server.web[0]", WEB, "hv1", "connection lost", 1, 2.0),
-    StepDone("create server.web[0]", "create", WEB, "hv1", 3723.9),
+    StepDone("create server.web[0]", "create", WEB, "hv1", 3723.9, warning="written, unverified"),
     StepFailed("update server.db", "update", DB, "hv2", 3.2, "refused", "no space \x1b[31mleft", "free some"),
     StepSkipped("delete server.old", "delete", Address("server", "old"), "hv2", "update server.db"),
     StepSkipped("forget server.x", "forget", Address("server", "x"), "hv2", "SIGINT"),

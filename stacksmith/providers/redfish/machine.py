@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from stacksmith.model.bare_metal import deployed, field_of
 from stacksmith.model.change import Impact
-from stacksmith.model.found import Found, Mark
+from stacksmith.model.found import WARNING, Found, Mark
 from stacksmith.model.node import ALL_DISKS, Node
 from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.raid import changed
@@ -46,6 +46,7 @@ class MachineDriver:
         self._restarted: Machine | None = None  # an update that is called again does not restart the node again
         self._sent: dict[str, str] = {}  # updates of firmware, as Progress has them
         self._pins = Pins(place.host, bmc)
+        self._warning = ""  # of what was deployed
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
@@ -255,7 +256,7 @@ class MachineDriver:
         assert self._deployer is not None
         key = _key(job.checksum, _machine(target))
         stage, life = progress.of_disk(key, not _is_new(target))
-        self._deployer.deploy(
+        warning = self._deployer.deploy(
             self._bmc,
             replace(job, life=life or LATER),
             target.progress,
@@ -263,6 +264,7 @@ class MachineDriver:
             stage,
             deadline,
         )
+        self._warning = warning or self._warning  # a call that is made again writes nothing
 
     def _restart(self, target: Target, progress: Progress, deadline: Deadline, device: str = "disk") -> None:
         """Off and on; a run that comes after one that was killed between switches it on."""
@@ -308,8 +310,8 @@ class MachineDriver:
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
-        limit = self._until(self._node.power_timeout_seconds, deadline)
-        return self._read_back(limit)
+        found = self._read_back(self._until(self._node.power_timeout_seconds, deadline))
+        return replace(found, facts={**found.facts, WARNING: self._warning}) if self._warning else found
 
     def _is_on(self, wanted: Machine, limit: Deadline) -> bool:
         """Whether what waits for a boot comes now; where the power is left to others, the node says it."""

@@ -28,6 +28,7 @@ LASTING_SECONDS = 20.0  # firmware that brings settings into force may switch a 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
 EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
+UNVERIFIED = "written, unverified: the node switched itself off without a word"
 NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
 
 T = TypeVar("T")
@@ -46,8 +47,9 @@ class Deployer:
 
     def deploy(
         self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
-    ) -> None:
-        """Has the node run from its disk with the image on it, or with ``wanted.iso`` booted once.
+    ) -> str:
+        """Has the node run from its disk with the image on it, or with ``wanted.iso`` booted once. Gives what is to be
+        known of a disk that was written and could not be asked about it, else nothing.
 
         ``stage`` is what the last call, if one was cut off, told ``reached``, which must be durable when it returns.
         A disk that was finished is not written again. When the ramdisk gives up, the node stays on.
@@ -59,16 +61,18 @@ class Deployer:
         """
         run = self._run(bmc, wanted, progress, deadline)
         if wanted.iso is not None:
-            return self._boot_iso(run, wanted.iso, reached, stage)
+            self._boot_iso(run, wanted.iso, reached, stage)
+            return ""
+        warning = ""
         if stage not in (Stage.WRITTEN, Stage.READY):
-            self._write(run, wanted, reached)
+            warning = self._write(run, wanted, reached)
             reached(Stage.WRITTEN)
         if stage != Stage.READY:
             run.put_away()
             reached(Stage.READY)
         if run.power() is not Power.ON:
             run.boot("disk")
-        return None
+        return warning
 
     def clean(self, bmc: BmcSession, wanted: Cleaning, progress: Tell, deadline: Deadline) -> None:
         """Wipes disks of the node, which is off afterwards. Safe to repeat. Raises: as ``deploy``."""
@@ -96,7 +100,7 @@ class Deployer:
         node = self._nodes[wanted.node]
         return _Run(bmc, wanted, (node.redfish, self._settings.for_node(node.deploy)), progress, deadline)
 
-    def _write(self, run: "_Run", wanted: Job, reached: Tell) -> None:
+    def _write(self, run: "_Run", wanted: Job, reached: Tell) -> str:
         source = image.source(wanted, run.settings.method, self._cache, run.progress)
         config = job.drive(wanted)
 
@@ -109,11 +113,11 @@ class Deployer:
                 files["config.iso"] = config
             return _packed(files)
 
-        self._run_ramdisk(run, pack, source.packed, reached)
+        return self._run_ramdisk(run, pack, source.packed, reached)
 
     def _run_ramdisk(
         self, run: "_Run", pack: Callable[[Offer, Way], Archive], embedded: Path | None, reached: Tell
-    ) -> None:
+    ) -> str:
         boot = ramdisk.ensure(self._cache)
         server = self._started()
         offer = server.offer()
@@ -125,7 +129,7 @@ class Deployer:
             reached(Stage.MEDIA)
             run.survive("switching on", run.bmc.switch_on)
             reached(Stage.BOOTED)
-            run.wait(offer)
+            return run.wait(offer)
         finally:
             server.withdraw(offer)
 
@@ -234,9 +238,11 @@ class _Run:
                 return True
         return False
 
-    def wait(self, offer: Offer) -> None:
-        """Returns when the ramdisk is done. Raises: Refused with its step and detail, or when the node is off without
-        a word of its end; TimedOut."""
+    def wait(self, offer: Offer) -> str:
+        """Returns when the ramdisk is done, with what is to be known of it.
+
+        Raises: Refused with its step and detail, or when the node is off without a word of its end; TimedOut.
+        """
         self.progress("waiting for the ramdisk")
         clock = self.deadline.clock
         began = heard = polled = clock()
@@ -250,7 +256,7 @@ class _Run:
             if event:
                 heard, last = clock(), event.step
                 if self._is_over(event):
-                    return
+                    return ""
             elif is_gone:  # and all that it had said is read
                 return self._went_off(last, offer.is_fetched)
             elif not self.deadline.seconds or clock() - heard > self._patience(last, offer.is_fetched):
@@ -274,10 +280,11 @@ class _Run:
         except ProviderError as fault:
             return fault
 
-    def _went_off(self, last: str, is_fetched: bool) -> None:
+    def _went_off(self, last: str, is_fetched: bool) -> str:
         """A ramdisk without a network switches its node off as its only word; any other says before that it is done."""
         if self.settings.method == "embedded" and is_fetched and not last:
-            return self.progress("written, unverified: the node switched itself off without a word")
+            self.progress(UNVERIFIED)
+            return UNVERIFIED
         self._eject_quietly()
         after = f"after {last}" if last else "before its ramdisk said anything"
         hint = "its console or its BMC's log tells why; what the disk has of it is gone on with by the next run"

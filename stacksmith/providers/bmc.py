@@ -137,6 +137,9 @@ class BmcSession(Protocol):
         Raises: NotNow while one of them runs.
         """
 
+    def has_failed(self, before: str, deadline: Deadline) -> bool:
+        """Whether the one task failed that came since ``tasks`` gave ``before``; False where that cannot be told."""
+
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         """Updates what ``firmware`` calls ``name`` from ``url``; False: the BMC has it, and the node must be booted
         before ``version`` is shown. Safe to repeat: a version that is shown is not asked for."""

@@ -352,6 +352,32 @@ def test_update_of_firmware_is_sent_once_though_its_run_is_killed(
     assert sum("SimpleUpdate" in each for each in bmc.writes()) == 1
 
 
+def test_update_of_firmware_that_failed_after_its_run_was_killed_is_sent_anew(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    with served(tmp_path, "127.0.0.1") as url:
+        images = {"BIOS firmware": f"{url}/bios-2.bin"}
+        wanted = replace(BASE, firmware={"BIOS firmware": "2.0.0"}, firmware_images=images)
+
+        def create() -> None:
+            with place(bmc, firmware=("BIOS firmware",)) as opened:
+                again = target(bmc, wanted, stage=notes[-1] if notes else "", reached=notes.append)
+                assert opened.drivers["server"].create(again, NOTHING, soon(60)).spec == wanted
+
+        def killed(*args: object) -> None:
+            raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr("stacksmith.providers.redfish.firmware._waits", killed)  # the BMC has just taken it
+            create()
+        with bmc.session() as session:
+            patiently(lambda: session.tasks(soon()))  # until none runs: there was no image to fetch
+        (tmp_path / "bios-2.bin").write_text("BIOS 2.0.0\n")
+        patiently(create)
+    assert sum("SimpleUpdate" in each for each in bmc.writes()) == 2
+
+
 @pytest.mark.parametrize("power_state", [None, "running", "stopped"])
 @pytest.mark.parametrize("call", ["update", "create"])
 def test_restart_that_was_killed_while_the_node_was_off_is_ended_by_the_next_run(

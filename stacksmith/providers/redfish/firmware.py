@@ -63,7 +63,18 @@ def waits(tree: Tree, deadline: Deadline) -> bool:
 def tasks(tree: Tree, deadline: Deadline) -> str:
     """See BmcSession."""
     known = _idle(tree, "firmware", deadline)
-    return "" if known is None else hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:12]
+    return "" if known is None else _digest(known)
+
+
+def has_failed(tree: Tree, before: str, deadline: Deadline) -> bool:
+    """See BmcSession."""
+    known = task.listed(tree, deadline) or set()
+    own = [path for path in known if _digest(known - {path}) == before]
+    return bool(own) and task.has_failed(tree, own[0], deadline)
+
+
+def _digest(paths: set[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(paths)).encode()).hexdigest()[:12]
 
 
 def _idle(tree: Tree, name: str, deadline: Deadline) -> set[str] | None:

@@ -45,7 +45,9 @@ class Pins:
         if noted == TAKEN:  # shown after the boot alone
             return
         tasks = self._bmc.tasks(deadline)
-        if noted is None or (noted == tasks and tasks):  # a killed run did not come to send it: no task has come of it
+        # A killed run did not come to send it when no task has come of it, or sent it in vain.
+        is_due = noted is None or (tasks and (noted == tasks or self._bmc.has_failed(noted, deadline)))
+        if is_due:
             progress.send(update, tasks)
             try:
                 self._bmc.update_firmware(name, source, version, deadline)

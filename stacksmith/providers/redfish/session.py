@@ -164,6 +164,9 @@ class RedfishSession:
     def tasks(self, deadline: Deadline) -> str:
         return firmware.tasks(self._tree, deadline)
 
+    def has_failed(self, before: str, deadline: Deadline) -> bool:
+        return firmware.has_failed(self._tree, before, deadline)
+
     def update_firmware(self, name: str, url: str, version: str, deadline: Deadline) -> bool:
         return firmware.update(self._tree, name, url, version, deadline)
 

@@ -94,6 +94,13 @@ def running(tree: Tree, paths: Iterable[str], deadline: Deadline, waiting: froze
     return None
 
 
+def has_failed(tree: Tree, path: str, deadline: Deadline) -> bool:
+    """Whether the task ended badly; one that is not known any more did not."""
+    with suppress(Gone):
+        return _state(tree.connection.look(path, deadline)) in FAILED
+    return False
+
+
 def _looked(connection: Connection, path: str, deadline: Deadline) -> Answer | None:
     """What is shown of the task; None when it cannot be had just now."""
     try:

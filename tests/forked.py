@@ -21,6 +21,7 @@ PRELOADED = (
     "stacksmith.state.postgres",
     "stacksmith.state.sqlite",
     "tests.e2e.killed",
+    "tests.e2e.killed_write",
     "tests.unit.claimant",
 )
 ROOT = Path(__file__).parents[1]

@@ -46,7 +46,9 @@ def check(step: Step, found: Found | None, owner: tuple[str, str], begun: Begun)
     """Passes when the step may act on ``found``, the object as just read; ``owner`` is (fleet, stack).
 
     What the run itself, killed before, has done since the plan is no surprise: a half made object of its create, one
-    that already is as wanted, a half deleted one. Raises: Stale with the differences, Refused when it is another's.
+    that already is as wanted, or nearer to it (a BMC may have been at work still), a half deleted one.
+
+    Raises: Stale with the differences, Refused when it is another's.
     """
     if found is None:
         if step.fingerprint is None or step.partial or step.operation is Operation.DELETE:
@@ -79,7 +81,7 @@ def _explained(step: Step, found: Found, begun: Begun) -> bool:
         case Operation.CREATE:
             return step.address.kind in SHARED_KINDS or (half and ours) or _as_wanted(step, found)
         case Operation.UPDATE | Operation.MIGRATE:
-            return ours and _as_wanted(step, found)
+            return ours and not found.partial and _unlike(step, to_data(found.spec)) <= _unlike(step, step.before)
         case Operation.DELETE:
             made_by_us = (Operation.CREATE.value, step.address, step.uuid) in begun
             return ours or (half and made_by_us)
@@ -88,7 +90,12 @@ def _explained(step: Step, found: Found, begun: Begun) -> bool:
 
 
 def _as_wanted(step: Step, found: Found) -> bool:
-    return not found.partial and not compare(to_data(step.wanted), UNKNOWN, to_data(found.spec))
+    return not found.partial and not _unlike(step, to_data(found.spec))
+
+
+def _unlike(step: Step, data: JSON) -> set[tuple[str, str]]:
+    """What of an object is not as wanted, by path and value."""
+    return {(c.path, json.dumps(c.found, sort_keys=True)) for c in compare(to_data(step.wanted), UNKNOWN, data)}
 
 
 def surprise(step: Step, found: Found) -> str:

@@ -7,14 +7,14 @@ import pytest
 from engine_parts import FLEET, GIB, STACK, Bench, create, delete, outcomes, requires, shape, step, uuid_of
 
 from stacksmith.address import Address
-from stacksmith.engine.check import check
+from stacksmith.engine.check import Begun, check
 from stacksmith.model.change import Change, Status
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.naming import volume_name
 from stacksmith.model.realised import Disk, Image, ImageFile, Nic, Server, Volume, to_data
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation, Step
-from stacksmith.providers.base import Refused
+from stacksmith.providers.base import Refused, Stale
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 from stacksmith.providers.memory.world import Object, Stage
 
@@ -161,6 +161,26 @@ def test_object_read_with_another_stacks_mark_is_refused() -> None:
     with pytest.raises(Refused, match="shop-db belongs to lab/blog"):
         check(planned, found, (FLEET, STACK), frozenset())
     check(planned, found, (FLEET, "blog"), frozenset())
+
+
+def test_update_that_a_killed_run_began_may_find_its_object_nearer_to_what_is_wanted() -> None:
+    """As with a volume that a BMC was still making when the plan was made."""
+    before, wanted = Server("db", 1, 128), Server("db", 2, 256, description="x")
+    planned = step(Operation.UPDATE, "server.db", wanted, fingerprint="f1", before=to_data(before))
+    begun = frozenset({(planned.operation.value, planned.address, planned.uuid)})
+
+    def look(now: Server, known: Begun = begun) -> None:
+        mark = Mark(FLEET, STACK, planned.address, planned.uuid, to_data(before))
+        check(planned, Found(planned.address, "hv1", planned.uuid, "db", now, "f2", mark), (FLEET, STACK), known)
+
+    look(replace(before, ram_mib=256))
+    for now, known in (
+        (replace(before, ram_mib=256), frozenset()),  # nobody began it
+        (replace(before, ram_mib=512), begun),
+        (replace(before, ram_mib=256, tags=("by hand",)), begun),
+    ):
+        with pytest.raises(Stale, match="it changed since the plan"):
+            look(now, known)
 
 
 def test_stale_step_skips_what_depends_on_it(bench: Bench) -> None:

@@ -63,8 +63,8 @@ class MachineDriver:
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
         progress = Progress(target, self._sent)
+        is_on = _is_up(seen, progress)
         self._prepare(target, job, progress, deadline)
-        is_on = seen.power_state is not Power.OFF or progress.sent(RESTART) is not None
         if job is not None:
             self._deploy(target, job, progress, deadline)
         elif is_on and not self._is_in_force(wanted, deadline):
@@ -82,7 +82,6 @@ class MachineDriver:
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         if _machine(target).power_state is None:  # which is left as it was
             self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
-        progress.drop(RESTART)
 
     def _prepare(self, target: Target, job: Job | None, progress: Progress, deadline: Deadline) -> None:
         """All settings. The server is on the node, half made, from the first one that may have changed it."""
@@ -109,6 +108,7 @@ class MachineDriver:
         if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
             raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
         progress = Progress(target, self._sent)
+        is_on = _is_up(seen, progress)
         self._pins.bring(wanted, names & wanted.firmware.keys(), progress, deadline)
         self._set_waiting(target, paths, progress, deadline)
         if "raid" in paths:
@@ -116,9 +116,7 @@ class MachineDriver:
         self._set_live(wanted, deadline)
         if job is not None:
             self._deploy_anew(target, job, progress, deadline)
-        elif seen.power_state is Power.OFF:
-            self._end_restart(wanted, progress, deadline)
-        elif paths.intersection((*_WAITING, "firmware")):
+        elif is_on and (paths.intersection((*_WAITING, "firmware")) or seen.power_state is Power.OFF):
             if self._restarted != wanted:
                 self._restart(target, progress, deadline)
             self._restarted = wanted
@@ -184,11 +182,11 @@ class MachineDriver:
         try:
             return self._bmc.set_boot(mode, secure, deadline)
         except NextBoot:
-            before = self._bmc.observe(deadline).power_state
-        self._restart(target, progress, deadline, "setup" if _is_new(target) else "disk")
+            is_on = _is_up(self._bmc.observe(deadline), progress)
+        self._restart(target, progress, deadline, "setup" if _is_new(target) else "disk", is_on=is_on)
         self._await(lambda seen: not seen.pending, "what waited for the boot", deadline)
         self._bmc.set_boot(mode, secure, deadline)
-        if before is Power.OFF:  # what waits now is for the boot to come
+        if not is_on:  # what waits now is for the boot to come
             self._bmc.switch_off(True, self._until(self._node.power_timeout_seconds, deadline))
 
     def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline, firmware: bool = False) -> None:
@@ -266,20 +264,17 @@ class MachineDriver:
         )
         self._warning = warning or self._warning  # a call that is made again writes nothing
 
-    def _restart(self, target: Target, progress: Progress, deadline: Deadline, device: str = "disk") -> None:
-        """Off and on; a run that comes after one that was killed between switches it on."""
-        if target.found is not None and target.allowed < Impact.RESTART:
-            raise Refused("the node would be restarted", hint="--allow restart")
+    def _restart(
+        self, target: Target, progress: Progress, deadline: Deadline, device: str = "disk", *, is_on: bool = True
+    ) -> None:
+        """Off and on; the run that comes after one that was killed between switches it on."""
+        if is_on and progress.sent(RESTART) is None:
+            if target.found is not None and target.allowed < Impact.RESTART:
+                raise Refused("the node would be restarted", hint="--allow restart")
+            progress.send(RESTART, TAKEN)
         target.progress("restarting")
-        progress.send(RESTART, TAKEN)
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
-        self._end_restart(_machine(target), progress, deadline, device)
-
-    def _end_restart(self, wanted: Machine, progress: Progress, deadline: Deadline, device: str = "disk") -> None:
-        """Switches on what this run, or one that was killed, has switched off to restart it."""
-        if progress.sent(RESTART) is not None:
-            self._switch_on(wanted, self._until(self._node.power_timeout_seconds, deadline), device)
-            progress.drop(RESTART)
+        self._switch_on(_machine(target), self._until(self._node.power_timeout_seconds, deadline), device)
 
     def _switch_on(self, wanted: Machine, limit: Deadline, device: str = "disk") -> None:
         """From the disk, where an image is on it: what a BMC was told of boots before is for one boot alone, and the
@@ -296,6 +291,7 @@ class MachineDriver:
             self._switch_on(wanted, limit)
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
+        progress.drop(RESTART)
         if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):
             try:
                 self._await(
@@ -342,6 +338,11 @@ class MachineDriver:
 def _machine(target: Target) -> Machine:
     assert isinstance(target.wanted, Machine)
     return target.wanted
+
+
+def _is_up(seen: NodeFound, progress: Progress) -> bool:
+    """Whether the node is on, or was before a restart that a killed run began."""
+    return seen.power_state is not Power.OFF or progress.sent(RESTART) is not None
 
 
 def _is_in_ramdisk(target: Target) -> bool:

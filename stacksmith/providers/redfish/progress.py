@@ -7,7 +7,7 @@ from stacksmith.providers.base import Target
 from stacksmith.providers.deployment import LATER, Stage
 
 TAKEN: Final = "taken"
-RESTART: Final = "restart"  # among the updates: the node is off for one that the step makes
+RESTART: Final = "restart"  # among the updates: the step switches the node off, and on again
 _NONE: Final = "-"
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from stacksmith.cli.app import run
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderError, Refused, TimedOut
-from stacksmith.providers.deployment import Cleaning, Job, Stage
+from stacksmith.providers.deployment import NO_DISK, Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import Deployer
 from tests.e2e.deploying import lab_cache
 from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 12
+BMCS = 16
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -171,6 +172,60 @@ def test_node_that_is_silent_and_goes_off_is_done_where_its_image_is_on_its_medi
         assert bmc.reset("ForceOff") == 204
     assert run.fault is None
     assert "written, unverified: the node switched itself off without a word" in run.said
+
+
+def test_node_without_the_disk_that_is_to_be_wiped_is_switched_off_at_once(
+    bmc: LightBmc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ramdisk has ended, and does not do it by itself."""
+    monkeypatch.setattr("stacksmith.providers.redfish.deploy.deployer.OFF_SECONDS", 1e6)
+    with Run(bmc) as run:
+        Ramdisk(bmc).say("failed no-disk\nthere is no sdx")
+    assert isinstance(run.fault, Refused) and run.fault.path == NO_DISK, run.fault
+    assert (bmc.get()["PowerState"], bmc.get("/VirtualMedia/Cd")["Inserted"]) == ("Off", False)
+
+
+class Killed(BaseException):
+    """The end of a run, in the middle of it."""
+
+
+@pytest.mark.parametrize("last", [Stage.MEDIA, Stage.BOOTED])
+def test_iso_is_booted_once_though_its_run_is_killed(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: Stage
+) -> None:
+    """``last`` is what the killed run could note; the node is on by then."""
+    hasten(monkeypatch)
+    (tmp_path / "installer.iso").write_bytes(bytes(2048))
+    name, noted = bmc.node.name, list[str]()
+    deployer = Deployer(DeploySpec(listen="127.0.0.1:0"), {name: Node.model_validate(bmc.fields)}, lab_cache())
+
+    def deploy(reached: Callable[[str], None]) -> None:
+        with bmc.session() as session:
+            wanted = Job(name, "u-1", iso=tmp_path / "installer.iso")
+            deployer.deploy(session, wanted, lambda words: None, reached, noted[-1] if noted else "", soon(60))
+
+    def reached(stage: str) -> None:
+        if noted != [last]:
+            noted.append(stage)
+        if stage == Stage.BOOTED:
+            raise Killed
+
+    try:
+        with pytest.raises(Killed):
+            deploy(reached)
+        noted[:] = [last]
+        assert bmc.get()["Oem"]["Lab"]["BootedFrom"] == "Cd"
+        with ThreadPoolExecutor(1) as pool:
+            before, asked = len(bmc.writes()), len(bmc.asked())
+            resumed = pool.submit(deploy, noted.append)
+            until(lambda: bmc.asked()[asked:].count("GET ") > 3, 60, "the run looks whether it is off")
+            assert bmc.writes()[before:] == [] and not resumed.done()
+            assert bmc.reset("ForceOff") == 204
+            resumed.result()
+    finally:
+        deployer.close()
+    assert sum("InsertMedia" in each for each in bmc.writes()) == 1
+    assert (bmc.get()["PowerState"], bmc.get()["Oem"]["Lab"]["BootedFrom"]) == ("On", "Hdd")
 
 
 def test_firmware_that_switches_a_node_off_and_on_again_ends_no_deploy(

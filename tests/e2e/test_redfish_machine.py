@@ -27,7 +27,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 56
+BMCS = 60
 NOTHING = cast(Contents, None)  # no image is written here
 BASE = Machine(
     "db",
@@ -577,6 +577,27 @@ def test_server_that_is_made_anew_does_not_take_what_a_former_one_left_for_finis
     assert (changed.life, changed.overwrite) == (LATER, False), "though another step may lose data"
     anew = Change("image", "new", "old", "old", Status.CHANGE, Impact.DATA_LOSS)
     assert act("update", "", anew).overwrite
+
+
+@pytest.mark.parametrize(("stage", "ways"), [("", [False]), ("booted k -", [])])
+def test_system_is_asked_to_end_before_its_config_drive_changes_and_a_ramdisk_is_not(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, ways: list[bool]
+) -> None:
+    (tmp_path / "image").write_bytes(b"raw")
+    wanted = replace(BASE, image="sha256:" + "a" * 64)
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        "stacksmith.providers.redfish.session.RedfishSession.switch_off", lambda _, hard, limit: asked.append(hard)
+    )
+    node = Node.model_validate(bmc.fields)
+    opened = open_place(bmc.node.name, node, Access(bmc.password, str(bmc.node.ca), occupant(wanted)), Recorder())
+    try:
+        doing = target(bmc, wanted, ("config_drive.digest",), found=opened.read(soon()), stage=stage)
+        with pytest.raises(Refused, match="stopped"):
+            opened.drivers["server"].update(doing, cast(Contents, Files(tmp_path / "image")), soon(60))
+    finally:
+        opened.close()
+    assert asked == ways
 
 
 def test_half_made_server_that_is_on_is_restarted_for_what_was_edited_since(bmc: LightBmc) -> None:

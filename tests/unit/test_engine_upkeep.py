@@ -57,6 +57,15 @@ def test_clean_that_cannot_sign_in_leaves_the_node_failed_with_the_cause(rack: N
     assert (note.state, note.stage) == ("failed", "cleaning") and "cannot sign in to bm1" in note.reason
 
 
+def test_node_in_maintenance_is_not_released(rack: Nodes) -> None:
+    maintain(rack, "bm1", True, "new fan")
+    with pytest.raises(Faults, match="cannot take bm1: it is maintenance: new fan") as refused:
+        release(rack, "bm1")
+    assert refused.value.diagnostics[0].hint == "stacksmith node maintenance bm1 off"
+    with opened(rack, rack.environment, read_only=True) as store:
+        assert [(note.state, note.reason) for note in store.nodes()] == [("maintenance", "new fan")]
+
+
 def off(rack: Nodes) -> None:
     power(rack, "bm1", off=True, on=False, hard=True)
 

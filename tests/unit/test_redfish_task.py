@@ -39,7 +39,7 @@ def tree(**states: str) -> Tree:
 @pytest.mark.parametrize(
     ("states", "is_working", "waits", "failed"),
     [
-        ({}, False, False, []),
+        ({}, False, True, []),  # no tasks are kept here: nothing tells that none waits
         ({"gone": "", "done": "Completed"}, False, False, []),
         ({"gone": "", "run": "Running"}, True, False, []),
         ({"gone": "", "waits": "Pending"}, True, True, []),

@@ -68,13 +68,15 @@ def is_working(tree: Tree, deadline: Deadline) -> bool:
 
 
 def waits(tree: Tree, identifiers: Collection[str], deadline: Deadline) -> bool:
-    """Whether a task that the BMC lists waits for a boot: it says so itself, or ended with one of these messages."""
-    for path in sorted(listed(tree, deadline) or ()):
+    """Whether a task that the BMC lists waits for a boot: it says so itself, or ended with one of these messages. True
+    where it lists none ever: it does not tell that none waits."""
+    known = listed(tree, deadline)
+    for path in sorted(known or ()):
         with suppress(Gone):
             answer = tree.connection.look(path, deadline)
             if _state(answer) in WAITING or set(_outcome(answer).identifiers) & set(identifiers):
                 return True
-    return False
+    return known is None
 
 
 def listed(tree: Tree, deadline: Deadline) -> set[str] | None:

@@ -6,9 +6,10 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found
-from stacksmith.model.realised import to_data
+from stacksmith.model.realised import Machine, to_data
 from stacksmith.model.types import JSON
 from stacksmith.planner.diff import UNKNOWN, compare
+from stacksmith.planner.machine import is_deployment
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Refused, Stale
 from stacksmith.state.store import Store
@@ -16,6 +17,7 @@ from stacksmith.state.store import Store
 # (operation, address, uuid) of what earlier runs began and did not end well.
 Begun = frozenset[tuple[str, Address, str]]
 
+DISK = {"image", "boot_iso", "config_drive"}  # what a deployment that was cut off leaves open
 SHARED_KINDS = frozenset({"image"})  # named by their bytes: whatever is there, another stack made the very same
 SHOWN = 5
 WIDTH = 60
@@ -81,7 +83,7 @@ def _explained(step: Step, found: Found, begun: Begun) -> bool:
         case Operation.CREATE:
             return step.address.kind in SHARED_KINDS or (half and ours) or _as_wanted(step, found)
         case Operation.UPDATE | Operation.MIGRATE:
-            return ours and not found.partial and _unlike(step, to_data(found.spec)) <= _unlike(step, step.before)
+            return ours and not found.partial and _is_on_the_way(step, found)
         case Operation.DELETE:
             made_by_us = (Operation.CREATE.value, step.address, step.uuid) in begun
             return ours or (half and made_by_us)
@@ -91,6 +93,15 @@ def _explained(step: Step, found: Found, begun: Begun) -> bool:
 
 def _as_wanted(step: Step, found: Found) -> bool:
     return not found.partial and not _unlike(step, to_data(found.spec))
+
+
+def _is_on_the_way(step: Step, found: Found) -> bool:
+    """Whether nothing more differs from what is wanted than before, but for what the step itself takes while it is at
+    work on a node: its power, and what is told of its disk."""
+    more = _unlike(step, to_data(found.spec)) - _unlike(step, step.before)
+    takes = {"power_state"} if isinstance(step.wanted, Machine) and step.impact >= Impact.RESTART else set()
+    takes |= DISK if is_deployment(step) else set()
+    return all(path.partition(".")[0] in takes for path, _ in more)
 
 
 def _unlike(step: Step, data: JSON) -> set[tuple[str, str]]:

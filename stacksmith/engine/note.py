@@ -8,10 +8,10 @@ from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.realised import Machine, is_machine_data
 from stacksmith.model.record import Record
 from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
-from stacksmith.planner.plan import Operation, Step
+from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Refused
 from stacksmith.providers.deployment import LOSING, Stage
-from stacksmith.state.store import NodeNote, Store
+from stacksmith.state.store import JournalEntry, NodeNote, Store
 
 DEPLOYING, FAILED = "deploying", "failed"
 
@@ -25,7 +25,7 @@ class Notebook:
     """
 
     store: Store
-    stack: str
+    entry: JournalEntry
     step: Step
     whole: Record | None = field(default=None, init=False)
 
@@ -56,7 +56,7 @@ class Notebook:
         step = self.step
         if not self.is_used or step.operation is not Operation.UPDATE or writes_image(step):
             return False
-        return any(record.adopted for record in self.store.records(self.stack) if record.address == step.address)
+        return any(record.adopted for record in self.store.records(self.entry.stack) if record.address == step.address)
 
     def reached(self, stage: str) -> None:
         """Notes how far the step has come; with an empty ``stage``, that it has touched nothing after all.
@@ -64,21 +64,20 @@ class Notebook:
         Raises: Refused when the node is in maintenance or cleaned, before its first stage.
         """
         self.check()
-        if not stage:
+        at = stage.partition(" ")[0]
+        if at in (Stage.NOTHING, Stage.SETTINGS):
             self._mend()
-            return self.done()
-        if stage.partition(" ")[0] in LOSING:
+        if at in LOSING:
             self._tear()
-        if self._kept() is None:
+        if stage:
             self._write(DEPLOYING, stage)
-        return None
+        else:
+            self.done()
 
     def failed(self, cause: str, is_begun: bool) -> None:
         """Notes that the node is not to be given to others as it is: one that was being deployed, or whose new server
         is begun."""
         if not self.is_used or self.step.operation is Operation.DELETE:
-            return
-        if self._kept() is not None:
             return
         stage = self.stage()
         if self.step.operation is Operation.UPDATE and stage.partition(" ")[0] == Stage.SETTINGS:
@@ -87,23 +86,25 @@ class Notebook:
             self._write(FAILED, stage, cause)
 
     def done(self) -> None:
-        """Drops the note that the run or an earlier one made of this server."""
-        if self.is_used and any(n.name == self.step.host and n.uuid == self.step.uuid for n in self.store.nodes()):
-            self.store.clear_node(self.step.host)
+        """Drops what the run or an earlier one noted of this server; maintenance stays."""
+        if self.is_used:
+            for note in self.store.nodes():
+                if note.name == self.step.host and note.uuid == self.step.uuid:
+                    _drop(self.store, note)
 
     def _tear(self) -> None:
         if self.step.operation is not Operation.UPDATE or self.whole is not None:
             return
-        for record in self.store.records(self.stack):
-            if record.address == self.step.address and isinstance(record.applied, dict):
+        for record in self.store.records(self.entry.stack):
+            if record.address == self.step.address and _has_disk(record):
                 self.whole, drive = record, record.applied.get("config_drive")
                 lost = dict.fromkeys(("image", "boot_iso", "config_drive")) if writes_image(self.step) else {}
                 rewritten = {"config_drive": {**drive, "digest": ""}} if isinstance(drive, dict) else {}
-                self.store.amend(self.stack, replace(record, applied=record.applied | (lost or rewritten)))
+                self.store.amend(self.entry, replace(record, applied=record.applied | (lost or rewritten)))
 
     def _mend(self) -> None:
         if self.whole is not None:
-            self.store.amend(self.stack, self.whole)
+            self.store.amend(self.entry, self.whole)
             self.whole = None
 
     def _kept(self) -> NodeNote | None:
@@ -112,4 +113,30 @@ class Notebook:
         return next((n for n in notes if n.name == self.step.host and n.state in (MAINTENANCE, CLEANING)), None)
 
     def _write(self, state: str, stage: str, reason: str = "") -> None:
-        self.store.note_node(NodeNote(self.step.host, state, stage, reason, self.stack, self.step.uuid))
+        """In place of what there is; of a node that is kept from servers it is told beside that."""
+        kept, stack, uuid = self._kept(), self.entry.stack, self.step.uuid
+        if kept is None:
+            self.store.note_node(NodeNote(self.step.host, state, stage, reason, stack, uuid))
+        elif kept.state == MAINTENANCE and stage:
+            self.store.note_node(replace(kept, stage=stage, stack=stack, uuid=uuid))
+
+
+def drop_ended(store: Store, plan: Plan) -> None:
+    """Drops what killed runs noted of settings that are in force: the plan has nothing to do for their servers."""
+    quiet = {each.host for each in plan.unchanged if each.address.kind == "server"}
+    for note in store.nodes():
+        if (note.stack, note.at) == (plan.stack, Stage.SETTINGS) and note.name in quiet:
+            _drop(store, note)
+
+
+def _drop(store: Store, note: NodeNote) -> None:
+    if note.state == MAINTENANCE:
+        store.note_node(replace(note, stage="", stack="", uuid=""))
+    else:
+        store.clear_node(note.name)
+
+
+def _has_disk(record: Record) -> bool:
+    """Whether the server has anything on its disk that it was given."""
+    applied = record.applied
+    return isinstance(applied, dict) and any(applied.get(name) for name in ("image", "boot_iso"))

@@ -16,6 +16,7 @@ from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.interrupt import Stop, interruptible
 from stacksmith.engine.lost_image import with_applied_images
 from stacksmith.engine.material import check_drives, contents_of
+from stacksmith.engine.note import drop_ended
 from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners, with_tenants
 from stacksmith.engine.options import Options as Options  # noqa: PLC0414 - callers of this module pass them
@@ -40,6 +41,7 @@ from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.against import against_rules
 from stacksmith.planner.aim import Aim
+from stacksmith.planner.machine import NOTE
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Plan
 from stacksmith.planner.rebalance import rebalance as make_rebalance
@@ -261,13 +263,15 @@ def correct_store(options: Options, planned: Planned) -> None:
 
     Writes nothing where they are. Raises: Faults; Locked.
     """
-    if planned.plan.claims.there or any(each.record is not None for each in planned.plan.unchanged):
+    noted = any(NOTE in snap.facts for snap in planned.snapshot.nodes)
+    if noted or planned.plan.claims.there or any(each.record is not None for each in planned.plan.unchanged):
         with (
             opened(planned.stack, options.environment, read_only=False) as store,
             alone(store, planned.stack.name, "apply"),
         ):
             claim_rooms(planned.plan, store)
             _record_lost(planned.plan, store)
+            drop_ended(store, planned.plan)
 
 
 def _record_lost(planned: Plan, store: Store) -> None:
@@ -361,6 +365,7 @@ def _run(
         settle(planned, report, before, store)
         if not report.stopped:  # else the lease may be another's
             _record_lost(planned, store)
+            drop_ended(store, planned)
         return report
 
 

@@ -101,7 +101,7 @@ class _Action:
         self.data = step.before if step.wanted is None else to_data(step.wanted)
         self.mark = Mark(plan.fleet, plan.stack, step.address, step.uuid, self.data, step.policy)
         self.entry = _entry(step, site)
-        self.notes = Notebook(site.store, plan.stack, step)
+        self.notes = Notebook(site.store, self.entry, step)
         self.stage = ""
         self.found: Found | None = None
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from uuid import uuid4
 
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.claim import give_up
 from stacksmith.engine.contents import cache_folder
 from stacksmith.engine.node import Nodes, observe_one, open_bmc_of, switch
+from stacksmith.engine.note import DEPLOYING
 from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
 from stacksmith.engine.tenancy import check_machine_free, claim_on, in_use, records, worker
@@ -16,7 +18,7 @@ from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.machine_identity import fault
 from stacksmith.model.node import is_disk_name
 from stacksmith.providers.base import Deadline, Refused
-from stacksmith.providers.deployment import NO_DISK, Cleaning
+from stacksmith.providers.deployment import NO_DISK, Cleaning, Stage
 from stacksmith.providers.registry import make_deployer
 from stacksmith.state.store import Locked, NodeNote, Store
 
@@ -26,11 +28,14 @@ def maintain(of: Nodes, name: str, on: bool, reason: str = "") -> None:
     of.one(name)
     with opened(of, of.environment, read_only=False) as store, alone(store, f"node {name}", "node maintenance"):
         note = next((each for each in store.nodes() if each.name == name), None)
-        if note is not None and note.state != MAINTENANCE:
+        begun = note if note is not None and note.at == Stage.SETTINGS else None  # the server that it has runs on
+        if note is not None and note.state != MAINTENANCE and begun is None:
             hint = f"stacksmith node release {name}, when no run is at work on it"
             raise in_use(name, f"it is {words_of(note)}", hint)
         if on:
-            store.note_node(NodeNote(name, MAINTENANCE, reason=reason))
+            store.note_node(replace(begun or NodeNote(name, ""), state=MAINTENANCE, reason=reason))
+        elif begun is not None:
+            store.note_node(replace(begun, state=DEPLOYING, reason=""))
         else:
             store.clear_node(name)
 
@@ -67,8 +72,9 @@ def release(of: Nodes, name: str) -> str:
         held = records(store).get(name)
         if note is not None and note.state == MAINTENANCE:
             raise in_use(name, f"it is {words_of(note)}", f"stacksmith node maintenance {name} off")
-        if note is not None and note.stack and (held is None or note.uuid != held[1].uuid):
-            with alone(store, note.stack, "node release"):  # what it was deployed for, and is not on it
+        is_settings = note is not None and note.at == Stage.SETTINGS
+        if note is not None and note.stack and (held is None or note.uuid != held[1].uuid or is_settings):
+            with alone(store, note.stack, "node release"):  # what it was deployed for is not on it, or runs on
                 store.clear_node(name)
             if held is not None and held[1].complete:
                 return note.state

@@ -21,7 +21,7 @@ _STATED = frozenset({"config_drive"})
 
 def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
     """How what was found differs from what is wanted, in spec (live, then saved) and policy. Equal objects cost one
-    comparison. What an update that did not end well has taken away, nobody else did."""
+    comparison. RAID volumes that an update has deleted, which did not end well, nobody else did."""
     policy = view.policy(wanted.address)
     changes: list[Change] = []
     if found.spec is None:
@@ -35,7 +35,7 @@ def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
         changes = compare(want, applied, to_data(spec))
         if found.saved is not None:
             live = {c.path for c in changes}
-            saved = compare(want, applied, to_data(found.saved))
+            saved = compare(want, applied, to_data(declared_only(wanted.spec, found.saved)))
             changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
         if record is not None and record.torn:
             changes = [replace(c, status=Status.CHANGE) if _is_taken_away(c) else c for c in changes]
@@ -46,7 +46,7 @@ def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
 
 
 def _is_taken_away(change: Change) -> bool:
-    return change.status is Status.CONFLICT and change.found is None
+    return change.status is Status.CONFLICT and change.found is None and change.path.startswith("raid[")
 
 
 def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:

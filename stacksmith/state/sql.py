@@ -73,10 +73,6 @@ class SqlStore:
 
         self._write(work)
 
-    def amend(self, stack: str, record: Record) -> None:
-        """Writes one record."""
-        self._write(lambda db: _put(db, stack, record))
-
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claim of its name."""
         self._write(lambda db: _remove(db, stack, address))
@@ -86,6 +82,17 @@ class SqlStore:
     def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
         """Writes a begin and its unfinished record."""
         self._write(lambda db: _begin(db, self._database.now(db), entry, record))
+
+    def amend(self, entry: JournalEntry, record: Record) -> None:
+        """Writes the record of an object whose step goes on."""
+
+        def work(db: Connection) -> None:
+            query = "SELECT 1 FROM journal WHERE run = ? AND step = ? AND ended IS NULL"
+            if db.execute(query, (entry.run, entry.step)).fetchone() is None:
+                raise LeaseLost(f"{entry.step}: another run took it over")
+            _put(db, entry.stack, record)
+
+        self._write(work)
 
     def end(
         self,

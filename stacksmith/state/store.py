@@ -136,15 +136,15 @@ class Store(Reader, Protocol):
         """Writes one record, outside any step: what the store lost. An open begin of its address is superseded, for its
         object is as the record says."""
 
-    def amend(self, stack: str, record: Record) -> None:
-        """Writes one record in the middle of a step on its object, which goes on."""
-
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claims of its name, outside any run; none is fine."""
 
     def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
         """Writes that an operation is about to start, and its unfinished record. A begin of the same address that
         never ended is superseded. Raises: LeaseLost when the run does not hold the stack's lease."""
+
+    def amend(self, entry: JournalEntry, record: Record) -> None:
+        """Writes one record in the middle of a step on its object, which goes on. Raises: LeaseLost, as ``end``."""
 
     def end(
         self,

@@ -12,13 +12,23 @@ from stacksmith.model.realised import ConfigDrive, Machine, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.model.types import JSON
-from stacksmith.planner.plan import Operation
+from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Contents, Deadline, Target, Transient
-from stacksmith.state.store import NodeNote
+from stacksmith.state.process import this_process
+from stacksmith.state.store import JournalEntry, LeaseLost, NodeNote, Store
 from tests.postgres import Place
 from tests.unit.engine_parts import STACK, Bench, step
 
 MACHINE = Machine("db", "CUSTOM_BAREMETAL")
+
+
+def notebook(store: Store, doing: Step) -> Notebook:
+    """That of a step which is begun."""
+    holder = this_process("r1", "apply")
+    store.acquire(STACK, holder, 60)
+    entry = JournalEntry("r1", STACK, doing.id, doing.operation.value, doing.address, doing.host, doing.uuid)
+    store.begin(entry)
+    return Notebook(store, entry, doing)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +47,7 @@ def test_failed_step_notes_a_node_that_is_not_to_be_given_to_others(
     place: Place, operation: Operation, stage: str, is_begun: bool, expected: tuple[str, str] | None
 ) -> None:
     store = place.open()
-    notes = Notebook(store, STACK, step(operation, "server.db", MACHINE, host="bm1"))
+    notes = notebook(store, step(operation, "server.db", MACHINE, host="bm1"))
     if stage:
         notes.reached(stage)
     notes.failed("no space", is_begun)
@@ -45,11 +55,38 @@ def test_failed_step_notes_a_node_that_is_not_to_be_given_to_others(
     assert found == ([expected] if expected else [])
 
 
+def test_step_that_another_run_took_over_tears_no_record(place: Place) -> None:
+    store = place.open()
+    whole = Record(Address("server", "db"), "bm1", "u-db", to_data(replace(MACHINE, image="sha256:a")))
+    notes = notebook(store, replace(step(Operation.UPDATE, "server.db", MACHINE), host="bm1"))
+    store.put(STACK, whole)  # which ends what was begun
+    with pytest.raises(LeaseLost):
+        notes.reached("media k -")
+    assert store.records(STACK) == (whole,)
+
+
+def test_server_without_an_image_has_none_to_lose(place: Place) -> None:
+    store = place.open()
+    whole = Record(Address("server", "db"), "bm1", "u-db", to_data(MACHINE))
+    store.put(STACK, whole)
+    change = Change("image", "sha256:a", None, None, Status.CHANGE, Impact.DATA_LOSS)
+    doing = step(Operation.UPDATE, "server.db", replace(MACHINE, image="sha256:a"), host="bm1", changes=(change,))
+    notebook(store, doing).reached("booted k -")
+    (record,) = store.records(STACK)
+    assert record.applied == whole.applied
+
+
 def test_update_of_a_server_whose_node_is_in_maintenance_leaves_that_note(place: Place) -> None:
     store = place.open()
     store.note_node(NodeNote("bm1", "maintenance", reason="a fan"))
-    Notebook(store, STACK, step(Operation.UPDATE, "server.db", MACHINE, host="bm1")).reached("settings - - a=taken")
-    assert [(note.state, note.reason) for note in store.nodes()] == [("maintenance", "a fan")]
+    notes = notebook(store, step(Operation.UPDATE, "server.db", MACHINE, host="bm1"))
+    notes.reached("settings - - a=taken")
+    assert [(note.state, note.reason, note.stage) for note in store.nodes()] == [
+        ("maintenance", "a fan", "settings - - a=taken")
+    ]
+    assert notes.stage() == "settings - - a=taken", "a run that comes after a killed one knows it"
+    notes.done()
+    assert [replace(note, since=0.0) for note in store.nodes()] == [NodeNote("bm1", "maintenance", reason="a fan")]
 
 
 LOST = {"image": None, "boot_iso": None, "config_drive": None}
@@ -68,6 +105,7 @@ LOST = {"image": None, "boot_iso": None, "config_drive": None}
             {"config_drive": {"format": "configdrive", "digest": ""}},
         ),
         (["media k -", ""], "image", Impact.DATA_LOSS, {}),  # the ramdisk found that it must not write
+        (["media k - a=taken", "settings - - a=taken"], "image", Impact.DATA_LOSS, {}),
     ],
 )
 def test_record_tells_what_a_change_may_have_taken_from_the_disk(
@@ -80,7 +118,7 @@ def test_record_tells_what_a_change_may_have_taken_from_the_disk(
     store.put(STACK, other)
     change = Change(path, "new", "old", "old", Status.CHANGE, impact)
     doing = replace(step(Operation.UPDATE, "server.db", replace(MACHINE, image="sha256:new")), host="bm1")
-    notes = Notebook(store, STACK, replace(doing, changes=(change,)))
+    notes = notebook(store, replace(doing, changes=(change,)))
     for stage in stages:
         notes.reached(stage)
     db, beside = store.records(STACK)

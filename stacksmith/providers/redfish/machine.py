@@ -19,7 +19,7 @@ from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, R
 from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
 from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
 from stacksmith.providers.redfish.pins import Pins
-from stacksmith.providers.redfish.progress import RESTART, TAKEN, Progress
+from stacksmith.providers.redfish.progress import BETWEEN, RESTART, TAKEN, Progress
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
 _SETTINGS: Final = Aspects(secure_boot=True, pending=True)
@@ -57,12 +57,13 @@ class MachineDriver:
         """Firmware and settings first, so that the boot into the ramdisk brings them into force, then the image, then
         the rest."""
         wanted = _machine(target)
+        progress = Progress(target, self._sent)
+        self._end_between(progress, deadline)
         seen = self._bmc.observe(deadline)
         if target.found is None and not target.stage and seen.power_state is not Power.OFF:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
-        progress = Progress(target, self._sent)
         is_on = _is_up(seen, progress)
         self._prepare(target, job, progress, deadline)
         if job is not None:
@@ -102,12 +103,13 @@ class MachineDriver:
         """Everything that waits for a boot is written before the one restart that brings it into force."""
         wanted = _machine(target)
         paths = {field_of(change) for change in target.changes}
+        progress = Progress(target, self._sent)
+        self._end_between(progress, deadline)
         seen = self._bmc.observe(deadline)
         names = {change.path.removeprefix("firmware.") for change in target.changes}
         job = self._job(target, contents) if paths & deployed(wanted) else None
         if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
             raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
-        progress = Progress(target, self._sent)
         is_on = _is_up(seen, progress)
         self._pins.bring(wanted, names & wanted.firmware.keys(), progress, deadline)
         self._set_waiting(target, paths, progress, deadline)
@@ -116,7 +118,9 @@ class MachineDriver:
         self._set_live(wanted, deadline)
         if job is not None:
             self._deploy_anew(target, job, progress, deadline)
-        elif is_on and (paths.intersection((*_WAITING, "firmware")) or seen.power_state is Power.OFF):
+        elif _is_in_ramdisk(target):  # of an image that is not wanted any more
+            self._leave_ramdisk(deadline)
+        elif is_on and paths.intersection((*_WAITING, "firmware")):
             if self._restarted != wanted:
                 self._restart(target, progress, deadline)
             self._restarted = wanted
@@ -186,8 +190,19 @@ class MachineDriver:
         self._restart(target, progress, deadline, "setup" if _is_new(target) else "disk", is_on=is_on)
         self._await(lambda seen: not seen.pending, "what waited for the boot", deadline)
         self._bmc.set_boot(mode, secure, deadline)
-        if not is_on:  # what waits now is for the boot to come
+        self._end_between(progress, deadline)  # what waits now is for the boot to come
+
+    def _end_between(self, progress: Progress, deadline: Deadline) -> None:
+        """Switches off what was, and is on only for a boot between two settings; a killed run may have left it so."""
+        if progress.sent(RESTART) == BETWEEN:
             self._bmc.switch_off(True, self._until(self._node.power_timeout_seconds, deadline))
+            progress.drop(RESTART)
+
+    def _leave_ramdisk(self, deadline: Deadline) -> None:
+        limit = self._until(self._node.power_timeout_seconds, deadline)
+        self._bmc.switch_off(True, limit)
+        self._bmc.eject_media(limit)
+        self._bmc.switch_on(limit)
 
     def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline, firmware: bool = False) -> None:
         """Waits until the node is found so: settings are applied while it starts, minutes after it is on, and
@@ -222,6 +237,7 @@ class MachineDriver:
                 limit = self._until(self._node.power_timeout_seconds, deadline)
                 self._bmc.switch_off(True, limit)
                 self._bmc.switch_on(limit)
+                progress.drop(RESTART)
             raise
 
     def _job(self, target: Target, contents: Contents) -> Job | None:
@@ -268,10 +284,10 @@ class MachineDriver:
         self, target: Target, progress: Progress, deadline: Deadline, device: str = "disk", *, is_on: bool = True
     ) -> None:
         """Off and on; the run that comes after one that was killed between switches it on."""
-        if is_on and progress.sent(RESTART) is None:
-            if target.found is not None and target.allowed < Impact.RESTART:
+        if progress.sent(RESTART) is None:
+            if is_on and target.found is not None and target.allowed < Impact.RESTART:
                 raise Refused("the node would be restarted", hint="--allow restart")
-            progress.send(RESTART, TAKEN)
+            progress.send(RESTART, TAKEN if is_on else BETWEEN)
         target.progress("restarting")
         self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
         self._switch_on(_machine(target), self._until(self._node.power_timeout_seconds, deadline), device)

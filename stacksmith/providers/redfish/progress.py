@@ -7,7 +7,8 @@ from stacksmith.providers.base import Target
 from stacksmith.providers.deployment import LATER, Stage
 
 TAKEN: Final = "taken"
-RESTART: Final = "restart"  # among the updates: the step switches the node off, and on again
+RESTART: Final = "restart"  # among the updates: the step switches the node off and on again, or with BETWEEN:
+BETWEEN: Final = "between"  # it switches on one that is off, for a boot between two settings
 _NONE: Final = "-"
 
 

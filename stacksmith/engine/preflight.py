@@ -47,17 +47,19 @@ def _is_asked(step: Step) -> bool:
         return False
     if step.operation is Operation.CREATE:
         return bool(step.wanted.bios or step.wanted.raid or step.wanted.firmware)
-    return bool({"bios", "raid"} & {field_of(change) for change in step.changes})
+    return bool({"bios", "raid", "firmware"} & {field_of(change) for change in step.changes})
 
 
 def _asked(step: Step, wanted: Machine) -> Machine:
-    """What of it is asked. The firmware of a server that is there is compared: that it is not as pinned is drift, and
-    the step says so."""
+    """What of it is asked. Firmware of a server that is there, of which no image is named, is compared: that it is not as
+    pinned is drift, and the step says so."""
     if step.operation is Operation.CREATE:
         return wanted
     fields = {field_of(change) for change in step.changes}
     bios, raid = wanted.bios if "bios" in fields else {}, wanted.raid if "raid" in fields else ()
-    return replace(wanted, firmware={}, bios=bios, raid=raid)
+    paths = {change.path.removeprefix("firmware.") for change in step.changes}
+    firmware = {name: wanted.firmware[name] for name in wanted.firmware_images if name in paths}
+    return replace(wanted, firmware=firmware, bios=bios, raid=raid)
 
 
 def _faults(stack: Stack, step: Step, session: Session | None) -> Iterator[Diagnostic]:

@@ -116,7 +116,8 @@ class _Action:
             return self.job.result(Outcome.SKIPPED, because="interrupted")
         # What is made, and a disk that is being wiped, is not whole until it is.
         unmakes = self.step.operation is Operation.CREATE or bool(self.step.policy.wipe and self.step.wanted is None)
-        self.site.store.begin(self.entry, replace(self._record(), complete=False) if unmakes else None)
+        half = replace(self._record(), complete=False) if unmakes else None
+        self.site.store.begin(self.entry, half, self.data if self.step.operation is Operation.UPDATE else None)
         was_there, self.stage = self.found is not None, self.notes.stage()
         try:
             self._act(driver)

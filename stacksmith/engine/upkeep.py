@@ -70,6 +70,9 @@ def release(of: Nodes, name: str) -> str:
     with opened(of, of.environment, read_only=False) as store, alone(store, f"node {name}", "node release"):
         note = next((each for each in store.nodes() if each.name == name), None)
         held = records(store).get(name)
+        if note is not None and note.stage == MAINTENANCE:  # its cleaning was cut off
+            store.note_node(NodeNote(name, MAINTENANCE, reason=note.reason))
+            return note.state
         if note is not None and note.state == MAINTENANCE:
             raise in_use(name, f"it is {words_of(note)}", f"stacksmith node maintenance {name} off")
         is_settings = note is not None and note.at == Stage.SETTINGS
@@ -104,7 +107,8 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
     ):
         held = records(store).get(name)
         if held is not None:
-            raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", "stacksmith destroy, or node release")
+            hint = "stacksmith destroy" if held[1].complete else "stacksmith destroy, or node release"
+            raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", hint)
         if (claim := claim_on(store, name)) is not None:
             raise in_use(name, f"stack {claim.owner} has claimed it", "stacksmith destroy, or node release")
         before = next((each for each in store.nodes() if each.name == name), None)
@@ -118,7 +122,12 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
             _put_back(store, name, before)
             raise Faults(fault.diagnostics) from None
         except Faults as faults:
-            store.note_node(NodeNote(name, "failed", "cleaning", faults.diagnostics[0].message))
+            cause = faults.diagnostics[0].message
+            if kept is None:
+                store.note_node(NodeNote(name, "failed", "cleaning", cause))
+            else:  # which keeps servers from it as well, until its operator ends it
+                reason = "; ".join(filter(None, [kept.reason, cause]))
+                store.note_node(replace(kept, reason=reason))
             raise
         _put_back(store, name, kept)
 

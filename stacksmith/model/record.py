@@ -14,8 +14,8 @@ class Record:
     """A resource as last applied. ``complete`` is False from the begin of its create until its end (a killed run).
 
     ``adopted``: it is a server that ran on its node before, and no image was written to that since. ``machine`` is the
-    one that the node was then. ``torn``: its newest step is an update that was killed, or failed; nobody writes that
-    here, the journal tells it.
+    one that the node was then. ``begun`` is the data that an update was to bring which was killed, or
+    failed; None when the last one ended well.
     """
 
     address: Address
@@ -27,4 +27,4 @@ class Record:
     requires: tuple[Address, ...] = ()  # what it was built on: deletes go in reverse
     adopted: bool = False
     machine: Identity = UNKNOWN
-    torn: bool = False
+    begun: JSON = None

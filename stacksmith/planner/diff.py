@@ -21,7 +21,7 @@ _STATED = frozenset({"config_drive"})
 
 def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
     """How what was found differs from what is wanted, in spec (live, then saved) and policy. Equal objects cost one
-    comparison. RAID volumes that an update has deleted, which did not end well, nobody else did."""
+    comparison. What an update was changing that did not end well, nobody else changed."""
     policy = view.policy(wanted.address)
     changes: list[Change] = []
     if found.spec is None:
@@ -37,16 +37,20 @@ def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
             live = {c.path for c in changes}
             saved = compare(want, applied, to_data(declared_only(wanted.spec, found.saved)))
             changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
-        if record is not None and record.torn:
-            changes = [replace(c, status=Status.CHANGE) if _is_taken_away(c) else c for c in changes]
+        if record is not None and record.begun is not None:
+            own = [c.path for c in compare(declared(wanted.spec, record.begun), UNKNOWN, record.applied)]
+            changes = [replace(c, status=Status.CHANGE) if _is_within(c.path, own) else c for c in changes]
     if policy is not None and policy != wanted.policy:
         before = to_data(policy)
         changes += [replace(c, path=f"policy.{c.path}") for c in compare(to_data(wanted.policy), before, before)]
     return changes
 
 
-def _is_taken_away(change: Change) -> bool:
-    return change.status is Status.CONFLICT and change.found is None and change.path.startswith("raid[")
+def _is_within(path: str, others: list[str]) -> bool:
+    """Whether it is one of them, or of a part of it or a whole: ``raid[system]`` of ``raid[system].level``."""
+    return any(
+        path == other or path.startswith((f"{other}.", f"{other}[")) or other.startswith(f"{path}.") for other in others
+    )
 
 
 def compare(wanted: JSON, applied: JSON, found: JSON) -> list[Change]:

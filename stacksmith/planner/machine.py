@@ -51,7 +51,7 @@ def machine(stack: Stack, resource: Resource, uuid: str, node: Node) -> Machine:
         boot_iso=checksum if is_iso else None,
         # An ISO is the stack's own: it is given no config drive, and a change of one is no cause to boot it again.
         config_drive=None
-        if is_iso
+        if is_iso or checksum is None
         else config_drive(stack, resource, uuid, machine_nics(spec), node.availability_zone),
         power_state=None if spec.power_state == "unmanaged" else spec.power_state,
         boot_mode=boot_mode,

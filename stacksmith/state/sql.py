@@ -54,14 +54,9 @@ class SqlStore:
     def records(self, stack: str) -> tuple[Record, ...]:
         """All records of a stack."""
         query = "SELECT address, host, uuid, complete, body FROM record WHERE stack = ?"
-        torn = (
-            "SELECT address FROM journal WHERE operation = 'update' AND (ended IS NULL OR outcome = 'failed')"
-            " AND id IN (SELECT max(id) FROM journal WHERE stack = ? GROUP BY address)"
-        )
-        rows, unended = self._read(lambda db: [db.execute(each, (stack,)).fetchall() for each in (query, torn)])
+        rows = self._read(lambda db: db.execute(query, (stack,)).fetchall())
         bodies = json.loads(f"[{','.join(row[-1] for row in rows)}]")  # at once: equal keys are one object
-        names = {row[0] for row in unended}
-        found = [_record(row[:-1], data, row[0] in names) for row, data in zip(rows, bodies, strict=True)]
+        found = [_record(row[:-1], data) for row, data in zip(rows, bodies, strict=True)]
         return tuple(sorted(found, key=lambda record: record.address.order))
 
     def put(self, stack: str, record: Record) -> None:
@@ -79,9 +74,15 @@ class SqlStore:
 
     # Journal.
 
-    def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
-        """Writes a begin and its unfinished record."""
-        self._write(lambda db: _begin(db, self._database.now(db), entry, record))
+    def begin(self, entry: JournalEntry, record: Record | None = None, wanted: JSON = None) -> None:
+        """Writes a begin, and its unfinished record or what it is to bring."""
+
+        def work(db: Connection) -> None:
+            _begin(db, self._database.now(db), entry, record)
+            if wanted is not None:
+                _note_begun(db, entry, wanted)
+
+        self._write(work)
 
     def amend(self, entry: JournalEntry, record: Record) -> None:
         """Writes the record of an object whose step goes on."""
@@ -238,6 +239,14 @@ def _begin(db: Connection, now: float, entry: JournalEntry, record: Record | Non
         _put(db, entry.stack, record)
 
 
+def _note_begun(db: Connection, entry: JournalEntry, wanted: JSON) -> None:
+    where = (entry.stack, str(entry.address))
+    row = db.execute("SELECT body FROM record WHERE stack = ? AND address = ?", where).fetchone()
+    if row is not None:
+        body = _encode({**json.loads(row[0]), "begun": wanted})
+        db.execute("UPDATE record SET body = ? WHERE stack = ? AND address = ?", (body, *where))
+
+
 def _supersede(db: Connection, now: float, stack: str, address: Address) -> None:
     """Ends what a run that is gone had begun on an object."""
     db.execute(
@@ -272,6 +281,7 @@ def _put(db: Connection, stack: str, record: Record) -> None:
         "requires": [str(address) for address in record.requires],
         **({"adopted": True} if record.adopted else {}),
         **({"machine": list(record.machine)} if record.machine != UNKNOWN else {}),
+        **({"begun": record.begun} if record.begun is not None else {}),
     }
     db.execute(
         "INSERT INTO record (stack, address, host, uuid, complete, body) VALUES (?, ?, ?, ?, ?, ?)"
@@ -288,7 +298,7 @@ def _remove(db: Connection, stack: str, address: Address) -> None:
     drop(db, stack, str(address))
 
 
-def _record(row: Sequence[Any], data: JSON, torn: bool) -> Record:
+def _record(row: Sequence[Any], data: JSON) -> Record:
     address, host, uuid, complete = row
     return Record(
         Address.parse(address),
@@ -300,5 +310,5 @@ def _record(row: Sequence[Any], data: JSON, torn: bool) -> Record:
         tuple(Address.parse(text) for text in data["requires"]),
         data.get("adopted", False),
         tuple(data.get("machine", UNKNOWN)),
-        torn,
+        data.get("begun"),
     )

@@ -10,6 +10,7 @@ from stacksmith.diagnostics import Diagnostic, Faults, error
 from stacksmith.frozen import dataclass
 from stacksmith.model.record import Record
 from stacksmith.model.state import is_postgres, password_in
+from stacksmith.model.types import JSON
 
 if TYPE_CHECKING:
     from stacksmith.placement import Claim, Consumer
@@ -139,9 +140,11 @@ class Store(Reader, Protocol):
     def remove(self, stack: str, address: Address) -> None:
         """Drops one record and the claims of its name, outside any run; none is fine."""
 
-    def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
-        """Writes that an operation is about to start, and its unfinished record. A begin of the same address that
-        never ended is superseded. Raises: LeaseLost when the run does not hold the stack's lease."""
+    def begin(self, entry: JournalEntry, record: Record | None = None, wanted: JSON = None) -> None:
+        """Writes that an operation is about to start, and its unfinished record, or the data that it is to bring: the
+        record has that as ``begun`` until it is written anew. A begin of the same address that never ended is
+        superseded. Raises: LeaseLost when the run does not hold the stack's lease.
+        """
 
     def amend(self, entry: JournalEntry, record: Record) -> None:
         """Writes one record in the middle of a step on its object, which goes on. Raises: LeaseLost, as ``end``."""

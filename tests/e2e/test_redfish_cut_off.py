@@ -132,6 +132,33 @@ def site(bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     return Site(bmc, tmp_path, capsys)
 
 
+def test_what_an_update_wrote_that_did_not_end_well_is_nobody_elses_change(site: Site, monkeypatch: Edit) -> None:
+    """Neither is the firmware that an image brought which is of another version."""
+    site.bmc.behave("raid")
+    (site.folder / "bmc-2.bin").write_text("BMC 2.0.0\n")
+    with served(site.folder, "127.0.0.1") as url:
+        pin = {"BMC firmware": {"version": "9.9.9", "image": f"{url}/bmc-2.bin"}}
+        site.declare(asset_tag="A", firmware={"BMC firmware": {"version": "1.4.2"}}, indicator_led="off")
+        site.apply("--yes")
+        site.declare(asset_tag="B", firmware=pin)
+        status, text = site.said("apply", "--yes", "--allow", "restart")
+        assert status == 1 and "the image is of version 2.0.0" in text, text
+        status, text = site.said("plan")
+        assert status == 0 and "conflict" not in text and "firmware.BMC firmware" in text, text
+        pin["BMC firmware"]["version"] = "2.0.0"
+        site.declare(asset_tag="B", firmware=pin)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{DRIVER}._finish", killed)
+            site.cut_off("--yes", "--allow", "restart")
+        site.declare(asset_tag="C", firmware=pin, indicator_led="off")
+        assert site.bmc.patch("", {"IndicatorLED": "Lit"}) in (200, 204)
+        status, text = site.said("drift")
+        told = text.partition("Resource actions")[0]
+        assert status == 2 and "indicator_led" in told and "asset_tag" not in told and "firmware" not in told, text
+        site.apply("--yes", "--allow", "restart")
+    assert site.said("drift")[0] == 0
+
+
 @pytest.mark.parametrize("end", [Stage.MEDIA, Stage.BOOTED])
 @pytest.mark.parametrize("after", [{"image": "b"}, {"image": "a", "user_data": "#cloud-config\n"}], ids=["b", "drive"])
 def test_saved_plan_that_was_killed_in_a_deployment_is_applied_again(

@@ -21,6 +21,7 @@ from stacksmith.events import RunEnded, StepSkipped
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
+from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Allocations
 from stacksmith.providers.base import Contents, Deadline, Target, TimedOut
 from stacksmith.providers.memory.fault import Call, Effect, Fault
@@ -272,9 +273,9 @@ class FailingStore(SqliteStore):
 
     fails = ""
 
-    def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
+    def begin(self, entry: JournalEntry, record: Record | None = None, wanted: JSON = None) -> None:
         self._fail("begin", entry)
-        super().begin(entry, record)
+        super().begin(entry, record, wanted)
 
     def end(
         self,
@@ -323,9 +324,9 @@ class KillingStore(SqliteStore):
             os.kill(os.getpid(), signal.SIGKILL)
         self.count += 1
 
-    def begin(self, entry: JournalEntry, record: Record | None = None) -> None:
+    def begin(self, entry: JournalEntry, record: Record | None = None, wanted: JSON = None) -> None:
         self._maybe()
-        super().begin(entry, record)
+        super().begin(entry, record, wanted)
         self._maybe()
 
     def end(

@@ -49,7 +49,6 @@ def test_clean_of_a_node_that_a_stack_has_claimed_is_refused(rack: Nodes) -> Non
 
 
 def test_clean_that_cannot_sign_in_leaves_the_node_failed_with_the_cause(rack: Nodes) -> None:
-    maintain(rack, "bm1", True, "new fan")
     with pytest.raises(Faults, match="NONE"):
         clean(rack, "bm1", (), False, lambda words: None)
     with opened(rack, rack.environment, read_only=True) as store:
@@ -64,6 +63,18 @@ def test_node_in_maintenance_is_not_released(rack: Nodes) -> None:
     assert refused.value.diagnostics[0].hint == "stacksmith node maintenance bm1 off"
     with opened(rack, rack.environment, read_only=True) as store:
         assert [(note.state, note.reason) for note in store.nodes()] == [("maintenance", "new fan")]
+
+
+def test_maintenance_outlives_a_cleaning_that_fails_or_is_cut_off(rack: Nodes) -> None:
+    maintain(rack, "bm1", True, "new fan")
+    with pytest.raises(Faults, match="NONE"):
+        clean(rack, "bm1", (), False, lambda words: None)
+    with opened(rack, rack.environment, read_only=False) as store:
+        (note,) = store.nodes()
+        assert note.state == "maintenance" and note.reason.startswith("new fan; cannot sign in to bm1")
+        store.note_node(NodeNote("bm1", "cleaning", "maintenance", "new fan"))  # by a run that was killed
+        assert release(rack, "bm1") == "cleaning"
+        assert [(each.state, each.stage, each.reason) for each in store.nodes()] == [("maintenance", "", "new fan")]
 
 
 def off(rack: Nodes) -> None:

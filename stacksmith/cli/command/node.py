@@ -244,7 +244,12 @@ def clean(
     if not yes and not confirmed(call, question, f"clean {name}"):
         return Status.ERROR
     nodes = node.nodes(call.on(what).options())
-    upkeep.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
+    try:
+        upkeep.clean(nodes, name, tuple(disk or ()), whole, lambda words: call.screen.say(f"{name}: {words}\n"))
+    except KeyboardInterrupt:
+        again = f"clean it again, or stacksmith node power {name} off and stacksmith node release {name}"
+        call.screen.say(f"{name}: its ISO is taken out, and what it is at may go on: {again}\n")
+        raise
     call.screen.answer(f"{wiped} of {name} is wiped; it is off\n")
     return Status.OK
 

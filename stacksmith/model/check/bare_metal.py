@@ -34,6 +34,9 @@ def check_bare_metal(stack: Stack, reporter: Reporter) -> None:
             if is_bare and spec.user_data is not None and _is_iso(stack, spec):
                 cause = f"image {spec.image} is an ISO, which is given no config drive: user_data does not reach it"
                 reporter.warning("no-effect", resource, ("user_data",), cause, "put it into the ISO")
+            if is_bare and spec.user_data is not None and not spec.image:
+                cause = "without an image nothing is written to the node: user_data does not reach it"
+                reporter.warning("no-effect", resource, ("user_data",), cause, "name an image")
 
 
 def _is_iso(stack: Stack, spec: ServerSpec) -> bool:

@@ -46,6 +46,8 @@ class BareMetalSpec(Spec):
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
+        if "raid" in self.model_fields_set and not self.raid:
+            raise ValueError("raid names no volume: left out, it leaves those that there are alone")
         names = [volume.name for volume in self.raid]
         if len(set(names)) != len(names):
             raise ValueError("two RAID volumes have the same name")

@@ -87,6 +87,9 @@ class Deployer:
             if refusal.path == NO_DISK:
                 run.put_away(waits=False)
             raise
+        except KeyboardInterrupt:
+            run.eject_quietly()
+            raise
         run.put_away()
 
     def close(self) -> None:
@@ -244,7 +247,7 @@ class _Run:
         Raises: Refused with its step and detail, or when the node is off without a word of its end; TimedOut.
         """
         self.progress("waiting for the ramdisk")
-        clock = self.deadline.clock
+        clock = time.monotonic  # that of the deadline is moved on when the run is to end
         began = heard = polled = clock()
         off_since: float | None = None
         last, is_gone = "", False
@@ -285,14 +288,14 @@ class _Run:
         if self.settings.method == "embedded" and is_fetched and not last:
             self.progress(UNVERIFIED)
             return UNVERIFIED
-        self._eject_quietly()
+        self.eject_quietly()
         after = f"after {last}" if last else "before its ramdisk said anything"
         hint = "its console or its BMC's log tells why; what the disk has of it is gone on with by the next run"
         raise Refused(f"cannot {self._verb} {self.node}: it went off {after}", last, hint)
 
     def _is_over(self, event: Event) -> bool:
         if event.state is State.FAILED:
-            self._eject_quietly()
+            self.eject_quietly()
             hint = NOT_EMPTY_HINT if event.step in UNTOUCHED else None
             raise Refused(f"cannot {self._verb} {self.node}: {event.step}: {event.detail}", event.step, hint)
         self.progress(f"{event.step}: {event.detail}")
@@ -300,7 +303,7 @@ class _Run:
 
     def _silent(self, last: str, seconds: float, is_fetched: bool) -> TimedOut:
         power = self._power_now()
-        self._eject_quietly()
+        self.eject_quietly()
         over = "" if self.deadline.seconds else "its time is over: "
         who, after = ("", f" after {last}") if last else (" of its ramdisk", "")
         heard = f"nothing was heard{who} for {seconds:.0f} s{after}"
@@ -320,7 +323,7 @@ class _Run:
             hint += "; with secure boot it must trust Microsoft's UEFI CA, which signed the shim"
         return TimedOut(words, hint=hint)
 
-    def _eject_quietly(self) -> None:
+    def eject_quietly(self) -> None:
         """The failure that is about to be told is the news, not this one."""
         try:
             self.bmc.eject_media(Deadline(self.deadline.clock() + EJECT_SECONDS, self.deadline.clock))

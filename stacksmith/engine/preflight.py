@@ -51,8 +51,8 @@ def _is_asked(step: Step) -> bool:
 
 
 def _asked(step: Step, wanted: Machine) -> Machine:
-    """What of it is asked. Firmware of a server that is there, of which no image is named, is compared: that it is not as
-    pinned is drift, and the step says so."""
+    """What of it is asked. Firmware of a server that is there, of which no image is named, is compared: that it is not
+    as pinned is drift, and the step says so."""
     if step.operation is Operation.CREATE:
         return wanted
     fields = {field_of(change) for change in step.changes}

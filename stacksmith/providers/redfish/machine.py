@@ -16,7 +16,7 @@ from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
-from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
+from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant, Tell
 from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
 from stacksmith.providers.redfish.pins import Pins
 from stacksmith.providers.redfish.progress import BETWEEN, RESTART, TAKEN, Progress
@@ -47,6 +47,7 @@ class MachineDriver:
         self._sent: dict[str, str] = {}  # updates of firmware, as Progress has them
         self._pins = Pins(place.host, bmc)
         self._warning = ""  # of what was deployed
+        self._tell: Tell = lambda words: None
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
@@ -57,7 +58,7 @@ class MachineDriver:
         """Firmware and settings first, so that the boot into the ramdisk brings them into force, then the image, then
         the rest."""
         wanted = _machine(target)
-        progress = Progress(target, self._sent)
+        progress, self._tell = Progress(target, self._sent), target.progress
         self._end_between(progress, deadline)
         seen = self._bmc.observe(deadline)
         if target.found is None and not target.stage and seen.power_state is not Power.OFF:
@@ -103,7 +104,7 @@ class MachineDriver:
         """Everything that waits for a boot is written before the one restart that brings it into force."""
         wanted = _machine(target)
         paths = {field_of(change) for change in target.changes}
-        progress = Progress(target, self._sent)
+        progress, self._tell = Progress(target, self._sent), target.progress
         self._end_between(progress, deadline)
         seen = self._bmc.observe(deadline)
         names = {change.path.removeprefix("firmware.") for change in target.changes}
@@ -209,6 +210,7 @@ class MachineDriver:
         ``firmware`` takes longer than that."""
         seconds = self._node.power_timeout_seconds
         limit = self._until(max(seconds, _FIRMWARE_SECONDS) if firmware else seconds, deadline)
+        self._tell(f"waiting for {what}")
         said: ProviderError | None = None
         while True:
             try:

@@ -2,12 +2,16 @@
 is never said."""
 
 import gzip
+import hashlib
 import io
 import re
 import shlex
+import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import yaml
 from pycdlib.pycdlib import PyCdlib
 
 from stacksmith.cli.app import run
+from stacksmith.engine.run import RunOptions
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderError, Refused, TimedOut
@@ -100,9 +105,15 @@ class Ramdisk:
         until(self._is_booted, 60, "the node is on with another ISO")
         job = self._job(str(self._bmc.get("/VirtualMedia/Cd")["Image"]))
         self.jobs.append(job)
-        signed, before = {"Authorization": f"Bearer {job['token']}"}, len(self._bmc.asked())
-        assert requests.post(f"{job['url']}/event", words, headers=signed, timeout=10).ok
+        before = len(self._bmc.asked())
+        self.say_more(words)
         return before
+
+    def say_more(self, words: str) -> None:
+        """Of the last job."""
+        job = self.jobs[-1]
+        signed = {"Authorization": f"Bearer {job['token']}"}
+        assert requests.post(f"{job['url']}/event", words, headers=signed, timeout=10).ok
 
     def _is_booted(self) -> bool:
         drive, before = self._bmc.get("/VirtualMedia/Cd"), [f"{job['url']}.iso" for job in self.jobs]
@@ -302,3 +313,65 @@ def test_iso_that_a_bmc_cannot_read_is_said_without_its_path(bmc: LightBmc) -> N
     assert re.search(r"The resource at the URI http://127.0.0.1:\d+/….iso is in a format", str(run.fault))
     assert "must reach this machine at http://127.0.0.1:" in str(run.fault.hint)
     assert not re.search(r"/[A-Za-z0-9_-]{16}", f"{run.fault} {run.fault.hint} {run.said}".replace(bmc.node.system, ""))
+
+
+APPLIED = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+images: {picture: {source: picture.raw, format: raw, checksum: "sha256:CHECKSUM"}}
+servers: {db: {flavor: metal, image: picture}}
+"""
+
+
+def test_apply_tells_how_far_it_is_and_goes_on_after_a_wrong_checksum_and_a_dead_bmc(
+    bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server is told to the BMC by the address that the fleet file advertises."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    deploy = {"listen": f"127.0.0.1:{port}", "advertise_url": f"http://localhost:{port}", "bmc_timeout_seconds": 2}
+    node = {**bmc.fields, "ca": str(bmc.node.ca), "password": {"file": str(bmc.node.password)}}
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"fleet": "f", "deploy": deploy, "nodes": {"bm1": node}}))
+    (tmp_path / "picture.raw").write_bytes(bytes(4096))
+    checksum = hashlib.sha256(bytes(4096)).hexdigest()
+    (tmp_path / "stack.yaml").write_text(APPLIED.replace("CHECKSUM", checksum))
+    monkeypatch.setattr(
+        "stacksmith.engine.session.RunOptions", partial(RunOptions, retry_seconds=1, heartbeat_seconds=1)
+    )
+    ramdisk = Ramdisk(bmc)
+
+    def applied(act: Callable[[], None]) -> tuple[int, str]:
+        capsys.readouterr()
+        with ThreadPoolExecutor(1) as pool:
+            applying = pool.submit(run, ["apply", str(tmp_path / "stack.yaml"), "--yes"])
+            act()
+            status = applying.result()
+        output = capsys.readouterr()
+        return status, output.out + output.err
+
+    def fails() -> None:
+        ramdisk.say("progress write-image\n3 of 4 KiB")
+        assert str(bmc.get("/VirtualMedia/Cd")["Image"]).startswith(f"http://localhost:{port}/")
+        time.sleep(2.5)
+        ramdisk.say_more("failed verify-image\nthe checksum of the image is sha256:0, not sha256:1")
+
+    status, text = applied(fails)
+    assert status == 1 and "cannot deploy bm1: verify-image: the checksum of the image is sha256:0" in text, text
+    assert re.search(r"Still creating... \[\d+s elapsed, write-image: 3 of 4 KiB\]", text), text
+    assert bmc.get()["PowerState"] == "On"
+
+    def dies() -> None:
+        before = ramdisk.say("progress write-image\nall of it")
+        until(lambda: "GET /BIOS" in bmc.asked()[before:], 60, "the run waits for the ramdisk, and looks at the power")
+        bmc.behave(drop_every=1)
+        ramdisk.say_more("done finish\nwritten")
+
+    status, text = applied(dies)
+    assert status == 1 and "bm1" in text.partition("failed after")[2] and "Traceback" not in text, text
+    bmc.behave()
+    assert bmc.reset("ForceOff") == 204  # as the ramdisk does when it is done
+    status, text = applied(lambda: None)
+    assert status == 0 and len(ramdisk.jobs) == 2, "what was written is not written again"
+    assert (bmc.get()["PowerState"], bmc.get()["Oem"]["Lab"]["BootedFrom"]) == ("On", "Hdd")
+    assert "No changes" in applied(lambda: None)[1]

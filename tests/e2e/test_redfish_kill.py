@@ -1,4 +1,5 @@
-"""An update of all settings of a node, killed at each request that changes something, then run again."""
+"""All settings of a node, of a new server and of one that is there, killed at each request that changes something, then
+run again."""
 
 import json
 import signal
@@ -21,7 +22,7 @@ stack: shop
 fleet: fleet.yaml
 flavors: {gold: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
 servers:
-  db: {flavor: gold, power_state: unmanaged, bare_metal: SETTINGS}
+  db: {flavor: gold, power_state: POWER, bare_metal: SETTINGS}
 """
 BEFORE = {
     "boot_mode": "bios",
@@ -42,9 +43,10 @@ class Case:
         fields = {**bmc.fields, "ca": str(bmc.node.ca), "password": {"file": str(bmc.node.password)}}
         (folder / "fleet.yaml").write_text(json.dumps({"fleet": "f", "nodes": {bmc.node.name: fields}}))
 
-    def declare(self, settings: dict[str, object]) -> None:
+    def declare(self, power_state: str, settings: dict[str, object]) -> None:
         self.before = len(self.bmc.writes())
-        (self.folder / "stack.yaml").write_text(STACK.replace("SETTINGS", json.dumps(settings)))
+        text = STACK.replace("SETTINGS", json.dumps(settings)).replace("POWER", power_state)
+        (self.folder / "stack.yaml").write_text(text)
 
     def start(self, *words: str, at: int = 0, is_sent: bool = False) -> Forked:
         argv = (words[0], str(self.folder / "stack.yaml"), *words[1:])
@@ -89,8 +91,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def test_update_that_is_killed_at_any_write_is_finished_by_the_same_command(
-    tmp_path_factory: pytest.TempPathFactory, images: str
+@pytest.mark.parametrize("change", ["create", "update"])
+def test_change_that_is_killed_at_any_write_is_finished_by_the_same_command(
+    tmp_path_factory: pytest.TempPathFactory, images: str, change: str
 ) -> None:
     """At each write before it is sent, and for what is not the same when it is sent twice after it was answered too."""
     folder = tmp_path_factory.mktemp("kill")
@@ -104,11 +107,12 @@ def test_update_that_is_killed_at_any_write_is_finished_by_the_same_command(
         cases = {moment: Case(farm.pop(), folder / f"{moment[0]}-{moment[1]}") for moment in moments}
         for case in cases.values():
             case.bmc.behave("raid", "boot-mode-by-bios")
-            case.declare(BEFORE)
-        every(cases, 0, "apply", "--yes")
+            case.declare("unmanaged", BEFORE)
+        if change == "update":
+            every(cases, 0, "apply", "--yes")
         for case in cases.values():
-            assert case.bmc.reset("On") == 204
-            case.declare(after)
+            assert change == "create" or case.bmc.reset("On") == 204
+            case.declare("running" if change == "create" else "unmanaged", after)
         return cases
 
     with light_farm(folder / "farm", BMCS) as farm:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from stacksmith.engine.contents import cache_folder
 from stacksmith.frozen import dataclass
+from stacksmith.model.machine_identity import Identity
 from stacksmith.model.node_found import Disk, Nic, NodeFound, NodeInventory
 
 VERSION: Final = 1  # of the files' form
@@ -53,22 +54,27 @@ class Inspections:
             return
         with suppress(OSError):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = self._path(identity)
+            path = self._path(identity[:2])
             draft = path.with_suffix(f".{os.getpid()}")
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(_form().dump_json(kept))
             draft.replace(path)
 
+    def forget(self, machine: Identity) -> None:
+        """Drops what is kept of a machine: its next inspection asks for everything."""
+        with suppress(OSError):
+            self._path(machine).unlink(missing_ok=True)
+
     def _read(self, found: NodeFound) -> Kept | None:
         identity = _identity(found)
         try:
-            kept: Kept = _form().validate_json(self._path(identity).read_bytes())
+            kept: Kept = _form().validate_json(self._path(identity[:2]).read_bytes())
         except (OSError, ValueError):
             return None
         return kept if (kept.version, kept.identity) == (VERSION, identity) else None
 
-    def _path(self, identity: tuple[str, str, str]) -> Path:
-        return self.folder / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
+    def _path(self, machine: Identity) -> Path:
+        return self.folder / f"{hashlib.sha256(repr(machine).encode()).hexdigest()[:32]}.json"
 
 
 def inspections(environment: Mapping[str, str]) -> Inspections:

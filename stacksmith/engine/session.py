@@ -13,6 +13,7 @@ from stacksmith.engine.belonging import strange
 from stacksmith.engine.check import check_journal
 from stacksmith.engine.claim import claim_rooms, give_up, hold_found, settle
 from stacksmith.engine.contents import cache_folder
+from stacksmith.engine.inspection import inspections
 from stacksmith.engine.interrupt import Stop, interruptible
 from stacksmith.engine.lost_image import with_applied_images
 from stacksmith.engine.material import check_drives, contents_of
@@ -21,6 +22,7 @@ from stacksmith.engine.observe import Sessions
 from stacksmith.engine.opening import Opener, nodes_of, open_places, read_places, with_owners, with_tenants
 from stacksmith.engine.options import Options as Options  # noqa: PLC0414 - callers of this module pass them
 from stacksmith.engine.options import load as load  # noqa: PLC0414
+from stacksmith.engine.outdated import forget_updated
 from stacksmith.engine.output import LIVE_VALUES, server_values
 from stacksmith.engine.preflight import node_faults
 from stacksmith.engine.quote import quoted, quoting
@@ -182,14 +184,10 @@ def apply(
         _opener(stack, options, records, read_only=False) as opener,
         open_places(opener, planned, already) as sessions,
     ):
-        return _run(
-            planned,
-            sessions,
-            store,
-            contents_of(stack, options.environment),
-            sink,
-            replace(what, is_saved=made is None),
-        )
+        contents = contents_of(stack, options.environment)
+        report = _run(planned, sessions, store, contents, sink, replace(what, is_saved=made is None))
+        forget_updated(inspections(options.environment), planned, store.records(stack.name))
+        return report
 
 
 def outputs(options: Options) -> Mapping[str, JSON]:

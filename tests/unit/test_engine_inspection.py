@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from stacksmith.address import Address
 from stacksmith.engine.inspection import Inspections, inspections
+from stacksmith.engine.outdated import forget_updated
+from stacksmith.model.change import Change, Status
 from stacksmith.model.node_found import Disk, Nic, NodeFound, NodeInventory, Power
+from stacksmith.model.realised import Machine
+from stacksmith.model.record import Record
+from stacksmith.planner.plan import Operation, Plan
+from tests.unit.engine_parts import step
 
 FOUND = NodeFound(Power.ON, uuid="4C4C", serial="S1", bios_version="2.1", bios={"SysPassword": "s3cret"})
 INVENTORY = NodeInventory(FOUND, 64, 262144, (Disk("sda", 480, serial="D1"),), (Nic("1", "06:00"),), {"BIOS": "2.1"})
@@ -57,3 +64,24 @@ def test_folder_that_cannot_be_written_costs_no_inspection(tmp_path: Path) -> No
 
 def test_folder_is_in_the_users_cache() -> None:
     assert inspections({"XDG_CACHE_HOME": "/c"}).folder == Path("/c/stacksmith/nodes")
+
+
+@pytest.mark.parametrize(
+    ("operation", "path", "is_kept"),
+    [
+        (Operation.CREATE, "", False),
+        (Operation.UPDATE, "firmware.BMC", False),
+        (Operation.UPDATE, "asset_tag", True),
+    ],
+)
+def test_inspection_is_not_kept_over_an_update_of_firmware(
+    tmp_path: Path, operation: Operation, path: str, is_kept: bool
+) -> None:
+    kept, address = Inspections(tmp_path), Address("server", "db")
+    seen = replace(FOUND, uuid="4C4C4544-0042-3510-8052-B7C04F4D3132")
+    kept.keep(replace(INVENTORY, found=seen))
+    changes = (Change(path, "new", "old", "old", Status.CHANGE),) if path else ()
+    wanted = Machine("db", "CUSTOM_GOLD", firmware={"BMC": "2"})
+    plan = Plan("f", "shop", (step(operation, "server.db", wanted, changes=changes),))
+    forget_updated(kept, plan, [Record(address, "bm1", "u", {}, machine=seen.identity)])
+    assert (kept.find(seen) is not None) is is_kept

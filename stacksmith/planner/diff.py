@@ -21,7 +21,7 @@ _STATED = frozenset({"config_drive"})
 
 def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
     """How what was found differs from what is wanted, in spec (live, then saved) and policy. Equal objects cost one
-    comparison. What an update was changing that did not end well, nobody else changed."""
+    comparison. What an update was changing that did not end well is no conflict: nobody else changed it."""
     policy = view.policy(wanted.address)
     changes: list[Change] = []
     if found.spec is None:
@@ -38,12 +38,17 @@ def differences(wanted: Wanted, found: Found, view: View) -> list[Change]:
             saved = compare(want, applied, to_data(declared_only(wanted.spec, found.saved)))
             changes += [replace(c, saved_only=True) for c in saved if c.path not in live]
         if record is not None and record.begun is not None:
-            own = [c.path for c in compare(declared(wanted.spec, record.begun), UNKNOWN, record.applied)]
-            changes = [replace(c, status=Status.CHANGE) if _is_within(c.path, own) else c for c in changes]
+            own = [c.path for c in compare(declared(wanted.spec, record.begun), UNKNOWN, applied)]
+            changes = [_as_ours(change, own) for change in changes]
     if policy is not None and policy != wanted.policy:
         before = to_data(policy)
         changes += [replace(c, path=f"policy.{c.path}") for c in compare(to_data(wanted.policy), before, before)]
     return changes
+
+
+def _as_ours(change: Change, own: list[str]) -> Change:
+    is_ours = change.status is Status.CONFLICT and _is_within(change.path, own)
+    return replace(change, status=Status.CHANGE) if is_ours else change
 
 
 def _is_within(path: str, others: list[str]) -> bool:

@@ -162,10 +162,12 @@ def record_of(wanted: Wanted, found: Found) -> Record:
 
 
 def kept(wanted: Wanted, record: Record | None) -> Record | None:
-    """The record of a bare-metal server in sync, of which something is not declared any more: BMCs keep no mark."""
-    if record is None or not isinstance(wanted.spec, Machine) or record.applied == to_data(wanted.spec):
+    """The record of what is in sync, where it is not so: of a bare-metal server something is not declared any more, for
+    BMCs keep no mark, or an update had not ended well."""
+    if record is None:
         return None
-    return replace(record, applied=to_data(wanted.spec))
+    applied = to_data(wanted.spec) if isinstance(wanted.spec, Machine) else record.applied
+    return None if (record.applied, record.begun) == (applied, None) else replace(record, applied=applied, begun=None)
 
 
 def superseded(address: Address, checksum: str) -> Address:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from stacksmith.cli.app import run
+from stacksmith.model.node_found import Aspects
 from stacksmith.providers.base import Deadline, Refused
 from stacksmith.providers.bmc import BmcSession, Tell
 from stacksmith.providers.deployment import Job, Stage
@@ -18,10 +19,12 @@ from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(60), pytest.mark.xdist_group("light")]
-BMCS = 16
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(85), pytest.mark.xdist_group("light")]
+BMCS = 26
 DRIVER = "stacksmith.providers.redfish.machine.MachineDriver"
 SWITCH_ON = "stacksmith.providers.redfish.session.RedfishSession.switch_on"
+UNSEEN = "nobody saw it"
+RAID = "stacksmith.providers.redfish.raid"
 LOSING = ("--yes", "--allow", "data-loss")
 FLAVOR = {"vcpus": 1, "ram": 1024, "extra_specs": {"resources:CUSTOM_BAREMETAL": "1"}}
 Edit = pytest.MonkeyPatch
@@ -57,7 +60,7 @@ class Stages:
             bmc.switch_off(True, soon())
             reached(Stage.READY)
         bmc.switch_on(soon())
-        return ""
+        return UNSEEN
 
     def close(self) -> None:
         """Nothing is open."""
@@ -286,3 +289,34 @@ def test_boot_between_that_was_cut_off_leaves_a_node_off_that_was(site: Site, mo
     assert not site.is_on and "No changes" in site.apply("--yes")
     assert site.bmc.reset("On") == 204
     until(lambda: site.bmc.get("/SecureBoot")["SecureBootCurrentBoot"] == "Enabled", 30, "secure boot is in force")
+
+
+@pytest.mark.parametrize("image", ["", "a"], ids=["bare", "image"])
+@pytest.mark.parametrize(
+    "act",
+    [f"{RAID}._delete", f"{RAID}._create", f"{DRIVER}._set_live", f"{DRIVER}._finish"],
+    ids=["delete", "create", "deploy", "end"],
+)
+def test_change_of_volumes_that_is_killed_is_finished_by_the_same_command(
+    site: Site, monkeypatch: Edit, act: str, image: str
+) -> None:
+    """Killed in place of that call: nobody else changed anything, and the image is on the new volume, once."""
+    site.bmc.behave("raid")
+    volume = {"name": "system", "drives": ["Bay0", "Bay1"]}
+    site.declare(image=image, raid=[{**volume, "raid_type": "RAID1"}])
+    text = site.apply(*LOSING)
+    assert text.count(UNSEEN) == (2 if image else 0), "a warning is told as the step ends, and in the table"
+    site.declare(image=image, raid=[{**volume, "raid_type": "RAID0"}])
+    before = len(Stages.written)
+    with monkeypatch.context() as patch:
+        patch.setattr(act, killed)
+        site.cut_off(*LOSING)
+    status, text = site.said("plan")
+    assert status == 0 and "raid" not in text.partition("Resource actions")[0], text
+    if image or act.startswith(RAID):
+        assert site.said("apply", "--yes")[0] == 7
+    site.apply(*LOSING)
+    assert site.said("plan", "--detailed-exitcode")[0] == 0
+    with site.bmc.session() as session:
+        assert [each.level for each in session.observe(soon(), Aspects(raid=True)).raid] == ["RAID0"]
+    assert len(Stages.written) - before == bool(image)

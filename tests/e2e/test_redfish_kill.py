@@ -13,7 +13,7 @@ from tests.e2e.bmc_parts import served
 from tests.e2e.light_parts import LightBmc, light_farm
 from tests.forked import Forked
 
-pytestmark = [pytest.mark.e2e, pytest.mark.takes(60), pytest.mark.xdist_group("light")]
+pytestmark = [pytest.mark.e2e, pytest.mark.takes(100), pytest.mark.xdist_group("light")]
 BMCS = 24
 AT_ONCE = 4
 Moment = tuple[int, bool]  # the write, and whether it is sent before the end

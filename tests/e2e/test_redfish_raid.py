@@ -1,6 +1,5 @@
 """RAID volumes and firmware through the real provider, over HTTPS: what is asked for is there, and there once."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,9 +11,8 @@ from stacksmith.cli.app import run
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.raid import fits
 from stacksmith.model.realised import RaidVolume
-from stacksmith.providers.base import Deadline, Refused, TimedOut
-from stacksmith.providers.bmc import BmcSession, NotNow, Tell
-from stacksmith.providers.deployment import Job, Stage
+from stacksmith.providers.base import Refused, TimedOut
+from stacksmith.providers.bmc import NotNow
 from stacksmith.providers.redfish.firmware import SERVICE
 from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
@@ -395,79 +393,3 @@ def test_plan_tells_volumes_that_the_node_cannot_make_at_their_place(
     cause = f"cannot make RAID volume system of {bmc.node.name}: no controller has all of its drives: Bay0, Bay7"
     assert f"{tmp_path}/stack.yaml:7:25: error[bad-raid]: {cause}; there are Bay0, Bay1, Bay2, Bay3" in said
     assert f"stacksmith node inspect {bmc.node.name}" in said and bmc.writes() == []
-
-
-class Killed(BaseException):
-    """The end of a run in the middle of a call."""
-
-
-class Written:
-    """In place of what deploys: counts what is written."""
-
-    times = 0
-
-    def deploy(
-        self, bmc: BmcSession, wanted: Job, progress: Tell, reached: Tell, stage: str, deadline: Deadline
-    ) -> str:
-        if stage not in (Stage.WRITTEN, Stage.READY):
-            reached(Stage.MEDIA)
-            Written.times += 1
-        reached(Stage.READY)
-        return "nobody saw it"
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-@pytest.mark.parametrize("moment", ["DELETE", "create", "deploy", "end"])
-@pytest.mark.parametrize("image", ["", "image: picture"], ids=["bare", "image"])
-def test_change_of_volumes_that_is_killed_is_finished_by_the_same_command(
-    bmc: LightBmc,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
-    image: str,
-) -> None:
-    """Killed before the call of that name: nothing but stacksmith changed anything, and the image is on the volume."""
-    fields = {**bmc.fields, "ca": str(bmc.node.ca)}
-    (tmp_path / "fleet.yaml").write_text(json.dumps({"fleet": "two", "nodes": {bmc.node.name: fields}}))
-    (tmp_path / bmc.fields["password"]["file"]).write_text(bmc.password)
-    (tmp_path / "picture.raw").write_bytes(bytes(1024))
-    images = "images: {picture: {source: picture.raw, format: raw, checksum: 'sha256:CHECKSUM'}}\n" if image else ""
-    images = images.replace("CHECKSUM", hashlib.sha256(bytes(1024)).hexdigest())
-    monkeypatch.setattr("stacksmith.engine.session.make_deployer", lambda fleet, cache: Written())
-
-    def said(command: str, *words: str, level: str) -> tuple[int, str]:
-        text = images + STACK.replace("LEVEL", level).replace("DRIVES", "[Bay0, Bay1]")
-        (tmp_path / "stack.yaml").write_text(text.replace("flavor: gold", f"flavor: gold\n    {image}"))
-        capsys.readouterr()
-        status = run([command, str(tmp_path / "stack.yaml"), *words])
-        output = capsys.readouterr()
-        return status, output.out + output.err
-
-    def killed(*args: object) -> None:
-        raise Killed
-
-    status, text = said("apply", "--yes", "--allow", "data-loss", level="RAID1")
-    assert status == 0 and text.count("nobody saw it") == (2 if image else 0), text  # as it ends, and in the table
-    before = Written.times
-    with monkeypatch.context() as patch:
-        name = {"DELETE": "_delete", "create": "_create"}.get(moment)
-        if name:
-            patch.setattr(f"stacksmith.providers.redfish.raid.{name}", killed)
-        else:
-            late = {"deploy": "_set_live", "end": "_finish"}[moment]
-            patch.setattr(f"stacksmith.providers.redfish.machine.MachineDriver.{late}", killed)
-        with pytest.raises(Killed):
-            said("apply", "--yes", "--allow", "data-loss", level="RAID0")
-    status, text = said("plan", level="RAID0")
-    assert status == 0 and "raid" not in text.partition("Resource actions")[0], text
-    if image or moment in ("DELETE", "create"):
-        assert said("apply", "--yes", level="RAID0")[0] == 7
-    status, text = said("apply", "--yes", "--allow", "data-loss", level="RAID0")
-    assert status == 0, text
-    assert said("plan", "--detailed-exitcode", level="RAID0")[0] == 0
-    with bmc.session() as session:
-        assert [each.level for each in session.observe(soon(), RAID).raid] == ["RAID0"]
-    assert Written.times - before == bool(image), "once on the new volume, whenever the run was killed"

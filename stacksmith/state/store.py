@@ -77,8 +77,9 @@ class JournalEntry:
 class NodeNote:
     """What is to be remembered of a bare-metal node, beside the record of the server on it.
 
-    state: ``deploying`` (how far: ``stage``), ``failed`` (at ``stage``, for ``reason``) or ``maintenance``. ``uuid`` is
-    the server's that it was deployed for, ``stack`` its stack. ``since``: seconds since 1970.
+    state: ``deploying`` (how far: ``stage``), ``failed`` (at ``stage``, for ``reason``), ``cleaning``, or
+    ``maintenance`` (at ``stage`` where a step on its server that writes no disk is under way). ``uuid`` is the server's
+    that it was deployed for, ``stack`` its stack. ``since``: seconds since 1970.
     """
 
     name: str

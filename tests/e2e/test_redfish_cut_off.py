@@ -20,7 +20,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(85), pytest.mark.xdist_group("light")]
-BMCS = 26
+BMCS = 28
 DRIVER = "stacksmith.providers.redfish.machine.MachineDriver"
 SWITCH_ON = "stacksmith.providers.redfish.session.RedfishSession.switch_on"
 UNSEEN = "nobody saw it"
@@ -320,3 +320,20 @@ def test_change_of_volumes_that_is_killed_is_finished_by_the_same_command(
     with site.bmc.session() as session:
         assert [each.level for each in session.observe(soon(), Aspects(raid=True)).raid] == ["RAID0"]
     assert len(Stages.written) - before == bool(image)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "there"])
+def test_apply_to_a_bmc_out_of_reach_says_so_and_changes_nothing(site: Site, is_there: bool) -> None:
+    if is_there:
+        site.declare(asset_tag="A")
+        site.apply("--yes")
+    site.declare(asset_tag="B")
+    fleet = site.folder / "fleet.yaml"
+    text, before = fleet.read_text(), len(site.bmc.writes())
+    fleet.write_text(text.replace(site.bmc.fields["redfish"], "https://127.0.0.1:9"))
+    status, told = site.said("apply", "--yes")
+    assert status == 1 and "cannot reach the BMC" in told and "https://127.0.0.1:9" in told, told
+    assert len(site.bmc.writes()) == before
+    fleet.write_text(text)
+    site.apply("--yes")
+    assert site.bmc.get()["AssetTag"] == "B"

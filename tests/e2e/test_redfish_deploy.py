@@ -32,7 +32,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 16
+BMCS = 18
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -102,7 +102,7 @@ class Ramdisk:
 
     def say(self, words: str) -> int:
         """Tells it, once there is another job. Returns how much the BMC had been asked before."""
-        until(self._is_booted, 60, "the node is on with another ISO")
+        until(self.is_booted, 60, "the node is on with another ISO")
         job = self._job(str(self._bmc.get("/VirtualMedia/Cd")["Image"]))
         self.jobs.append(job)
         before = len(self._bmc.asked())
@@ -115,7 +115,8 @@ class Ramdisk:
         signed = {"Authorization": f"Bearer {job['token']}"}
         assert requests.post(f"{job['url']}/event", words, headers=signed, timeout=10).ok
 
-    def _is_booted(self) -> bool:
+    def is_booted(self) -> bool:
+        """Whether the node is on with an ISO that it was not asked about yet."""
         drive, before = self._bmc.get("/VirtualMedia/Cd"), [f"{job['url']}.iso" for job in self.jobs]
         return drive["Inserted"] and drive["Image"] not in before and self._bmc.get()["PowerState"] == "On"
 
@@ -201,7 +202,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("last", [Stage.MEDIA, Stage.BOOTED])
-def test_iso_is_booted_once_though_its_run_is_killed(
+def test_isois_booted_once_though_its_run_is_killed(
     bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: Stage
 ) -> None:
     """``last`` is what the killed run could note; the node is on by then."""
@@ -237,6 +238,41 @@ def test_iso_is_booted_once_though_its_run_is_killed(
         deployer.close()
     assert sum("InsertMedia" in each for each in bmc.writes()) == 1
     assert (bmc.get()["PowerState"], bmc.get()["Oem"]["Lab"]["BootedFrom"]) == ("On", "Hdd")
+
+
+def test_iso_that_is_at_work_for_longer_than_it_may_is_told(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasten(monkeypatch)
+    (tmp_path / "installer.iso").write_bytes(bytes(2048))
+    settings = DeploySpec(listen="127.0.0.1:0", boot_iso_seconds=1)
+    name = bmc.node.name
+    deployer = Deployer(settings, {name: Node.model_validate(bmc.fields)}, lab_cache())
+    try:
+        with bmc.session() as session:
+            wanted = Job(name, "u-1", iso=tmp_path / "installer.iso")
+            told = deployer.deploy(session, wanted, lambda words: None, lambda stage: None, "", soon(60))
+    finally:
+        deployer.close()
+    assert told == "it is on from its ISO after 1 s, with the ISO in: nobody waits for it"
+    assert (bmc.get()["PowerState"], bmc.get("/VirtualMedia/Cd")["Inserted"]) == ("On", True)
+
+
+def test_cleaning_that_is_interrupted_takes_its_iso_out(bmc: LightBmc) -> None:
+    def tell(words: str) -> None:
+        if words == "waiting for the ramdisk":
+            raise KeyboardInterrupt
+
+    name = bmc.node.name
+    settings = DeploySpec(listen="127.0.0.1:0")
+    deployer = Deployer(settings, {name: Node.model_validate(bmc.fields)}, lab_cache())
+    try:
+        with bmc.session() as session, pytest.raises(KeyboardInterrupt):
+            deployer.clean(session, Cleaning(name, "u-1"), tell, soon(60))
+    finally:
+        deployer.close()
+    assert any("InsertMedia" in each for each in bmc.writes())
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False
 
 
 def test_firmware_that_switches_a_node_off_and_on_again_ends_no_deploy(

@@ -1,16 +1,22 @@
 """All settings of a node, of a new server and of one that is there, killed at each request that changes something, then
 run again."""
 
+import hashlib
 import json
 import signal
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.e2e import killed_write
 from tests.e2e.bmc_parts import served
 from tests.e2e.light_parts import LightBmc, light_farm
+from tests.e2e.test_redfish_deploy import Ramdisk
 from tests.forked import Forked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(100), pytest.mark.xdist_group("light")]
@@ -71,8 +77,9 @@ class Case:
         assert (sent.count("UpdateService.SimpleUpdate"), sent.count("Volumes")) == (1, 1)
 
 
-def every(moments: dict[Moment, Case], status: int, *words: str, dies: bool = False) -> None:
-    """The command for each, some at a time; each has to end so."""
+def every(moments: dict[Moment, Case], status: int, *words: str, dies: bool = False, but: int | None = None) -> int:
+    """The command for each, some at a time; each has to end so, or as ``but`` says. How many ended so."""
+    ends = []
     left = list(moments.items())
     while left:
         some, left = left[:AT_ONCE], left[AT_ONCE:]
@@ -80,7 +87,9 @@ def every(moments: dict[Moment, Case], status: int, *words: str, dies: bool = Fa
             (moment, case, case.start(*words, at=moment[0] if dies else 0, is_sent=moment[1])) for moment, case in some
         ]
         for moment, case, process in running:
-            assert process.wait(120) == status, f"{words[0]}, for one killed at {moment}: {case.said}"
+            ends.append(process.wait(120))
+            assert ends[-1] in (status, but), f"{words[0]}, for one killed at {moment}: {case.said}"
+    return ends.count(status)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +139,82 @@ def test_change_that_is_killed_at_any_write_is_finished_by_the_same_command(
                 case.check()
             except AssertionError as fault:
                 raise AssertionError(f"killed at {moment} of {writes}") from fault
+
+
+IMAGE = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {gold: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+images: {picture: {source: picture.raw, format: raw, checksum: "sha256:CHECKSUM"}}
+servers: {db: {flavor: gold, image: picture, bare_metal: {bios: {PowerCapWatts: 150}}}}
+"""
+
+
+def answer(ramdisk: Ramdisk, bmc: LightBmc, is_over: threading.Event) -> None:
+    """Does as ramdisks do, for the runs that are there to hear it: it says that all is done, and its node goes off."""
+    while not is_over.wait(0.2):
+        if ramdisk.is_booted():
+            with suppress(requests.RequestException):  # the run that it was of was killed
+                ramdisk.say("done finish\nwritten")
+                time.sleep(0.3)
+                bmc.reset("ForceOff")
+
+
+def test_deployment_that_is_killed_at_any_write_is_finished_by_the_same_command(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """And a disk that a run has heard to be finished is not written again."""
+    folder = tmp_path_factory.mktemp("deploy")
+    with light_farm(folder / "farm", BMCS) as farm:
+
+        def prepared(moments: list[Moment]) -> dict[Moment, tuple[Case, Ramdisk]]:
+            cases = {moment: Case(farm.pop(), folder / f"{moment[0]}-{moment[1]}") for moment in moments}
+            for case in cases.values():
+                (case.folder / "picture.raw").write_bytes(bytes(4096))
+                text = IMAGE.replace("CHECKSUM", hashlib.sha256(bytes(4096)).hexdigest())
+                (case.folder / "stack.yaml").write_text(text)
+                fleet = json.loads((case.folder / "fleet.yaml").read_text())
+                fleet["deploy"] = {"listen": "127.0.0.1:0"}
+                (case.folder / "fleet.yaml").write_text(json.dumps(fleet))
+            return {moment: (case, Ramdisk(case.bmc)) for moment, case in cases.items()}
+
+        whole = prepared([(0, False)])
+        with answered(whole):
+            every({moment: case for moment, (case, _) in whole.items()}, 0, "apply", "--yes")
+        ((case, ramdisk),) = whole.values()
+        writes = case.writes
+        assert len(ramdisk.jobs) == 1
+        heard = next(at for at, each in enumerate(writes) if each.endswith("EjectMedia"))  # one write is the ramdisk's
+        last = len(writes) - 1
+        killed = prepared([(at, False) for at in range(1, last + 1)] + [(last, True)])
+        cases = {moment: case for moment, (case, _) in killed.items()}
+        with answered(killed):
+            # A run may find the node off already, and need not switch it off: it has a write less.
+            assert every(cases, -signal.SIGKILL, "apply", "--yes", dies=True, but=0) >= last - 1
+            every(cases, 0, "apply", "--yes")
+            every(cases, 0, "plan", "--detailed-exitcode")
+        for moment, (case, ramdisk) in killed.items():
+            said = f"killed at {moment} of {writes}: {case.writes}"
+            page = case.bmc.get()
+            assert (page["PowerState"], page["Oem"]["Lab"]["BootedFrom"]) == ("On", "Hdd"), said
+            assert case.bmc.get("/BIOS")["Attributes"]["PowerCapWatts"] == 150, said
+            assert case.bmc.get("/VirtualMedia/Cd")["Inserted"] is False, said
+            assert len(ramdisk.jobs) == 1 if moment[0] >= heard else len(ramdisk.jobs) <= 2, said
+
+
+@contextmanager
+def answered(cases: dict[Moment, tuple[Case, Ramdisk]]) -> Iterator[None]:
+    """Has a ramdisk for each."""
+    is_over = threading.Event()
+    threads = [
+        threading.Thread(target=answer, args=(ramdisk, case.bmc, is_over), daemon=True)
+        for case, ramdisk in cases.values()
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()

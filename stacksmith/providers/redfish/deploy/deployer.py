@@ -61,8 +61,7 @@ class Deployer:
         """
         run = self._run(bmc, wanted, progress, deadline)
         if wanted.iso is not None:
-            self._boot_iso(run, wanted.iso, reached, stage)
-            return ""
+            return self._boot_iso(run, wanted.iso, reached, stage)
         warning = ""
         if stage not in (Stage.WRITTEN, Stage.READY):
             warning = self._write(run, wanted, reached)
@@ -136,8 +135,9 @@ class Deployer:
         finally:
             server.withdraw(offer)
 
-    def _boot_iso(self, run: "_Run", path: Path, reached: Tell, stage: str) -> None:
-        """Boots it once for a server: a run that was cut off after that waits on, and boots nothing again."""
+    def _boot_iso(self, run: "_Run", path: Path, reached: Tell, stage: str) -> str:
+        """Boots it once for a server: a run that was cut off after that waits on, and boots nothing again. Gives what
+        is to be known of one that is still at work."""
         server = self._started()
         offer = server.offer()
         try:
@@ -152,6 +152,10 @@ class Deployer:
             if run.await_off():
                 run.put_away()
                 run.boot("disk")
+                return ""
+            return (
+                f"it is on from its ISO after {run.settings.boot_iso_seconds:g} s, with the ISO in: nobody waits for it"
+            )
         except OSError as fault:
             raise Refused(f"cannot boot {run.node} from {path}: {fault.strerror or fault}", "boot_iso") from fault
         finally:

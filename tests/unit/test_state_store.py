@@ -47,6 +47,25 @@ def test_begin_of_create_writes_entry_and_unfinished_record_together(place: Plac
     assert [one.complete for one in store.records(STACK)] == [False]
 
 
+def test_record_has_what_an_update_is_to_bring_until_one_ends_well(place: Place) -> None:
+    store, update = leased(place.open()), entry("server.web", operation="update")
+    store.put(STACK, record("server.other"))
+    store.put(STACK, record("server.web"))
+    for outcome, left in (("failed", {"size_bytes": 2}), ("done", None)):
+        store.begin(update, wanted={"size_bytes": 2})
+        assert [one.begun for one in store.records(STACK)] == [None, {"size_bytes": 2}]
+        store.end(update, outcome, record("server.web") if outcome == "done" else None)
+        assert [one.begun for one in store.records(STACK)] == [None, left]
+        update = entry("server.web", "run-2", operation="update")
+        leased(store, "run-2")
+
+
+def test_begin_of_an_update_of_what_has_no_record_writes_none(place: Place) -> None:
+    store = leased(place.open())
+    store.begin(entry("server.web", operation="update"), wanted={"size_bytes": 2})
+    assert store.records(STACK) == ()
+
+
 def test_end_closes_the_entry_and_writes_the_record(place: Place) -> None:
     store = leased(place.open())
     store.begin(entry("server.web"), record("server.web", complete=False))

@@ -118,9 +118,14 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
             "adopted": tenancy.adopted,
             "another_machine": _is_another_machine(each, tenancy),
         },
-        "found": asdict(each.found) if each.found else None,
+        "found": _found(asdict(each.found)) if each.found else None,
         "error": each.error,
     }
+
+
+def _found(data: dict[str, JSON]) -> JSON:
+    """Without what is not asked of every node: nothing there would look like none."""
+    return {name: value for name, value in data.items() if value or name not in ("raid", "firmware", "pending")}
 
 
 def node_text(name: str, found: NodeFound, tenancy: Tenancy, paint: Paint = PLAIN) -> str:
@@ -146,7 +151,11 @@ def inspections_text(inspections: Sequence[NodeInspection], paint: Paint = PLAIN
 
 def inspections_data(inspections: Sequence[NodeInspection]) -> JSON:
     """The same as JSON data; ``inventory`` is null when the node could not be read."""
-    return {"nodes": [asdict(each) for each in inspections]}
+    nodes = [asdict(each) for each in inspections]
+    for node in nodes:
+        if node["inventory"]:
+            node["inventory"]["found"] = _found(node["inventory"]["found"])
+    return {"nodes": nodes}
 
 
 def _parts(inventory: NodeInventory) -> list[tuple[str, object]]:

@@ -91,6 +91,7 @@ def test_list_as_json_holds_the_bios_attributes(bmc: Bmc, call: Call) -> None:
     status, out, _ = call("list", "--format", "json")
     first = json.loads(out)["nodes"][0]
     assert (status, first["node"], first["error"], first["found"]["power_state"]) == (0, "bm1", None, "off")
+    assert not {"raid", "firmware", "pending"} & first["found"].keys(), "which were not asked for"
     assert first["found"]["bios"] == bmc.get("/BIOS")["Attributes"]
 
 

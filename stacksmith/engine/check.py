@@ -4,6 +4,7 @@ import json
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.model.bare_metal import ON_DISK
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found
 from stacksmith.model.realised import Machine, to_data
@@ -17,7 +18,6 @@ from stacksmith.state.store import Store
 # (operation, address, uuid) of what earlier runs began and did not end well.
 Begun = frozenset[tuple[str, Address, str]]
 
-DISK = {"image", "boot_iso", "config_drive"}  # what a deployment that was cut off leaves open
 SHARED_KINDS = frozenset({"image"})  # named by their bytes: whatever is there, another stack made the very same
 SHOWN = 5
 WIDTH = 60
@@ -100,7 +100,7 @@ def _is_on_the_way(step: Step, found: Found) -> bool:
     work on a node: its power, and what is told of its disk."""
     more = _unlike(step, to_data(found.spec)) - _unlike(step, step.before)
     takes = {"power_state"} if isinstance(step.wanted, Machine) and step.impact >= Impact.RESTART else set()
-    takes |= DISK if is_deployment(step) else set()
+    takes |= set(ON_DISK) if is_deployment(step) else set()
     return all(path.partition(".")[0] in takes for path, _ in more)
 
 

@@ -4,7 +4,7 @@ from dataclasses import field, replace
 
 from stacksmith.engine.tenancy import CLEANING
 from stacksmith.frozen import dataclass
-from stacksmith.model.bare_metal import MAINTENANCE
+from stacksmith.model.bare_metal import MAINTENANCE, ON_DISK
 from stacksmith.model.realised import Machine, is_machine_data
 from stacksmith.model.record import Record
 from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
@@ -98,7 +98,7 @@ class Notebook:
         for record in self.store.records(self.entry.stack):
             if record.address == self.step.address and _has_disk(record):
                 self.whole, drive = record, record.applied.get("config_drive")
-                lost = dict.fromkeys(("image", "boot_iso", "config_drive")) if writes_image(self.step) else {}
+                lost = dict.fromkeys(ON_DISK) if writes_image(self.step) else {}
                 rewritten = {"config_drive": {**drive, "digest": ""}} if isinstance(drive, dict) else {}
                 self.store.amend(self.entry, replace(record, applied=record.applied | (lost or rewritten)))
 

@@ -24,6 +24,10 @@ from tests.e2e.bmc_parts import Bmc
 T = TypeVar("T")
 
 
+class Killed(BaseException):
+    """The end of a run in the middle of a call."""
+
+
 class LightBmc(Bmc):
     """One of the BMCs, as a user of it sees it, and with the provider's session."""
 

@@ -17,7 +17,7 @@ from stacksmith.providers.bmc import BmcSession, Tell
 from stacksmith.providers.deployment import Job, Stage
 from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
-from tests.e2e.light_parts import LightBmc, soon
+from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(85), pytest.mark.xdist_group("light")]
 BMCS = 28
@@ -28,10 +28,6 @@ RAID = "stacksmith.providers.redfish.raid"
 LOSING = ("--yes", "--allow", "data-loss")
 FLAVOR = {"vcpus": 1, "ram": 1024, "extra_specs": {"resources:CUSTOM_BAREMETAL": "1"}}
 Edit = pytest.MonkeyPatch
-
-
-class Killed(BaseException):
-    """The end of a run in the middle of a call."""
 
 
 def killed(*args: object) -> None:

@@ -29,7 +29,7 @@ from stacksmith.providers.deployment import NO_DISK, Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import Deployer
 from tests.e2e.deploying import lab_cache
 from tests.e2e.kit import until
-from tests.e2e.light_parts import LightBmc, soon
+from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 BMCS = 18
@@ -195,10 +195,6 @@ def test_node_without_the_disk_that_is_to_be_wiped_is_switched_off_at_once(
         Ramdisk(bmc).say("failed no-disk\nthere is no sdx")
     assert isinstance(run.fault, Refused) and run.fault.path == NO_DISK, run.fault
     assert (bmc.get()["PowerState"], bmc.get("/VirtualMedia/Cd")["Inserted"]) == ("Off", False)
-
-
-class Killed(BaseException):
-    """The end of a run, in the middle of it."""
 
 
 @pytest.mark.parametrize("last", [Stage.MEDIA, Stage.BOOTED])

@@ -24,7 +24,7 @@ from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.providers.redfish.place import NodePlace, open_place
 from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
-from tests.e2e.light_parts import LightBmc, patiently, soon
+from tests.e2e.light_parts import Killed, LightBmc, patiently, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 BMCS = 60
@@ -315,10 +315,6 @@ def test_create_that_is_tried_again_sends_an_update_of_firmware_once(bmc: LightB
 
         assert patiently(create) == wanted
     assert refused and sum("SimpleUpdate" in each for each in bmc.writes()) == 1
-
-
-class Killed(BaseException):
-    """The end of a run in the middle of a call."""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Servers on real libvirt and QEMU: what is made is read back, every shape of it; marks and other people's things."""
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from threading import Event
 from typing import Any
 
 import libvirt
+import libvirt_qemu
 import pytest
 
 from stacksmith.lab.guest import boot_sector
@@ -27,7 +30,10 @@ from stacksmith.model.realised import (
     to_data,
 )
 from stacksmith.planner.diff import UNKNOWN, compare
+from stacksmith.providers import rules
 from stacksmith.providers.base import Refused, Scope, Session, TimedOut, WaitFor
+from stacksmith.providers.libvirt import domain_read, domain_xml
+from stacksmith.providers.libvirt.domain_edit import find_disk
 from tests.e2e.libvirt_parts import MIB, Files, deadline, declared, image, session, target
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -341,16 +347,72 @@ def test_several_changes_of_a_running_guest_cost_one_restart(host: Lab) -> None:
         host.delete("server.web", spec)
 
 
-def test_config_drive_that_was_ejected_is_put_in_again_without_a_restart(host: Lab) -> None:
+def eject(domain: Any) -> None:
+    """Takes the medium out of a running guest. A guest that boots shuts the tray now and then: it is tried again."""
+    empty = "<disk type='file' device='cdrom'><target dev='sda' bus='scsi'/><readonly/></disk>"
+    flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+    for attempt in range(20):
+        try:
+            domain.updateDeviceFlags(empty, flags)
+            return
+        except libvirt.libvirtError as fault:
+            if "Tray" not in str(fault) or attempt == 19:
+                raise
+            time.sleep(0.2)
+
+
+def drives_of(domain: Any) -> list[dict[str, Any]]:
+    """What QEMU says of the guest's drives."""
+    told: list[dict[str, Any]] = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-block"}', 0))[
+        "return"
+    ]
+    return told
+
+
+def media(domain: Any) -> list[str]:
+    """The files that QEMU has in the guest's drives."""
+    return [drive["inserted"]["image"]["filename"] for drive in drives_of(domain) if "inserted" in drive]
+
+
+def unplug(domain: Any) -> None:
+    drive = find_disk(domain_read.parse(domain.XMLDesc(0)), "sda")
+    assert drive is not None
+    domain.detachDeviceFlags(domain_xml.text(drive), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+@pytest.mark.parametrize("gone", [eject, unplug])
+def test_config_drive_whose_medium_is_gone_is_put_in_again_without_a_restart(
+    host: Lab, gone: Callable[[Any], None]
+) -> None:
     spec = replace(OFF, power_state="running", config_drive=ConfigDrive("nocloud", "ab" * 32))
     found = host.create("server.web", spec)
     try:
-        empty = "<disk type='file' device='cdrom'><target dev='sda' bus='scsi'/><readonly/></disk>"
-        force = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
-        host.connection.lookupByName(found.name).updateDeviceFlags(empty, libvirt.VIR_DOMAIN_AFFECT_LIVE | force)
-        assert host.observed("server.web").spec == replace(spec, config_drive=None)
+        domain = host.connection.lookupByName(found.name)
+        gone(domain)
+        seen = host.observed("server.web")
+        assert seen.spec == replace(spec, config_drive=None)
+        (change,) = compare(to_data(spec), UNKNOWN, to_data(seen.spec))
+        assert rules.impact("server", change, seen).impact is Impact.LIVE
         number = host.number(found)
         assert host.update("server.web", spec).spec == spec
+        assert [".web.config-abababab" in name for name in media(domain)] == [True]
+        assert host.number(found) == number
+    finally:
+        host.delete("server.web", spec)
+
+
+def test_config_drive_of_a_guest_that_boots_is_changed_without_a_restart(host: Lab) -> None:
+    """The boot resets the drive, which shuts the tray, now and then just as the medium is changed."""
+    spec = replace(OFF, power_state="running", config_drive=ConfigDrive("nocloud", "00" * 32))
+    found = host.create("server.web", spec)
+    try:
+        domain, number = host.connection.lookupByName(found.name), host.number(found)
+        for change in range(1, 31):
+            spec = replace(spec, config_drive=ConfigDrive("nocloud", f"{change:02d}" * 32))
+            domain.reset()
+            time.sleep(0.03 + change * 0.003)
+            assert host.update("server.web", spec).spec == spec
+            assert [f".web.config-{change:02d}{change:02d}" in name for name in media(domain)] == [True]
         assert host.number(found) == number
     finally:
         host.delete("server.web", spec)

@@ -33,7 +33,8 @@ class Domain:
     """A domain as read. ``limits`` are what the guest can have without a restart: (vCPUs, MiB).
 
     ``files`` are the paths of its disks by device, the config drive's included; ``actual`` is the spec with every
-    field that libvirt knows, declared or not. ``is_ejected``: the config drive is there without its medium.
+    field that libvirt knows, declared or not. ``is_ejected``: the config drive is there without its medium,
+    or saved and not there.
     """
 
     name: str
@@ -108,7 +109,7 @@ def read(
         limits=(max_vcpus or now_vcpus, max_ram or ram),
         files={target(d): path for d in root.findall("devices/disk") if (path := file_of(d))},
         holds=numa_xml.read_holding(root, ram),
-        is_ejected=any(_is_empty_drive(d) for d in root.findall("devices/disk")),
+        is_ejected=_is_ejected(root, inactive),
     )
 
 
@@ -253,6 +254,12 @@ def _is_config_drive(disk: etree._Element) -> bool:
 
 def _is_empty_drive(disk: etree._Element) -> bool:
     return disk.get("device") == "cdrom" and target(disk) == CONFIG_DEVICE and file_of(disk) is None
+
+
+def _is_ejected(root: etree._Element, inactive: etree._Element | None) -> bool:
+    drives = [d for d in root.findall("devices/disk") if _is_config_drive(d)]
+    saved = [] if inactive is None else [d for d in inactive.findall("devices/disk") if _is_config_drive(d)]
+    return any(map(_is_empty_drive, drives)) or (not drives and bool(saved))
 
 
 def _disks(root: etree._Element, mark: Mark | None, sizes: Mapping[str, int]) -> tuple[Disk, ...]:

@@ -28,8 +28,8 @@ class DomainText:
     """A domain as its host tells it. ``live`` is None when it is not running, ``saved`` when it is transient.
 
     ``sizes`` are bytes by device; ``blocks_known`` is False when QEMU did not answer, ``sizes_known`` when nobody
-    looked. ``is_abandoned``: a migration paused it.
-    looked. ``balloon_rests``: the memory that is shown is what the guest was told to have.
+    looked. ``is_abandoned``: a migration paused it. ``balloon_rests``: the memory that is shown is what the guest was
+    told to have.
     """
 
     live: str | None

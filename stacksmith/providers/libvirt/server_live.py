@@ -36,6 +36,8 @@ def apply(host: LibvirtHost, mark: Mark, edit: Edit, deadline: Deadline) -> etre
         _nic(host, mark, edit, mac, deadline)
     for device in edit.keys("disks"):
         _disk(host, mark, edit, device, deadline)
+    if edit.touches("config_drive") and edit.parts.config_drive is not None:
+        _config_drive(host, mark, edit.parts.config_drive, deadline)
     return host.call(partial(_finish, mark, edit), deadline)
 
 
@@ -80,19 +82,38 @@ def _ram(mark: Mark, link: Link) -> int | None:
 
 
 def _finish(mark: Mark, edit: Edit, link: Link) -> etree._Element:
-    """What cannot fail half way: the description and the medium of the config drive."""
+    """What cannot fail half way: the description."""
     domain = must_find(link, mark)
     if edit.touches("description"):
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, edit.spec.description or None, None, None, LIVE)
-    root = _definition(domain)
-    path = edit.parts.config_drive
-    present = domain_edit.find_disk(root, CONFIG_DEVICE)
-    if edit.touches("config_drive") and path and present is not None:
-        source = present.find("source")
-        if source is None or source.get("file") != path:
-            domain.updateDeviceFlags(domain_xml.text(domain_xml.config_drive_element(path)), LIVE)
-            root = _definition(domain)
-    return root
+    return _definition(domain)
+
+
+def _config_drive(host: LibvirtHost, mark: Mark, path: str, deadline: Deadline) -> None:
+    """Puts the medium into the drive; where that cannot be, a new drive with it takes the place of the old one.
+
+    A guest that boots resets its drive, which shuts the tray, and libvirt does not hear of it: it takes the tray for
+    open until the guest is switched off, and every change of the medium fails.
+    """
+    if not host.call(partial(_insert, mark, path), deadline):
+        _detach(host, mark, ("disk", CONFIG_DEVICE), deadline)
+        element = domain_xml.config_drive_element(path)
+        host.call(partial(_attach_or_grow, mark, CONFIG_DEVICE, element, None), deadline)
+
+
+def _insert(mark: Mark, path: str, link: Link) -> bool:
+    """False when there is no drive, or its tray is not what libvirt takes it for."""
+    domain = must_find(link, mark)
+    present = domain_edit.find_disk(_definition(domain), CONFIG_DEVICE)
+    if present is None or domain_read.file_of(present) == path:
+        return present is not None
+    try:
+        domain.updateDeviceFlags(domain_xml.text(domain_xml.config_drive_element(path)), LIVE)
+    except libvirt.libvirtError as error:
+        if "Tray of " not in error.get_error_message():
+            raise
+        return False
+    return True
 
 
 def _definition(domain: libvirt.virDomain) -> etree._Element:

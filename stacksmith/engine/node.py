@@ -19,13 +19,14 @@ from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.load import LoadOptions, load_fleet
 from stacksmith.model.node import Node
-from stacksmith.model.node_found import NodeFound, NodeInspection, NodeInventory, NodeSnapshot
+from stacksmith.model.node_found import Aspects, NodeFound, NodeInspection, NodeInventory, NodeSnapshot
 from stacksmith.providers.base import Deadline, ProviderError
 from stacksmith.providers.bmc import Access, BmcSession, Unreachable
 from stacksmith.providers.registry import open_bmc
 from stacksmith.source import Span
 
 AT_ONCE = 64  # BMCs; each takes no more requests at once than its node's `connections`
+EVERYTHING = Aspects(secure_boot=True, pending=True, firmware=True, raid=True)
 T = TypeVar("T")
 BUSY_SECONDS = 20.0  # so long a BMC may say that it cannot tell just now (iDRAC does after each job)
 INSPECT_REQUESTS = 10  # an inspection may take so many answers' time
@@ -103,6 +104,13 @@ def observe_one(of: Nodes, name: str) -> NodeFound:
     """One node, in two requests. Raises: Faults."""
     seconds = _answers(of.one(name), 1)
     return _asked(of, name, lambda bmc, until: bmc.observe(until), seconds)
+
+
+def observe_whole(of: Nodes, name: str) -> NodeFound:
+    """One node with all that a stack can declare of it: what waits for its next boot, firmware and RAID volumes too.
+    Raises: Faults."""
+    seconds = _answers(of.one(name), INSPECT_REQUESTS)
+    return _asked(of, name, lambda bmc, until: bmc.observe(until, EVERYTHING), seconds)
 
 
 def inspect(of: Nodes, name: str, *, refresh: bool = False) -> NodeInventory:

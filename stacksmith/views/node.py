@@ -7,6 +7,7 @@ from typing import Protocol
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.machine_identity import Identity, is_other
 from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
+from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
@@ -98,9 +99,9 @@ def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenan
     return {"nodes": [node_data(fleet, each, tenancies[each.node]) for each in snapshots]}
 
 
-def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
-    """One node as JSON data; ``found`` is null when it could not be read."""
-    node = fleet.nodes[each.node]
+def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy, *, whole: bool = False) -> JSON:
+    """One node as JSON data; ``found`` is null when it could not be read. ``whole``: all of it was asked for."""
+    node, found = fleet.nodes[each.node], asdict(each.found) if each.found else None
     return {
         "node": each.node,
         "redfish": node.redfish,
@@ -118,7 +119,7 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy) -> JSON:
             "adopted": tenancy.adopted,
             "another_machine": _is_another_machine(each, tenancy),
         },
-        "found": _found(asdict(each.found)) if each.found else None,
+        "found": found if whole or found is None else _found(found),
         "error": each.error,
     }
 
@@ -129,16 +130,28 @@ def _found(data: dict[str, JSON]) -> JSON:
 
 
 def node_text(name: str, found: NodeFound, tenancy: Tenancy, paint: Paint = PLAIN) -> str:
-    """One node in words, with its BIOS attributes."""
+    """One node in words, with its RAID volumes, firmware and BIOS attributes, and those that wait for its next boot."""
     known = {
         "state": _state("enabled", NodeSnapshot(name, found), tenancy),
         "stage": tenancy.stage,
         "reason": tenancy.reason,
         "server": tenancy.server,
     }
-    told = {key: value for key, value in asdict(found).items() if key != "bios"}
-    facts = [(key, value) for key, value in {**known, **told}.items() if value not in (None, "", {}, ())]
-    return _block(name, facts, paint) + (_block("bios", list(found.bios.items()), paint) if found.bios else "")
+    blocks = {
+        "raid": {volume.name: _volume(volume) for volume in found.raid},
+        "firmware": found.firmware,
+        "bios": found.bios,
+        "bios at the next boot": found.pending,
+    }
+    told = {key: value for key, value in asdict(found).items() if key not in ("raid", "firmware", "bios", "pending")}
+    facts = [(key, value) for key, value in {**known, **told}.items() if value not in (None, "")]
+    more = [_block(title, list(block.items()), paint) for title, block in blocks.items() if block]
+    return _block(name, facts, paint) + "".join(more)
+
+
+def _volume(volume: RaidVolume) -> str:
+    size = f" {volume.size_bytes / GIB:.1f} GiB" if volume.size_bytes else ""
+    return f"{volume.level}{size} on {', '.join(volume.drives)}"
 
 
 def inspections_text(inspections: Sequence[NodeInspection], paint: Paint = PLAIN) -> str:

@@ -1,6 +1,7 @@
 """RAID volumes and firmware through the real provider, over HTTPS: what is asked for is there, and there once."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,28 @@ def test_drives_of_one_name_are_told_apart_by_serial_number(bmc: LightBmc, names
     assert caught.value.hint == "there are SBay0, SBay1, SBay2, SBay3"
     paths = [each["@odata.id"] for each in bmc.get("/Storage/RAID.1/Volumes/1")["Links"]["Drives"]]
     assert [path.rpartition("/")[2] for path in paths] == ["Bay1", "Bay2"]
+
+
+def test_node_show_tells_volumes_firmware_and_what_waits_for_the_boot(
+    bmc: LightBmc, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, fleet = bmc.node.name, bmc.folder / "show.json"
+    fleet.write_text(json.dumps({"fleet": "one", "nodes": {name: bmc.fields}}))
+    with bmc.session() as session:
+        session.set_raid((SYSTEM,), soon())
+        session.set_bios({"QuietBoot": "false"}, soon())
+    assert run(["--fleet", str(fleet), "node", "show", name]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^raid\n  system  RAID1 93.\d GiB on Bay0, Bay1\nfirmware\n", out, re.MULTILINE)
+    assert re.search(rf"^  {BIOS} +1.0.0$", out, re.MULTILINE)
+    assert re.search(r"^bios at the next boot\n  QuietBoot +false$", out, re.MULTILINE)
+    assert run(["--fleet", str(fleet), "node", "show", name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["found"]
+    assert (found["raid"][0]["name"], found["pending"]) == ("system", {"QuietBoot": "false"})
+    with bmc.session() as session:
+        session.set_raid((), soon())
+    assert run(["--fleet", str(fleet), "node", "show", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["found"]["raid"] == [], "asked for, and none"
 
 
 def test_volumes_that_are_not_wanted_are_deleted_and_the_others_stay(bmc: LightBmc) -> None:

@@ -67,18 +67,18 @@ def list_nodes(call: Call, what: StackArgument = None, format: _Format = Format.
 
 
 def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = Format.TEXT, json: Json = False) -> int:
-    """Show a node's settings: power, boot mode, asset tag, light and BIOS attributes."""
+    """Show a node's settings: power, boot, asset tag, light, RAID volumes, firmware and BIOS attributes."""
     from stacksmith.engine import node, tenancy
     from stacksmith.model.node_found import NodeSnapshot
     from stacksmith.views.json_text import json_text
     from stacksmith.views.node import node_data, node_text
 
     nodes = node.nodes(call.on(what).options())
-    found, known = node.observe_one(nodes, name), tenancy.tenancies(nodes)[name]
+    found, known = node.observe_whole(nodes, name), tenancy.tenancies(nodes)[name]
     if format is Format.TEXT and not json:
         call.screen.answer(node_text(name, found, known, call.screen.paint))
     else:
-        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found), known)))
+        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found), known, whole=True)))
     return Status.OK
 
 

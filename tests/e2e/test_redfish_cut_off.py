@@ -22,6 +22,7 @@ from tests.e2e.light_parts import Killed, LightBmc, soon
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(85), pytest.mark.xdist_group("light")]
 BMCS = 28
 DRIVER = "stacksmith.providers.redfish.machine.MachineDriver"
+BOOTS = "stacksmith.providers.redfish.boots.Boots"
 SWITCH_ON = "stacksmith.providers.redfish.session.RedfishSession.switch_on"
 UNSEEN = "nobody saw it"
 RAID = "stacksmith.providers.redfish.raid"
@@ -270,7 +271,7 @@ def test_image_that_was_begun_and_is_not_wanted_any_more_leaves_no_ramdisk(site:
     assert sent.count("ComputerSystem.Reset") == 2 and site.is_on and site.state == "active"
 
 
-@pytest.mark.parametrize("act", [f"{DRIVER}._await", SWITCH_ON], ids=["after", "before"])
+@pytest.mark.parametrize("act", [f"{BOOTS}.wait_until", SWITCH_ON], ids=["after", "before"])
 def test_boot_between_that_was_cut_off_leaves_a_node_off_that_was(site: Site, monkeypatch: Edit, act: str) -> None:
     """One that is on when it is planned again needs the leave for that."""
     site.bmc.behave("boot-mode-by-bios")

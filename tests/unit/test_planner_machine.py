@@ -493,7 +493,9 @@ def test_disks_are_wiped_when_the_server_goes_if_its_policy_says_so(folder: Path
 def test_disks_to_wipe_are_named_or_all_of_them(folder: Path, wipe: str, words: str) -> None:
     (folder / "stack.yaml").write_text(STACK.replace("boot_mode: uefi", f"wipe: {wipe}"))
     (fault,) = load_stack(folder / "stack.yaml", LoadOptions()).diagnostics
-    assert words in fault.message
+    assert words in fault.message and fault.span is not None
+    at = (folder / "stack.yaml").read_text().splitlines()[fault.span.line - 1][fault.span.column - 1 :]
+    assert at.startswith(("{", "quick"))
 
 
 def test_image_on_a_node_whose_file_is_gone_is_what_was_applied(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """What a server on a bare-metal node says of the node that it gets."""
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from stacksmith.model.node import ALL_DISKS, is_disk_name
 from stacksmith.model.spec import GiB, Spec
@@ -44,16 +44,22 @@ class BareMetalSpec(Spec):
         "them; others keep what they have",
     )
 
-    @model_validator(mode="after")
-    def _names_once(self) -> Self:
-        if "raid" in self.model_fields_set and not self.raid:
+    @field_validator("raid")
+    @classmethod
+    def _names_once(cls, raid: list[RaidSpec]) -> list[RaidSpec]:
+        if not raid:
             raise ValueError("raid names no volume: left out, it leaves those that there are alone")
-        names = [volume.name for volume in self.raid]
+        names = [volume.name for volume in raid]
         if len(set(names)) != len(names):
             raise ValueError("two RAID volumes have the same name")
-        if ALL_DISKS in self.wipe and len(self.wipe) > 1:
+        return raid
+
+    @field_validator("wipe")
+    @classmethod
+    def _names_disks(cls, wipe: dict[str, str]) -> dict[str, str]:
+        if ALL_DISKS in wipe and len(wipe) > 1:
             raise ValueError("wipe names disks beside '*', which is all of them")
-        for disk in self.wipe:
+        for disk in wipe:
             if disk != ALL_DISKS and not is_disk_name(disk):
                 raise ValueError(f"wipe: {disk!r} is no name of a disk")
-        return self
+        return wipe

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +11,17 @@ from stacksmith.model.bare_metal import deployed, field_of
 from stacksmith.model.change import Impact
 from stacksmith.model.found import WARNING, Found, Mark
 from stacksmith.model.node import ALL_DISKS, Node
-from stacksmith.model.node_found import Aspects, NodeFound, Power
+from stacksmith.model.node_found import NodeFound, Power
 from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
-from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut, Transient
-from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant, Tell
+from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut
+from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
 from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
+from stacksmith.providers.redfish.boots import POLL_SECONDS, SETTINGS, Boots, is_up, machine_of, within
 from stacksmith.providers.redfish.pins import Pins
-from stacksmith.providers.redfish.progress import BETWEEN, RESTART, TAKEN, Progress
+from stacksmith.providers.redfish.progress import RESTART, Progress
 
 _WAITING: Final = ("boot_mode", "secure_boot", "bios")  # fields that a restart brings into force
-_SETTINGS: Final = Aspects(secure_boot=True, pending=True)
-_POLL_SECONDS: Final = 2.0
-_FIRMWARE_SECONDS: Final = 1800.0
 _QCOW2: Final = b"QFI\xfb"
 
 
@@ -46,48 +43,40 @@ class MachineDriver:
         self._restarted: Machine | None = None  # an update that is called again does not restart the node again
         self._sent: dict[str, str] = {}  # updates of firmware, as Progress has them
         self._pins = Pins(place.host, bmc)
+        self._boots = Boots(place.host, bmc, node.power_timeout_seconds)
         self._warning = ""  # of what was deployed
-        self._tell: Tell = lambda words: None
 
     def read(self, mark: Mark) -> Found | None:
         """The server that is recorded here, if it is this one."""
-        found = self._place.read(self._until(self._node.timeout_seconds))
+        found = self._place.read(Deadline(time.monotonic() + self._node.timeout_seconds, time.monotonic))
         return found if found is not None and found.uuid == mark.uuid else None
 
     def create(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Firmware and settings first, so that the boot into the ramdisk brings them into force, then the image, then
         the rest."""
-        wanted = _machine(target)
-        progress, self._tell = Progress(target, self._sent), target.progress
-        self._end_between(progress, deadline)
+        wanted = machine_of(target)
+        progress, self._boots.tell = Progress(target, self._sent), target.progress
+        self._boots.end_between(progress, deadline)
         seen = self._bmc.observe(deadline)
         if target.found is None and not target.stage and seen.power_state is not Power.OFF:
             hint = f"stacksmith node adopt {self._place.host} {target.mark.address}, or switch it off"
             raise Refused(f"{self._place.host} is {seen.power_state}, and nothing says what it runs", hint=hint)
         job = self._job(target, contents)  # an image that is not there stops it before anything is touched
-        is_on = _is_up(seen, progress)
+        is_on = is_up(seen, progress)
         self._prepare(target, job, progress, deadline)
         if job is not None:
             self._deploy(target, job, progress, deadline)
         elif is_on and not self._is_in_force(wanted, deadline):
-            self._restart_half_made(target, progress, deadline)
+            self._boots.restart_half_made(target, progress, deadline)
         paths = {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING)
         return self._finish(wanted, paths, progress, deadline)
 
     def _is_in_force(self, wanted: Machine, deadline: Deadline) -> bool:
-        return _in_force(wanted, set(_WAITING), self._bmc.observe(deadline, _SETTINGS))
-
-    def _restart_half_made(self, target: Target, progress: Progress, deadline: Deadline) -> None:
-        """A killed run had switched it on before these settings were written: nobody has had this server yet."""
-        target.progress("restarting")
-        progress.send(RESTART, TAKEN)
-        self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
-        if _machine(target).power_state is None:  # which is left as it was
-            self._bmc.switch_on(self._until(self._node.power_timeout_seconds, deadline))
+        return _in_force(wanted, set(_WAITING), self._bmc.observe(deadline, SETTINGS))
 
     def _prepare(self, target: Target, job: Job | None, progress: Progress, deadline: Deadline) -> None:
         """All settings. The server is on the node, half made, from the first one that may have changed it."""
-        wanted, before = _machine(target), self._bmc.writes
+        wanted, before = machine_of(target), self._bmc.writes
         half = Occupant(target.mark.address, target.mark.uuid, to_data(wanted), complete=False)
         try:
             self._pins.bring(wanted, set(wanted.firmware), progress, deadline)
@@ -102,16 +91,16 @@ class MachineDriver:
 
     def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
         """Everything that waits for a boot is written before the one restart that brings it into force."""
-        wanted = _machine(target)
+        wanted = machine_of(target)
         paths = {field_of(change) for change in target.changes}
-        progress, self._tell = Progress(target, self._sent), target.progress
-        self._end_between(progress, deadline)
+        progress, self._boots.tell = Progress(target, self._sent), target.progress
+        self._boots.end_between(progress, deadline)
         seen = self._bmc.observe(deadline)
         names = {change.path.removeprefix("firmware.") for change in target.changes}
         job = self._job(target, contents) if paths & deployed(wanted) else None
         if job is not None and job.iso is not None and target.allowed < Impact.DATA_LOSS:
             raise Refused("the node would be started from its ISO", "boot_iso", "--allow data-loss")
-        is_on = _is_up(seen, progress)
+        is_on = is_up(seen, progress)
         self._pins.bring(wanted, names & wanted.firmware.keys(), progress, deadline)
         self._set_waiting(target, paths, progress, deadline)
         if "raid" in paths:
@@ -120,10 +109,10 @@ class MachineDriver:
         if job is not None:
             self._deploy_anew(target, job, progress, deadline)
         elif _is_in_ramdisk(target):  # of an image that is not wanted any more
-            self._leave_ramdisk(deadline)
+            self._boots.leave_ramdisk(deadline)
         elif is_on and paths.intersection((*_WAITING, "firmware")):
             if self._restarted != wanted:
-                self._restart(target, progress, deadline)
+                self._boots.restart(target, progress, deadline)
             self._restarted = wanted
         return self._finish(wanted, paths, progress, deadline)
 
@@ -132,7 +121,7 @@ class MachineDriver:
         there = self._place.occupant
         before = there.applied if there is not None and isinstance(there.applied, dict) else {}
         if before.get("power_state") is not None or target.found is None or target.found.partial:
-            self._bmc.switch_off(_is_in_ramdisk(target), self._until(self._node.power_timeout_seconds, deadline))
+            self._bmc.switch_off(_is_in_ramdisk(target), self._boots.limit(deadline))
         with suppress(Refused, Gone):  # a BMC without a licence for media has none in
             self._bmc.eject_media(deadline)
         self._wipe(target, deadline)
@@ -143,11 +132,11 @@ class MachineDriver:
             disks = tuple(sorted(disk for disk, how in target.policy.wipe.items() if how == way and disk != ALL_DISKS))
             cleaning = Cleaning(self._place.host, target.mark.uuid, disks, whole=way == "whole")
             assert self._deployer is not None
-            limit = self._until(self._node.deploy_timeout_seconds, deadline)
+            limit = within(self._node.deploy_timeout_seconds, deadline)
             self._deployer.clean(self._bmc, cleaning, target.progress, limit)
 
     def _set_waiting(self, target: Target, paths: set[str], progress: Progress, deadline: Deadline) -> None:
-        wanted = _machine(target)
+        wanted = machine_of(target)
         if "bios" in paths and wanted.bios:
             if faults := self._bmc.check_bios(wanted.bios, deadline):
                 name, cause = faults[0]
@@ -160,7 +149,7 @@ class MachineDriver:
 
     def _set_raid(self, target: Target, job: Job | None, progress: Progress, deadline: Deadline) -> None:
         """From the first change of a volume on, what is to be on the disk is written anew, by whichever run."""
-        wanted = _machine(target)
+        wanted = machine_of(target)
         if not wanted.raid:
             return
 
@@ -187,56 +176,25 @@ class MachineDriver:
         try:
             return self._bmc.set_boot(mode, secure, deadline)
         except NextBoot:
-            is_on = _is_up(self._bmc.observe(deadline), progress)
-        self._restart(target, progress, deadline, "setup" if _is_new(target) else "disk", is_on=is_on)
-        self._await(lambda seen: not seen.pending, "what waited for the boot", deadline)
+            is_on = is_up(self._bmc.observe(deadline), progress)
+        self._boots.restart(target, progress, deadline, "setup" if _is_new(target) else "disk", is_on=is_on)
+        self._boots.wait_until(lambda seen: not seen.pending, "what waited for the boot", deadline)
         self._bmc.set_boot(mode, secure, deadline)
-        self._end_between(progress, deadline)  # what waits now is for the boot to come
-
-    def _end_between(self, progress: Progress, deadline: Deadline) -> None:
-        """Switches off what was, and is on only for a boot between two settings; a killed run may have left it so."""
-        if progress.sent(RESTART) == BETWEEN:
-            self._bmc.switch_off(True, self._until(self._node.power_timeout_seconds, deadline))
-            progress.drop(RESTART)
-
-    def _leave_ramdisk(self, deadline: Deadline) -> None:
-        limit = self._until(self._node.power_timeout_seconds, deadline)
-        self._bmc.switch_off(True, limit)
-        self._bmc.eject_media(limit)
-        self._bmc.switch_on(limit)
-
-    def _await(self, is_so: Callable[[NodeFound], bool], what: str, deadline: Deadline, firmware: bool = False) -> None:
-        """Waits until the node is found so: settings are applied while it starts, minutes after it is on, and
-        ``firmware`` takes longer than that."""
-        seconds = self._node.power_timeout_seconds
-        limit = self._until(max(seconds, _FIRMWARE_SECONDS) if firmware else seconds, deadline)
-        self._tell(f"waiting for {what}")
-        said: ProviderError | None = None
-        while True:
-            try:
-                if is_so(self._bmc.observe(limit, replace(_SETTINGS, firmware=firmware))):
-                    return
-                said = None
-            except (Transient, TimedOut) as fault:  # of one request; the wait has a limit of its own
-                said = fault
-            if limit.seconds < _POLL_SECONDS:
-                text = f"cannot wait for {what} of {self._place.host}: it is not in force yet"
-                raise TimedOut(f"{text}: {said}" if said else text, hint=said.hint if said else None)
-            time.sleep(_POLL_SECONDS)
+        self._boots.end_between(progress, deadline)  # what waits now is for the boot to come
 
     def _deploy_anew(self, target: Target, job: Job, progress: Progress, deadline: Deadline) -> None:
         """What runs is asked to end first; a deploy that is refused before anything is written leaves the node running
         what it ran."""
         if not _is_in_ramdisk(target):
-            self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
-        before, _ = progress.of_disk(_key(job.checksum, _machine(target)), is_there=True)
+            self._bmc.switch_off(False, self._boots.limit(deadline))
+        before, _ = progress.of_disk(_key(job.checksum, machine_of(target)), is_there=True)
         try:
             self._deploy(target, job, progress, deadline)
         except Refused as refusal:
             if refusal.path in UNTOUCHED:
                 if before == Stage.NOTHING:  # no earlier run wrote anything either
                     progress.reached(before, "", "")
-                limit = self._until(self._node.power_timeout_seconds, deadline)
+                limit = self._boots.limit(deadline)
                 self._bmc.switch_off(True, limit)
                 self._bmc.switch_on(limit)
                 progress.drop(RESTART)
@@ -245,7 +203,7 @@ class MachineDriver:
     def _job(self, target: Target, contents: Contents) -> Job | None:
         """What is to be on the disk, or booted once; None when neither is. Raises: Refused for an image that is not
         there, or another than its checksum says."""
-        wanted, drive = _machine(target), {}
+        wanted, drive = machine_of(target), {}
         if not wanted.image and not wanted.boot_iso:
             return None
         if self._deployer is None:
@@ -270,7 +228,7 @@ class MachineDriver:
 
     def _deploy(self, target: Target, job: Job, progress: Progress, deadline: Deadline) -> None:
         assert self._deployer is not None
-        key = _key(job.checksum, _machine(target))
+        key = _key(job.checksum, machine_of(target))
         stage, life = progress.of_disk(key, not _is_new(target))
         warning = self._deployer.deploy(
             self._bmc,
@@ -282,37 +240,17 @@ class MachineDriver:
         )
         self._warning = warning or self._warning  # a call that is made again writes nothing
 
-    def _restart(
-        self, target: Target, progress: Progress, deadline: Deadline, device: str = "disk", *, is_on: bool = True
-    ) -> None:
-        """Off and on; the run that comes after one that was killed between switches it on."""
-        if progress.sent(RESTART) is None:
-            if is_on and target.found is not None and target.allowed < Impact.RESTART:
-                raise Refused("the node would be restarted", hint="--allow restart")
-            progress.send(RESTART, TAKEN if is_on else BETWEEN)
-        target.progress("restarting")
-        self._bmc.switch_off(False, self._until(self._node.power_timeout_seconds, deadline))
-        self._switch_on(_machine(target), self._until(self._node.power_timeout_seconds, deadline), device)
-
-    def _switch_on(self, wanted: Machine, limit: Deadline, device: str = "disk") -> None:
-        """From the disk, where an image is on it: what a BMC was told of boots before is for one boot alone, and the
-        network, say, may come first by itself."""
-        if (wanted.image or device == "setup") and self._bmc.observe(limit).power_state is Power.OFF:
-            with suppress(Refused):  # then it boots in its own order
-                self._bmc.boot_once(device, None, limit)
-        self._bmc.switch_on(limit)
-
     def _finish(self, wanted: Machine, paths: set[str], progress: Progress, deadline: Deadline) -> Found:
         """The power; then the server as it is read back, once ``paths`` are in force."""
-        limit = self._until(self._node.power_timeout_seconds, deadline)
+        limit = self._boots.limit(deadline)
         if wanted.power_state == "running":
-            self._switch_on(wanted, limit)
+            self._boots.switch_on(wanted, limit)
         elif wanted.power_state == "stopped":
             self._bmc.switch_off(False, limit)
         progress.drop(RESTART)
         if paths.intersection((*_WAITING, "firmware")) and self._is_on(wanted, limit):
             try:
-                self._await(
+                self._boots.wait_until(
                     lambda seen: self._pins.check(wanted, seen) and _in_force(wanted, paths, seen),
                     "the settings",
                     deadline,
@@ -324,7 +262,7 @@ class MachineDriver:
         before = self._place.occupant
         assert before is not None
         self._place.occupant = replace(before, applied=to_data(wanted), complete=True)
-        found = self._read_back(self._until(self._node.power_timeout_seconds, deadline))
+        found = self._read_back(self._boots.limit(deadline))
         return replace(found, facts={**found.facts, WARNING: self._warning}) if self._warning else found
 
     def _is_on(self, wanted: Machine, limit: Deadline) -> bool:
@@ -339,28 +277,12 @@ class MachineDriver:
             try:
                 found = self._place.read(limit)
             except TimedOut:
-                if limit.seconds < _POLL_SECONDS:
+                if limit.seconds < POLL_SECONDS:
                     raise
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
             else:
                 assert found is not None
                 return found
-
-    def _until(self, seconds: float, deadline: Deadline | None = None) -> Deadline:
-        """So many seconds from now, or the deadline when that is earlier."""
-        clock = deadline.clock if deadline is not None else time.monotonic
-        at = clock() + seconds
-        return Deadline(min(at, deadline.at) if deadline is not None else at, clock)
-
-
-def _machine(target: Target) -> Machine:
-    assert isinstance(target.wanted, Machine)
-    return target.wanted
-
-
-def _is_up(seen: NodeFound, progress: Progress) -> bool:
-    """Whether the node is on, or was before a restart that a killed run began."""
-    return seen.power_state is not Power.OFF or progress.sent(RESTART) is not None
 
 
 def _is_in_ramdisk(target: Target) -> bool:

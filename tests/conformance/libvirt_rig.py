@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -204,10 +205,13 @@ class LibvirtRig:
             self._settle()
 
     def _settle(self) -> None:
-        """Waits until libvirtd has ended the call in which the client died."""
+        """Waits until libvirtd has ended the call in which the client died, and the thread that was in it has."""
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        for thread in threading.enumerate():
+            if thread.name == f"libvirt {self._declared.libvirt}":
+                thread.join(self.seconds)
         before: frozenset[str] | None = None
         while before is None or before != self._native_or_none():
             before = self._native_or_none()

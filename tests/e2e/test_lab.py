@@ -17,6 +17,7 @@ import yaml
 from stacksmith import lab
 from stacksmith.lab.layout import Layout, layout_of
 from stacksmith.lab.process import first_process
+from tests.e2e.kit import until
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(35)]
@@ -52,10 +53,20 @@ def output(directory: Path, host: str, *argv: str) -> str:
     return subprocess.run(lab.command_in(directory, host, argv), capture_output=True, text=True, check=True).stdout
 
 
-def reaches(directory: Path, source: str, target: str) -> bool:
-    """Whether one host can open a connection to another by name."""
+def reaches(directory: Path, source: str, target: str, seconds: float) -> bool:
+    """Whether one host can open a connection to another by name, within these seconds."""
     serve = "import socket; s = socket.create_server(('', 9999)); print('up', flush=True); s.accept()"
-    call = f"import socket; socket.create_connection(('{target}', 9999), 1)"
+    call = f"""
+import socket, time
+end = time.monotonic() + {seconds}
+while True:
+    try:
+        socket.create_connection(("{target}", 9999), 1)
+        break
+    except OSError:
+        if time.monotonic() > end:
+            raise
+"""
     argv = lab.command_in(directory, target, [sys.executable, "-c", serve])
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -126,7 +137,8 @@ def leftovers(directory: Path, spaces: set[str]) -> list[str]:
             continue
     found += [name for name in os.listdir("/sys/class/net") if layout.id in name]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(layout.directory) in line]
-    found += [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{layout.id}*")]
+    groups = os.walk("/sys/fs/cgroup")  # which does not mind those of others that go meanwhile
+    found += [os.path.join(at, name) for at, names, _ in groups for name in names if layout.id in name]
     found += [str(path) for path in (layout.run, layout.guard, layout.private, layout.fleet) if path.exists()]
     loops = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=False).stdout
     return found + [line for line in loops.splitlines() if str(layout.directory) in line]
@@ -168,7 +180,7 @@ def test_hosts_differ_in_identity_and_reach_each_other(directory: Path) -> None:
     assert len({output(directory, host, "cat", "/etc/machine-id") for host in ("hv1", "hv2")}) == 2
     capabilities = [output(directory, host, "virsh", "capabilities") for host in ("hv1", "hv2")]
     assert len({text.split("<uuid>")[1].split("<")[0] for text in capabilities}) == 2
-    assert reaches(directory, "hv1", "hv2")
+    assert reaches(directory, "hv1", "hv2", 30)
 
 
 @pytest.mark.root  # nobody else has a wire to the hosts
@@ -212,8 +224,7 @@ def test_exec_in_an_unknown_host_names_those_there_are(directory: Path) -> None:
 
 def test_first_process_reaps_orphans_at_once(directory: Path) -> None:
     output(directory, "hv1", "sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.05 &) ; done")
-    time.sleep(0.3)
-    assert "Z" not in output(directory, "hv1", "ps", "-e", "-o", "stat=")
+    until(lambda: "Z" not in output(directory, "hv1", "ps", "-e", "-o", "stat="), 10)
 
 
 def test_two_labs_at_once_differ_in_subnet_and_sockets(directory: Path, empty: Path) -> None:
@@ -277,8 +288,7 @@ def test_down_after_a_kill_of_up_leaves_nothing(empty: Path, after_seconds: floa
         time.sleep(after_seconds)
         killed.kill()
     lab.down(empty)
-    time.sleep(0.2)
-    assert leftovers(empty, set()) == []
+    until(lambda: leftovers(empty, set()) == [], 30, "a program that makes a key has ended, too")
     assert not empty.exists()
 
 
@@ -286,10 +296,7 @@ def test_kill_of_the_switch_ends_every_host_and_up_mends_it(empty: Path) -> None
     lab.up(empty, hosts=2)
     layout = layout_of(empty)
     os.kill(first_process(layout, "switch"), signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while states(empty) != ["down", "down"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert states(empty) == ["down", "down"]
+    until(lambda: states(empty) == ["down", "down"], 30)
     lab.up(empty, hosts=2)
     assert states(empty) == ["up", "up"]
 
@@ -320,7 +327,7 @@ def test_crash_loses_the_running_and_boot_finds_the_defined(directory: Path) -> 
     assert again.listAllDomains() == []
     again.networkLookupByName("kept").destroy()
     again.networkLookupByName("kept").undefine()
-    assert reaches(directory, "hv2", "hv1")
+    assert reaches(directory, "hv2", "hv1", 30)
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.root)])
@@ -356,9 +363,9 @@ def test_guests_outlive_a_killed_daemon(directory: Path) -> None:
         lab.kill_daemon(directory, "hv1")
     lab.start_daemon(directory, "hv1")
     connection = libvirt.open(uri)
-    time.sleep(0.5)  # until libvirtd has taken its guests up again, a destroy confuses it
     guest = connection.lookupByName("crowd")
     assert guest.isActive()
+    guest.memoryStats()  # waits until libvirtd has taken the guest up again: a destroy before that confuses it
     guest.destroy()
 
 
@@ -366,7 +373,7 @@ def test_pulled_cable_parts_a_host_from_the_others(directory: Path) -> None:
     lab.link(directory, "hv1", up=False)
     try:
         assert [host.linked for host in lab.status(directory)] == [False, True]
-        assert not reaches(directory, "hv2", "hv1")
+        assert not reaches(directory, "hv2", "hv1", 1)
     finally:
         lab.link(directory, "hv1", up=True)
-    assert reaches(directory, "hv2", "hv1")
+    assert reaches(directory, "hv2", "hv1", 30)

@@ -83,6 +83,7 @@ class Guest:
         deadline = time.monotonic() + seconds
         while True:
             text = self.log.read_text(errors="replace").replace("\r", "") if self.log.exists() else ""
+            text = text[: text.rfind("\n") + 1]  # the last line may be half written
             if match := re.search(f"^{pattern}$", text, re.MULTILINE):
                 return match[0]
             assert time.monotonic() < deadline, f"no line {pattern!r} in:\n{text}"

@@ -260,8 +260,8 @@ def test_domain_that_is_transient_is_partial_and_create_makes_it_last(host: Lab)
 @pytest.mark.parametrize(
     ("wait", "words"),
     [
-        (WaitFor("lease", 1.5), "no address of server.web by lease in 2 s: no DHCP lease was given"),
-        (WaitFor("agent", 1.5), "by agent in 2 s: Guest agent is not responding"),
+        (WaitFor("lease", 1.5), r"no address of server.web by lease in \d+ s: no DHCP lease was given"),
+        (WaitFor("agent", 1.5), r"by agent in \d+ s: Guest agent is not responding"),
         (WaitFor("console", 2, "NEVER"), "did not print 'NEVER' in the time limit"),
     ],
     ids=lambda value: value.source if isinstance(value, WaitFor) else "",
@@ -348,25 +348,14 @@ def test_several_changes_of_a_running_guest_cost_one_restart(host: Lab) -> None:
 
 
 def eject(domain: Any) -> None:
-    """Takes the medium out of a running guest. A guest that boots shuts the tray now and then: it is tried again."""
     empty = "<disk type='file' device='cdrom'><target dev='sda' bus='scsi'/><readonly/></disk>"
-    flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
-    for attempt in range(20):
-        try:
-            domain.updateDeviceFlags(empty, flags)
-            return
-        except libvirt.libvirtError as fault:
-            if "Tray" not in str(fault) or attempt == 19:
-                raise
-            time.sleep(0.2)
+    domain.updateDeviceFlags(empty, libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE)
 
 
 def drives_of(domain: Any) -> list[dict[str, Any]]:
     """What QEMU says of the guest's drives."""
-    told: list[dict[str, Any]] = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-block"}', 0))[
-        "return"
-    ]
-    return told
+    answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-block"}', 0))
+    return list(answer["return"])
 
 
 def media(domain: Any) -> list[str]:
@@ -384,7 +373,8 @@ def unplug(domain: Any) -> None:
 def test_config_drive_whose_medium_is_gone_is_put_in_again_without_a_restart(
     host: Lab, gone: Callable[[Any], None]
 ) -> None:
-    spec = replace(OFF, power_state="running", config_drive=ConfigDrive("nocloud", "ab" * 32))
+    """A paused guest: one that boots resets its drive, maybe just as the test is at it."""
+    spec = replace(OFF, power_state="paused", config_drive=ConfigDrive("nocloud", "ab" * 32))
     found = host.create("server.web", spec)
     try:
         domain = host.connection.lookupByName(found.name)

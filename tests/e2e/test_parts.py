@@ -76,7 +76,7 @@ def _vcpu_cpus(guest: str) -> list[set[int]]:
     """The CPUs on which the kernel lets each thread of a vCPU run."""
     found = []
     for task in sorted((_process(guest) / "task").iterdir()):
-        if (task / "comm").read_text().startswith("CPU "):
+        if _bytes(task / "comm").startswith(b"CPU "):
             (line,) = [x for x in (task / "status").read_text().splitlines() if x.startswith("Cpus_allowed_list:")]
             found.append(set(cpu_numbers(line.split()[1])))
     return found

@@ -28,14 +28,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Command:
-    """``node show`` of the BMC's node, with a session, as a process of its own."""
+    """``node list`` of the BMC's node, with a session, as a process of its own."""
 
     def __init__(self, bmc: LightBmc, cache: Path) -> None:
         self._fleet = bmc.folder / f"{bmc.node.name}.yaml"
         node = {**bmc.fields, "auth": "session"}
         self._fleet.write_text(json.dumps({"fleet": "one", "nodes": {bmc.node.name: node}}))
         self._argv = [sys.executable, "-c", "from stacksmith.cli import main; main()", "--fleet", str(self._fleet)]
-        self._argv += ["node", "show", bmc.node.name]
+        self._argv += ["node", "list"]
         self._environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
 
     def run(self) -> None:

@@ -2,13 +2,43 @@
 
 import socket
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from stacksmith.model.node import Node, SecretRef
-from stacksmith.providers.base import Deadline
+from stacksmith.providers.base import Deadline, Transient
 from stacksmith.providers.bmc import Unreachable
 from stacksmith.providers.registry import open_bmc
+
+
+@pytest.fixture
+def hangs_up() -> Iterator[int]:
+    """The port of a server that takes connections and ends them, as a BMC that starts its web server anew does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    taken, _ = server.accept()
+                    taken.recv(4096)
+                    taken.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(serve)
+            yield server.getsockname()[1]
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def test_connection_that_ends_in_the_handshake_says_nothing_of_trust(hangs_up: int) -> None:
+    node = Node(redfish=f"https://127.0.0.1:{hangs_up}", username="admin", password=SecretRef(env="UNUSED"))
+    session = open_bmc("bm1", node, "secret", None)
+    with pytest.raises(Transient, match=r"^cannot ask bm1 for /redfish/v1/Systems: ") as caught:
+        session.observe(Deadline(time.monotonic() + 10, time.monotonic))
+    session.close()
+    assert caught.value.hint is None
 
 
 def test_name_that_nobody_knows_is_no_way_to_the_bmc(monkeypatch: pytest.MonkeyPatch) -> None:

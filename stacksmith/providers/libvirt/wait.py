@@ -15,6 +15,7 @@ from stacksmith.providers.libvirt.connection import ConnectionPool, Link
 from stacksmith.providers.libvirt.host import LibvirtHost
 
 _POLL_SECONDS = 0.5
+_LATE_SECONDS = 5.0  # so long the last look may take: what it sees is told, not that it was late
 _CONSOLE_POLL_SECONDS = 0.05
 _KEPT_CHARACTERS = 65536
 _SOURCES = {
@@ -53,7 +54,7 @@ def wait_for(host: LibvirtHost, mark: Mark, wanted: WaitFor, started_paused: boo
 def _address(host: LibvirtHost, mark: Mark, source: str, limit: Deadline) -> None:
     began, cause = limit.clock(), "it was not asked yet"
     while limit.seconds:
-        addresses, cause = host.call(partial(_ask, mark, source), limit)
+        addresses, cause = host.call(partial(_ask, mark, source), Deadline(limit.at + _LATE_SECONDS, limit.clock))
         if addresses:
             return
         time.sleep(min(_POLL_SECONDS, limit.seconds))
@@ -88,7 +89,7 @@ def _console(host: LibvirtHost, mark: Mark, text: str, resume: bool, limit: Dead
     """Reads the console on a connection of its own: the guest may take minutes."""
     own = ConnectionPool(host.connections.uri, 1, read_only=False)
     try:
-        own.call(partial(_watch, mark, text, resume, limit), Deadline(limit.at + 5, limit.clock))
+        own.call(partial(_watch, mark, text, resume, limit), Deadline(limit.at + _LATE_SECONDS, limit.clock))
     finally:
         own.close()
 

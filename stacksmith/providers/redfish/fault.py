@@ -1,5 +1,6 @@
 """What sushy raises, and BMCs say, as faults in our words."""
 
+import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ NOT_NOW: Final = (
     "ServiceTemporarilyUnavailable",
 )
 NO_WAY: Final = ("NewConnectionError", "NameResolutionError")  # of urllib3
+CUT_OFF: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a connection that ended, as any may: no word on trust
 HIDDEN: Final = "(sensitive value)"
 LEAST_SECRET: Final = 4  # characters
 LICENCE_HINT: Final = "the BMC needs a licence for this: buy it, or do without"
@@ -53,7 +55,7 @@ def _fault(name: str, path: str, fault: exceptions.SushyError) -> ProviderError:
     if isinstance(fault, exceptions.HTTPError):
         return _refusal(name, path, fault)
     cause = fault.__context__
-    if isinstance(cause, requests.exceptions.SSLError):
+    if isinstance(cause, requests.exceptions.SSLError) and not isinstance(_bottom(cause), CUT_OFF):
         words = _innermost(cause)
         hint = "name the authority that signed its certificate: ca: FILE; or, when nobody did, verify: false"
         if "mismatch" in words:
@@ -99,13 +101,17 @@ def messages(extended_info: Any) -> tuple[list[str], str]:
 
 def _innermost(fault: BaseException) -> str:
     """What the system said, at the bottom of the errors that libraries put around it."""
-    reason = fault
-    while True:
-        inner = getattr(reason, "reason", None) or (reason.args[-1] if reason.args else None)
-        if not isinstance(inner, BaseException) or inner is reason:
-            break
-        reason = inner
+    reason = _bottom(fault)
     system = reason.__cause__ or reason.__context__ or reason
     if isinstance(system, OSError) and system.strerror:
         return system.strerror
     return str(reason).rpartition(": ")[2] or type(reason).__name__
+
+
+def _bottom(fault: BaseException) -> BaseException:
+    reason = fault
+    while True:
+        inner = getattr(reason, "reason", None) or (reason.args[-1] if reason.args else None)
+        if not isinstance(inner, BaseException) or inner is reason:
+            return reason
+        reason = inner

@@ -83,10 +83,10 @@ class Bmc:
     def make_off(self) -> None:
         """Well-behaved, off, without media and without an override."""
         self.behave()
-        until(lambda: self.ask("GET", "").status_code == 200, 10, "the BMC is ready")
+        until(lambda: self.ask("GET", "").status_code == 200, 60, "the BMC is ready")
         if self.get()["PowerState"] in ("On", "PoweringOn"):
-            until(lambda: self.reset("ForceOff") == 204, 10, "the machine is off")
-        until(lambda: self.get()["PowerState"] == "Off", 10, "the machine is off")
+            until(lambda: self.reset("ForceOff") == 204, 60, "the machine is off")
+        until(lambda: self.get()["PowerState"] == "Off", 60, "the machine is off")
         self.post(EJECT, {})
         self.patch("", {"Boot": {"BootSourceOverrideEnabled": "Disabled"}})
 

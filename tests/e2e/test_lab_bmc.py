@@ -156,10 +156,11 @@ def test_sessions_are_few_and_freed_by_delete(bmc: Bmc) -> None:
 
 
 def test_session_that_is_not_used_expires(bmc: Bmc) -> None:
-    bmc.behave("short-sessions")
+    bmc.behave("short-sessions", session_seconds=4)
     made = bmc.ask("POST", SESSIONS, {"UserName": "admin", "Password": bmc.password})
     token = {"X-Auth-Token": made.headers["X-Auth-Token"]}
     assert bmc.stranger().get(bmc.url(""), headers=token, timeout=10).status_code == 200
+    bmc.behave("short-sessions")
     time.sleep(1.1)
     assert bmc.stranger().get(bmc.url(""), headers=token, timeout=10).status_code == 401
 
@@ -350,7 +351,7 @@ def test_down_leaves_nothing_of_an_up_that_was_killed_while_the_bmcs_started(emp
     config = layout_of(empty).private / "nodes" / "farm.json"
     argv = [Path(sys.executable).with_name("stacksmith"), "lab", "up", empty, "--hosts", "1", "--nodes", "3"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
-        until(config.exists, 30, "the BMCs are about to start")
+        until(config.exists, 120, "the BMCs are about to start")
         command.kill()
     with lab_namespaces(layout_of(empty)) as spaces:
         lab.down(empty)

@@ -423,9 +423,11 @@ def _(bmc: Bmc, media: str) -> None:
     storage = bmc.get("/Storage/RAID.1")
     volumes = storage["Volumes"]["@odata.id"]
     body = {"Name": "system", "RAIDType": "RAID1", "Links": {"Drives": storage["Drives"][:2]}}
+    bmc.behave("raid", raid_seconds=3)
     made, second = bmc.ask("POST", volumes, body), bmc.ask("POST", volumes, body)
+    bmc.behave("raid")
     assert (made.status_code, second.status_code) == (202, 409)  # one task at a time
-    until(lambda: bmc.get(made.headers["Location"])["TaskState"] == "Completed", 10, "the volume is made")
+    until(lambda: bmc.get(made.headers["Location"])["TaskState"] == "Completed", 30, "the volume is made")
     assert bmc.post(volumes, body) == 400  # no room is left
     (member,) = bmc.get(volumes)["Members"]
     assert (bmc.get(member["@odata.id"])["Name"], bmc.get(member["@odata.id"])["RAIDType"]) == ("system", "RAID1")

@@ -111,11 +111,13 @@ class Rack:
         return self.done[scene]
 
     def kill_at(self, stage: str, *words: str) -> None:
-        """Kills a command once the store has noted the stage."""
+        """Kills a command once the store has noted the stage; it is stopped before anything else is looked at."""
+        assert self.stage() != stage, "an earlier run has noted it"
         running = self.start(*words)
         try:
             until(lambda: self.stage() == stage or running.poll() is not None, 600, f"stage {stage} is reached")
             assert running.poll() is None, f"it ended before {stage}: {running.communicate()}"
+            running.send_signal(signal.SIGSTOP)
             self.arguments += self.arguments_with_secret()
             running.send_signal(signal.SIGKILL)
         finally:

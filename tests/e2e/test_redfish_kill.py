@@ -15,6 +15,7 @@ import requests
 
 from tests.e2e import killed_write
 from tests.e2e.bmc_parts import served
+from tests.e2e.kit import until
 from tests.e2e.light_parts import LightBmc, light_farm
 from tests.e2e.test_redfish_deploy import Ramdisk
 from tests.forked import Forked
@@ -155,7 +156,9 @@ def answer(ramdisk: Ramdisk, bmc: LightBmc, is_over: threading.Event) -> None:
     """Does as ramdisks do, for the runs that are there to hear it: it says that all is done, and its node goes off."""
     while not is_over.wait(0.2):
         if ramdisk.is_booted():
-            time.sleep(3)  # no node is off before the run has seen it on
+            before = len(bmc.asked())
+            with suppress(AssertionError):  # the run was killed
+                until(lambda before=before: "GET " in bmc.asked()[before:], 20, "the run sees it on")
             with suppress(requests.RequestException):  # the run that it was of was killed
                 ramdisk.say("done finish\nwritten")
                 time.sleep(0.3)

@@ -228,7 +228,7 @@ def test_one_slow_answer_does_not_end_the_wait_for_settings(bmc: LightBmc) -> No
     wanted = replace(BASE, bios={**BASE.bios, "PowerCapWatts": 300})
     bmc.behave(apply_seconds=10)
     before = resets(bmc)
-    with place(bmc, of, read_timeout_seconds=1, power_timeout_seconds=60) as opened:
+    with place(bmc, of, read_timeout_seconds=2, power_timeout_seconds=60) as opened:
         change = target(bmc, wanted, ("bios.PowerCapWatts",), found=opened.read(soon()))
         with ThreadPoolExecutor() as pool:
             updated = pool.submit(opened.drivers["server"].update, change, NOTHING, soon(90))
@@ -671,7 +671,7 @@ def test_volumes_are_found_as_they_are_wanted(bmc: LightBmc) -> None:
         found = opened.read(soon())
         assert found is not None and found.spec == replace(wanted, raid=small)
     assert bmc.ask("DELETE", bmc.get("/Storage/RAID.1/Volumes")["Members"][0]["@odata.id"]).status_code == 202
-    time.sleep(1)
+    until(lambda: bmc.get("/Storage/RAID.1/Volumes")["Members@odata.count"] == 1, 30, "it is deleted")
     with place(bmc, of) as opened:
         drifted = opened.read(soon())
         assert drifted is not None and drifted.spec == replace(wanted, raid=small[1:])

@@ -136,7 +136,7 @@ def test_14_media_goes_in_after_what_was_in_is_out_also_from_the_same_url(bmc: L
 
 def test_16_slow_answer_to_a_bios_change_is_awaited(bmc: LightBmc) -> None:
     bmc.behave("slow-bios", bios_seconds=9)
-    with bmc.session(read_timeout_seconds=1) as session:
+    with bmc.session(read_timeout_seconds=2) as session:
         session.set_bios(TURBO, soon())
     assert bmc.writes() == ["PATCH /BIOS/Settings"]
 

@@ -159,7 +159,7 @@ def test_volume_is_made_once_over_a_bad_line(bmc: LightBmc, fault: str) -> None:
 
 def test_answer_that_comes_too_late_makes_no_second_volume(bmc: LightBmc) -> None:
     bmc.behave("raid", write_seconds=3)
-    with bmc.session(read_timeout_seconds=1) as session:
+    with bmc.session(read_timeout_seconds=2) as session:
         with pytest.raises(TimedOut):
             session.set_raid((SYSTEM,), soon(2))
         patiently(lambda: session.set_raid((SYSTEM,), soon()))
@@ -314,7 +314,7 @@ def test_task_that_is_not_known_yet_is_asked_for_again(bmc: LightBmc, images: st
 
 
 def test_update_waits_for_what_a_killed_run_asked_for(bmc: LightBmc, images: str) -> None:
-    bmc.behave(update_seconds=3)
+    bmc.behave(update_seconds=8)
     with bmc.session() as session:
         action = f"{SERVICE}/Actions/UpdateService.SimpleUpdate"
         assert bmc.post(action, {"ImageURI": f"{images}/bmc-2.bin"}) == 202

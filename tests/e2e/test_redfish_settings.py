@@ -183,7 +183,7 @@ def test_bios_attribute_the_bmc_refuses_is_refused_with_its_words(bmc: LightBmc)
 
 def test_bios_change_outlasts_the_time_limit_of_other_answers(bmc: LightBmc) -> None:
     bmc.behave("slow-bios")
-    with bmc.session(read_timeout_seconds=1) as session:
+    with bmc.session(read_timeout_seconds=2) as session:
         session.set_bios(TURBO, soon())
         with pytest.raises(TimedOut):
             session.set_bios({"PowerCapWatts": 7}, soon(2))
@@ -344,7 +344,7 @@ def test_write_whose_answer_is_lost_is_not_sent_again(bmc: LightBmc) -> None:
 
 def test_write_that_is_answered_too_late_is_read_back(bmc: LightBmc) -> None:
     bmc.behave("slow-writes")
-    with bmc.session(read_timeout_seconds=1) as session:
+    with bmc.session(read_timeout_seconds=2) as session:
         session.set_asset_tag("R1", soon())
 
 
@@ -368,7 +368,7 @@ def test_entity_tags_that_say_nothing_are_given_up(bmc: LightBmc) -> None:
 
 def test_machine_in_post_is_told_as_such(bmc: LightBmc) -> None:
     bmc.reset("On")
-    bmc.behave("post")
+    bmc.behave("post", post=600)
     with bmc.session() as session, pytest.raises(NotNow, match="cannot change during POST"):
         session.set_asset_tag("R1", soon())
 

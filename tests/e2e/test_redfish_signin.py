@@ -56,10 +56,10 @@ def test_session_is_deleted_over_a_bad_line(bmc: LightBmc) -> None:
 
 
 def test_session_that_expired_is_opened_once_more_for_all(bmc: LightBmc) -> None:
-    bmc.behave("short-sessions")
+    bmc.behave("short-sessions", session_seconds=4)
     with bmc.session(auth="session", connections=4) as session, ThreadPoolExecutor(4) as pool:
         session.observe(soon())
-        time.sleep(1.2)
+        time.sleep(4.3)
         list(pool.map(lambda _: session.observe(soon()), range(4)))
         session.set_asset_tag("R1", soon())
     assert bmc.asked().count(OPENED) == 2
@@ -67,10 +67,10 @@ def test_session_that_expired_is_opened_once_more_for_all(bmc: LightBmc) -> None
 
 
 def test_write_of_an_expired_session_is_carried_out_once(bmc: LightBmc) -> None:
-    bmc.behave("short-sessions")
+    bmc.behave("short-sessions", session_seconds=4)
     with bmc.session(auth="session") as session:
         session.observe(soon())
-        time.sleep(1.2)
+        time.sleep(4.3)
         session.set_bios({"ProcTurboMode": "Disabled"}, soon())
     bmc.behave()
     assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"

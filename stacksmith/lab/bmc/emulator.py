@@ -128,6 +128,8 @@ class Emulator:
         with self._entered():
             answer = self._client.open(path, method=method, json=body)
             data = answer.get_json(silent=True)
+            if answer.status_code == 404 and not self._connection.isAlive():  # sushy-tools takes each fault for that
+                raise RuntimeError("libvirtd is gone")
         return Answer(
             answer.status_code, data, {"Location": found} if (found := answer.headers.get("Location")) else {}
         )

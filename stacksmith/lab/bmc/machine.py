@@ -100,6 +100,10 @@ class Machine:
         if answer.status < 300:
             self.switched_on, self.booted_from = time.monotonic(), target
             self._settling = ("PoweringOn", self.switched_on + behaviour.settle)
+            if behaviour.apply_seconds:
+                timer = threading.Timer(behaviour.apply_seconds, self._apply_bios)
+                timer.daemon = True
+                timer.start()
             if target != "Hdd":
                 self._boot_from("Hdd")  # what is defined now counts from the next boot
             if self.state.override.enabled == "Once":
@@ -130,11 +134,7 @@ class Machine:
         if self.state.secure_boot is not None:
             self.emulator.change(f"{self.path}/SecureBoot", {"SecureBootEnable": self.state.secure_boot})
         self.state.secure_boot, self.state.staged = None, {}
-        if behaviour.apply_seconds:
-            timer = threading.Timer(behaviour.apply_seconds, self._apply_bios)
-            timer.daemon = True
-            timer.start()
-        else:
+        if not behaviour.apply_seconds:
             self._apply_bios()
 
     def _apply_bios(self) -> None:

@@ -84,8 +84,10 @@ class Boots:
                 if is_so(self._bmc.observe(limit, replace(SETTINGS, firmware=firmware))):
                     return
                 said = None
-            except (Transient, TimedOut) as fault:  # of one request; the wait has a limit of its own
+            except Transient as fault:  # of one request; the wait has a limit of its own
                 said = fault
+            except TimedOut as fault:  # of the last one, maybe: what was said before tells more
+                said = said or fault
             if limit.seconds < POLL_SECONDS:
                 text = f"cannot wait for {what} of {self._node}: it is not in force yet"
                 raise TimedOut(f"{text}: {said}" if said else text, hint=said.hint if said else None)

@@ -180,8 +180,9 @@ def _insert(connection: Connection, path: str, url: str, deadline: Deadline) -> 
     taken_at: float | None = None
     failing_since: float | None = None
     said: list[str] = []
-    for wait in _waits(deadline, f"insert {url} into {path} of {connection.name}", said):
-        page = _page(connection, path, deadline)
+    what = f"insert {url} into {path} of {connection.name}"
+    for wait in _waits(deadline, what, said):
+        page = _drive(connection, path, deadline, what, said)
         if _is_full(page):
             return _check_media(connection, page, path, url)
         if taken_at is None:
@@ -230,8 +231,9 @@ def _check_media(connection: Connection, page: Page, path: str, url: str) -> Non
 
 def _eject(connection: Connection, path: str, deadline: Deadline) -> None:
     asked_at = float("-inf")
-    for wait in _waits(deadline, f"eject the media of {path} of {connection.name}"):
-        page = _page(connection, path, deadline)
+    what = f"eject the media of {path} of {connection.name}"
+    for wait in _waits(deadline, what):
+        page = _drive(connection, path, deadline, what)
         if not _is_full(page):
             return
         if deadline.clock() - asked_at > PATIENCE_SECONDS:
@@ -270,13 +272,25 @@ def _page(connection: Connection, path: str, deadline: Deadline) -> Page:
     return _patiently(lambda: connection.get(path, deadline), deadline)
 
 
+def _drive(connection: Connection, path: str, deadline: Deadline, what: str, said: Sequence[str] = ()) -> Page:
+    """The page of a drive, looked at until ``what`` is so. Raises: TimedOut as ``_waits``: what was said tells more."""
+    try:
+        return _page(connection, path, deadline)
+    except TimedOut:
+        raise _over(what, said) from None
+
+
+def _over(what: str, said: Sequence[str]) -> TimedOut:
+    return TimedOut("; ".join([f"cannot {what}: its time is over", *said]))
+
+
 def _waits(deadline: Deadline, what: str, said: Sequence[str] = ()) -> Iterator[float]:
     """How long to sleep before the next look. Raises: TimedOut past the deadline, with what was said until then."""
     wait = FIRST_POLL_SECONDS
     while True:
         yield wait
         if deadline.seconds < wait:
-            raise TimedOut("; ".join([f"cannot {what}: its time is over", *said]))
+            raise _over(what, said)
         wait = min(wait * 1.5, LONGEST_POLL_SECONDS)
 
 

@@ -38,8 +38,10 @@ def switch(connection: Connection, system: str, kind: str, wanted: Power, deadli
                 sent_at = deadline.clock()
             except Unreachable:
                 raise
-            except (NotNow, Transient, TimedOut) as late:
+            except (NotNow, Transient) as late:
                 said = str(late)
+            except TimedOut as late:  # of the last one, maybe: what was said before tells more
+                said = said or str(late)
             except Refused as no:
                 refused, said = refused + 1, str(no)
                 if refused >= REFUSALS or no.path:

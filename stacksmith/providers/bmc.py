@@ -153,9 +153,6 @@ class BmcSession(Protocol):
     def boot_once(self, device: str, mode: str | None, deadline: Deadline) -> None:
         """The next boot, and it alone where the BMC can, is from ``device``: cd or disk; in ``mode`` when given."""
 
-    def is_boot_over(self, deadline: Deadline) -> bool:
-        """Whether the boot of ``boot_once`` has been; False where that cannot be told."""
-
     def close(self) -> None:
         """Gives the connections back, and ends the session at the BMC where there is one."""
 

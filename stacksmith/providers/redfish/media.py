@@ -103,14 +103,6 @@ def boot_once(connection: Connection, system: str, device: str, mode: str | None
         time.sleep(wait)
 
 
-def is_boot_over(connection: Connection, system: str, deadline: Deadline) -> bool:
-    """Whether the boot that ``boot_once`` set is over, which switches the override off. False where it lasts."""
-    page = _page(connection, system, deadline)
-    place = link(inside(page, "@Redfish.Settings"), "SettingsObject")
-    pages = [page, _page(connection, place, deadline)] if place else [page]
-    return all(inside(each, "Boot").get(ENABLED) in ("Disabled", None) for each in pages)
-
-
 def _write_override(
     connection: Connection, place: str, wanted: Mapping[str, JSON], page: Page, deadline: Deadline
 ) -> None:

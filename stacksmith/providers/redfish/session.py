@@ -179,9 +179,6 @@ class RedfishSession:
     def boot_once(self, device: str, mode: str | None, deadline: Deadline) -> None:
         media.boot_once(self._connection, self._tree.path(deadline), device, mode, deadline)
 
-    def is_boot_over(self, deadline: Deadline) -> bool:
-        return media.is_boot_over(self._connection, self._tree.path(deadline), deadline)
-
     def close(self) -> None:
         self._connection.close()
 

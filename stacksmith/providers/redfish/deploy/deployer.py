@@ -29,7 +29,6 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
 EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
 UNVERIFIED = "written, unverified: the node switched itself off without a word"
-UNSEEN = "booted from its ISO, unseen: the run that booted it was killed, and it was off again when the next one looked"
 NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
 
 T = TypeVar("T")
@@ -141,11 +140,9 @@ class Deployer:
         is to be known of one that is still at work."""
         server = self._started()
         offer = server.offer()
-        warning = ""
         try:
-            if stage == Stage.MEDIA and run.has_booted():  # the run that was cut off had switched it on
+            if stage == Stage.MEDIA and run.power() is not Power.OFF:  # the run that was cut off had switched it on
                 reached(Stage.BOOTED)
-                warning = UNSEEN if run.power() is Power.OFF else ""
             elif stage != Stage.BOOTED:
                 offer.iso = path.open("rb")
                 run.insert(f"{run.url(server)}{offer.path}.iso")
@@ -155,7 +152,7 @@ class Deployer:
             if run.await_off():
                 run.put_away()
                 run.boot("disk")
-                return warning
+                return ""
             return (
                 f"it is on from its ISO after {run.settings.boot_iso_seconds:g} s, with the ISO in: nobody waits for it"
             )
@@ -218,10 +215,6 @@ class _Run:
 
     def power(self) -> Power:
         return self.survive("", self.bmc.observe).power_state
-
-    def has_booted(self) -> bool:
-        """Whether the boot that was set has begun, also when the node is off again."""
-        return self.power() is not Power.OFF or self.survive("", self.bmc.is_boot_over)
 
     def survive(self, what: str, call: Callable[[Deadline], T]) -> T:
         """What the call gives, made again while the BMC is out of reach or busy, which it may be for

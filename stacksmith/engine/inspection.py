@@ -12,7 +12,7 @@ from typing import Any, Final
 from stacksmith.engine.contents import cache_folder
 from stacksmith.frozen import dataclass
 from stacksmith.model.machine_identity import Identity
-from stacksmith.model.node_found import Disk, Nic, NodeFound, NodeInventory
+from stacksmith.model.node_found import Disk, Nic, NodeFound, NodeInventory, Power
 
 VERSION: Final = 1  # of the files' form
 
@@ -44,9 +44,11 @@ class Inspections:
         return NodeInventory(found, kept.cpus, kept.memory_mib, kept.disks, kept.nics, dict(kept.firmware))
 
     def keep(self, inventory: NodeInventory) -> None:
-        """Keeps it, in a file that its owner alone can read; not that of a node that does not say which it is."""
+        """Keeps it, in a file that its owner alone can read; not that of a node that does not say which it is, nor of
+        one that is off and shows no disk."""
         identity = _identity(inventory.found)
-        if not any(identity[:2]):
+        is_whole = inventory.disks or inventory.found.power_state is not Power.OFF  # some show no parts while off
+        if not any(identity[:2]) or not is_whole:
             return
         parts = (inventory.cpus, inventory.memory_mib, inventory.disks, inventory.nics, inventory.firmware)
         kept = Kept(VERSION, identity, *parts)

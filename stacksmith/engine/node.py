@@ -27,6 +27,12 @@ from stacksmith.source import Span
 
 AT_ONCE = 64  # BMCs; each takes no more requests at once than its node's `connections`
 EVERYTHING = Aspects(secure_boot=True, pending=True, firmware=True, raid=True)
+PARTS = {  # of it, each with what is asked for to have it
+    "secure_boot": Aspects(secure_boot=True),
+    "pending": Aspects(pending=True),
+    "firmware": Aspects(firmware=True),
+    "raid": Aspects(raid=True),
+}
 T = TypeVar("T")
 BUSY_SECONDS = 20.0  # so long a BMC may say that it cannot tell just now (iDRAC does after each job)
 INSPECT_REQUESTS = 10  # an inspection may take so many answers' time
@@ -106,11 +112,27 @@ def observe_one(of: Nodes, name: str) -> NodeFound:
     return _asked(of, name, lambda bmc, until: bmc.observe(until), seconds)
 
 
-def observe_whole(of: Nodes, name: str) -> NodeFound:
-    """One node with all that a stack can declare of it: what waits for its next boot, firmware and RAID volumes too.
-    Raises: Faults."""
+def observe_whole(of: Nodes, name: str) -> tuple[NodeFound, Mapping[str, str]]:
+    """One node with all that a stack can declare of it: what waits for its next boot, firmware and RAID volumes too;
+    and why, of the ``PARTS`` that its BMC does not tell. Raises: Faults."""
     seconds = _answers(of.one(name), INSPECT_REQUESTS)
-    return _asked(of, name, lambda bmc, until: bmc.observe(until, EVERYTHING), seconds)
+    with open_bmc_of(of, name) as bmc:
+        try:
+            return patiently(lambda until: bmc.observe(until, EVERYTHING), seconds), {}
+        except Unreachable:
+            raise
+        except ProviderError:
+            found = patiently(bmc.observe, seconds)
+        untold = {}
+        for part, aspects in PARTS.items():
+            try:
+                more = bmc.observe(Deadline(time.monotonic() + seconds, time.monotonic), aspects)
+            except ProviderError as fault:
+                untold[part] = str(fault)
+            else:
+                names = (part, "secure_boot_next") if part == "secure_boot" else (part,)
+                found = replace(found, **{each: getattr(more, each) for each in names})
+        return found, untold
 
 
 def inspect(of: Nodes, name: str, *, refresh: bool = False) -> NodeInventory:

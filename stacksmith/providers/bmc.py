@@ -61,6 +61,10 @@ class NextBoot(Refused):
     """A part waits for the next boot, and the BMC takes the rest only after it: boot, and ask again."""
 
 
+class NeedsPower(Refused):
+    """The BMC shows no controllers of a machine that is off: switch it on, and ask again."""
+
+
 def _nothing(found: NodeFound) -> NodeInventory | None:
     """Remembers nothing."""
     return None
@@ -128,7 +132,7 @@ class BmcSession(Protocol):
         """Makes the node's RAID volumes these: others, with their data, are deleted. No create is sent twice, and
         ``begins`` is called before the first change.
 
-        Raises: Stale, with nothing changed, when one would be deleted that is not among the ``doomed``.
+        Raises: Stale, with nothing changed, when one would be deleted that is not among the ``doomed``; NeedsPower.
         """
 
     def tasks(self, deadline: Deadline) -> str:

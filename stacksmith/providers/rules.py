@@ -164,9 +164,9 @@ def _is_of_old_slots(change: Change, found: Found, match: "re.Match[str]") -> bo
 
 def _config_drive(change: Change, found: Found, match: "re.Match[str]") -> Verdict:
     if match["rest"] is None and change.wanted is not None and found.facts.get("config_drive_ejected"):
-        return Impact.LIVE, "the medium is put in again"
+        return Impact.LIVE, "it is put in again"
     if match["rest"] is None and (change.wanted is None or change.found is None):
-        return Impact.RESTART, "needs a restart: the drive itself cannot be plugged into a running guest"
+        return Impact.RESTART, "needs a restart: the drive comes, or goes, with one"
     return _next_boot(change, found, match)
 
 

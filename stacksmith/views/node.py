@@ -1,12 +1,12 @@
 """Bare-metal nodes: a table, one node in words, and JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.machine_identity import Identity, is_other
-from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
+from stacksmith.model.node_found import Disk, NodeInspection, NodeInventory, NodeSnapshot, Power
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.views.paint import PLAIN, Paint
@@ -99,9 +99,12 @@ def nodes_data(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenan
     return {"nodes": [node_data(fleet, each, tenancies[each.node]) for each in snapshots]}
 
 
-def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy, *, whole: bool = False) -> JSON:
-    """One node as JSON data; ``found`` is null when it could not be read. ``whole``: all of it was asked for."""
-    node, found = fleet.nodes[each.node], asdict(each.found) if each.found else None
+def node_data(
+    fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy, untold: Mapping[str, str] | None = None
+) -> dict[str, JSON]:
+    """One node as JSON data; ``found`` is null when it could not be read. All of it was asked for where it is said
+    what was not told, and why."""
+    node = fleet.nodes[each.node]
     return {
         "node": each.node,
         "redfish": node.redfish,
@@ -119,34 +122,42 @@ def node_data(fleet: Fleet, each: NodeSnapshot, tenancy: Tenancy, *, whole: bool
             "adopted": tenancy.adopted,
             "another_machine": _is_another_machine(each, tenancy),
         },
-        "found": found if whole or found is None else _found(found),
+        "found": _found(asdict(each.found), untold) if each.found else None,
         "error": each.error,
+        **({"untold": dict(untold)} if untold else {}),
     }
 
 
-def _found(data: dict[str, JSON]) -> JSON:
-    """Without what is not asked of every node: nothing there would look like none."""
-    return {name: value for name, value in data.items() if value or name not in ("raid", "firmware", "pending")}
+def _found(data: dict[str, JSON], untold: Mapping[str, str] | None = None) -> JSON:
+    """Without what was not told, or is not asked of every node: nothing there would look like none."""
+    if untold is None:
+        return {name: value for name, value in data.items() if value or name not in ("raid", "firmware", "pending")}
+    return {name: value for name, value in data.items() if name not in untold}
 
 
-def node_text(name: str, found: NodeFound, tenancy: Tenancy, paint: Paint = PLAIN) -> str:
-    """One node in words, with its RAID volumes, firmware and BIOS attributes, and those that wait for its next boot."""
+def node_text(each: NodeSnapshot, tenancy: Tenancy, untold: Mapping[str, str], paint: Paint = PLAIN) -> str:
+    """One node that was read in words, with its RAID volumes, firmware and BIOS attributes, and those that wait for its
+    next boot; and why its BMC does not tell some of it."""
+    found = each.found
+    assert found is not None
     known = {
-        "state": _state("enabled", NodeSnapshot(name, found), tenancy),
+        "state": _state("enabled", each, tenancy),
         "stage": tenancy.stage,
         "reason": tenancy.reason,
         "server": tenancy.server,
     }
-    blocks = {
-        "raid": {volume.name: _volume(volume) for volume in found.raid},
-        "firmware": found.firmware,
-        "bios": found.bios,
-        "bios at the next boot": found.pending,
+    blocks: dict[str, Iterable[tuple[str, object]]] = {
+        "raid": [(volume.name, _volume(volume)) for volume in found.raid or ()],
+        "firmware": found.firmware.items(),
+        "bios": found.bios.items(),
+        "bios at the next boot": found.pending.items(),
     }
     told = {key: value for key, value in asdict(found).items() if key not in ("raid", "firmware", "bios", "pending")}
     facts = [(key, value) for key, value in {**known, **told}.items() if value not in (None, "")]
-    more = [_block(title, list(block.items()), paint) for title, block in blocks.items() if block]
-    return _block(name, facts, paint) + "".join(more)
+    untold = {**({"raid": "not while it is off"} if found.raid is None else {}), **untold}
+    facts += [(part, f"not told: {cause}") for part, cause in untold.items()]
+    more = [_block(title, list(block), paint) for title, block in blocks.items() if block]
+    return _block(each.node, facts, paint) + "".join(more)
 
 
 def _volume(volume: RaidVolume) -> str:

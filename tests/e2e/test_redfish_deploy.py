@@ -206,7 +206,7 @@ def test_node_without_the_disk_that_is_to_be_wiped_is_switched_off_at_once(
 
 
 @pytest.mark.parametrize("last", [Stage.MEDIA, Stage.BOOTED])
-def test_isois_booted_once_though_its_run_is_killed(
+def test_iso_is_booted_once_though_its_run_is_killed(
     bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: Stage
 ) -> None:
     """``last`` is what the killed run could note; the node is on by then."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from stacksmith.model.node_found import Aspects
 from stacksmith.model.raid import fits
 from stacksmith.model.realised import RaidVolume
 from stacksmith.providers.base import Refused, TimedOut
-from stacksmith.providers.bmc import NotNow
+from stacksmith.providers.bmc import NeedsPower, NotNow
 from stacksmith.providers.redfish.firmware import SERVICE
 from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
@@ -25,6 +26,16 @@ SYSTEM = RaidVolume("system", "RAID1", ("Bay0", "Bay1"), 100 * 10**9)
 DATA = RaidVolume("data", "RAID1", ("Bay2", "Bay3"))
 RAID, FIRMWARE = Aspects(raid=True), Aspects(firmware=True)
 BIOS, BMC = "BIOS firmware", "BMC firmware"
+STOPPED = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+servers:
+  db:
+    flavor: metal
+    power_state: stopped
+    bare_metal: {raid: [{name: system, raid_type: RAID1, drives: [Bay0, Bay1]}]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +192,86 @@ def test_controller_that_asks_for_more_is_told_more(bmc: LightBmc) -> None:
 
 
 def test_controller_that_makes_volumes_at_a_boot_alone_is_refused(bmc: LightBmc) -> None:
-    bmc.behave("raid-strict", raid_at_boot=True)
-    with bmc.session() as session, pytest.raises(Refused, match="its controller makes volumes OnReset alone"):
+    """And nothing is deleted for what it does not make."""
+    bmc.behave("raid-strict")
+    with bmc.session() as session:
         session.set_raid((SYSTEM,), soon())
-    assert made(bmc) == []
+        bmc.behave("raid-at-boot")
+        before = bmc.writes()
+        assert list(session.check_raid((SYSTEM,), soon())) == []
+        cause = "its controller makes volumes OnReset alone, not at once"
+        assert list(session.check_raid((DATA,), soon())) == [("data", cause)]
+        with pytest.raises(Refused, match=f"cannot make the RAID volume data of .*: {cause}"):
+            session.set_raid((DATA,), soon())
+    assert bmc.writes() == before
+
+
+def test_volumes_are_made_where_storage_is_shown_of_a_machine_that_is_on_alone(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a boot into its setup; off again, what is not shown is no drift, and no cause to write anything anew."""
+    monkeypatch.chdir(tmp_path)
+    bmc.behave("storage-needs-power")
+    name = bmc.node.name
+    (tmp_path / "password").write_text(bmc.password)
+    node = {**bmc.fields, "ca": str(bmc.node.ca), "password": {"file": "password"}}
+    (tmp_path / "fleet.yaml").write_text(json.dumps({"fleet": "one", "nodes": {name: node}}))
+    (tmp_path / "stack.yaml").write_text(STOPPED)
+    assert run(["apply", "--yes"]) == 0, capsys.readouterr()
+    assert [each["Name"] for each in volumes(bmc)] == ["system"] and bmc.get()["PowerState"] == "Off"
+    assert len(made(bmc)) == 1 and bmc.get()["Oem"]["Lab"]["BootedFrom"] == "BiosSetup"
+    assert run(["plan", "--detailed-exitcode"]) == 0, capsys.readouterr()
+    assert run(["drift"]) == 0
+    capsys.readouterr()
+    assert run(["node", "show", name]) == 0
+    assert re.search(r"^  raid +not told: not while it is off$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_volume_that_is_shown_once_the_machine_is_on_is_lost_when_the_plan_says_so(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first apply switches it on, finds the volume of somebody, and stops; then the plan knows of it."""
+    monkeypatch.chdir(tmp_path)
+    with bmc.session() as session:
+        session.set_raid((DATA,), soon())
+    bmc.behave("storage-needs-power")
+    (tmp_path / "password").write_text(bmc.password)
+    node = {**bmc.fields, "ca": str(bmc.node.ca), "password": {"file": "password"}}
+    (tmp_path / "fleet.yaml").write_text(json.dumps({"fleet": "one", "nodes": {bmc.node.name: node}}))
+    (tmp_path / "stack.yaml").write_text(STOPPED)
+    assert run(["apply", "--yes", "--allow", "data-loss"]) == 5
+    assert "would be deleted that the plan does not name: data (RAID1" in capsys.readouterr().err
+    assert [each["Name"] for each in volumes(bmc)] == ["data"]
+    assert run(["plan"]) == 0 and "RAID volume data (RAID1" in capsys.readouterr().out
+    assert run(["apply", "--yes"]) == 7 and run(["apply", "--yes", "--allow", "data-loss"]) == 0
+    assert [each["Name"] for each in volumes(bmc)] == ["system"] and bmc.get()["PowerState"] == "Off"
+    assert run(["plan", "--detailed-exitcode"]) == 0
+
+
+def volumes(bmc: LightBmc) -> list[Any]:
+    """Those that there are, whatever is shown while the machine is off."""
+    bmc.behave("raid")
+    found = [bmc.get(each["@odata.id"]) for each in bmc.get(VOLUMES)["Members"]]
+    bmc.behave("storage-needs-power")
+    return found
+
+
+@pytest.mark.parametrize(("profile", "missing"), [("few-rights", ["firmware", "raid"]), ("no-settings", [])])
+def test_node_show_tells_what_it_can(
+    bmc: LightBmc, capsys: pytest.CaptureFixture[str], profile: str, missing: list[str]
+) -> None:
+    name, fleet = bmc.node.name, bmc.folder / "show.json"
+    fleet.write_text(json.dumps({"fleet": "one", "nodes": {name: bmc.fields}}))
+    bmc.behave("raid", profile)
+    assert run(["--fleet", str(fleet), "node", "show", name, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sorted(told.get("untold", {})) == missing
+    assert all("403" in cause for cause in told.get("untold", {}).values())
+    assert told["found"]["power_state"] == "off" and told["found"]["bios"] and told["found"]["pending"] == {}
+    assert not set(missing) & told["found"].keys()
+    assert run(["--fleet", str(fleet), "node", "show", name]) == 0
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^  (?:firmware|raid) +not told: cannot use .* 403", out, re.MULTILINE)) == len(missing)
 
 
 def test_controller_that_is_busy_is_not_now(bmc: LightBmc) -> None:
@@ -281,8 +368,14 @@ def test_licence_that_is_missing_is_said(bmc: LightBmc) -> None:
 
 
 def test_node_without_a_controller_has_no_volumes(bmc: LightBmc) -> None:
+    """Which is not told while it is off: some show none then."""
     bmc.behave()
     with bmc.session() as session:
+        assert session.observe(soon(), RAID).raid is None
+        session.set_raid((), soon())
+        with pytest.raises(NeedsPower, match="shows no RAID controller while it is off"):
+            session.set_raid((SYSTEM,), soon())
+        assert bmc.reset("On") == 204
         assert session.observe(soon(), RAID).raid == ()
         session.set_raid((), soon())
         with pytest.raises(Refused, match="RAID1 is not possible"):

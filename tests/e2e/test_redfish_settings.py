@@ -373,6 +373,13 @@ def test_machine_in_post_is_told_as_such(bmc: LightBmc) -> None:
         session.set_asset_tag("R1", soon())
 
 
+def test_request_that_the_time_limit_cuts_off_does_not_hide_what_was_said_before(bmc: LightBmc) -> None:
+    assert [bmc.reset("On"), bmc.reset("ForceOff")] == [204, 204]
+    bmc.behave(on_after_off=3600, latency=0.4)
+    with bmc.session() as session, pytest.raises(TimedOut, match=r"it is off; cannot use .*: 409 The value On"):
+        session.switch_on(soon(2))
+
+
 def test_bmc_that_cannot_be_reached_is_not_waited_for(bmc: LightBmc) -> None:
     began = time.monotonic()
     with bmc.session(redfish="https://127.0.0.1:1") as session:

@@ -74,11 +74,11 @@ def show(call: Call, name: _Node, what: StackArgument = None, format: _Format = 
     from stacksmith.views.node import node_data, node_text
 
     nodes = node.nodes(call.on(what).options())
-    found, known = node.observe_whole(nodes, name), tenancy.tenancies(nodes)[name]
+    (found, untold), known = node.observe_whole(nodes, name), tenancy.tenancies(nodes)[name]
     if format is Format.TEXT and not json:
-        call.screen.answer(node_text(name, found, known, call.screen.paint))
+        call.screen.answer(node_text(NodeSnapshot(name, found), known, untold, call.screen.paint))
     else:
-        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found), known, whole=True)))
+        call.screen.answer(json_text(node_data(nodes.fleet, NodeSnapshot(name, found), known, untold)))
     return Status.OK
 
 

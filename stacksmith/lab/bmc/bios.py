@@ -18,7 +18,8 @@ def answer(machine: Machine, behaviour: Behaviour, request: Request) -> Answer:
         machine.state.bios_reset, machine.state.pending = True, {}
         machine.save()
         return Answer(204)
-    if request.path not in (path, f"{path}/Settings"):
+    places = (path,) if behaviour.no_settings else (path, f"{path}/Settings")
+    if request.path not in places:
         return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {request.path}")
     if request.method == "PATCH" and request.path != path:
         return _change(machine, behaviour, request.data)
@@ -42,7 +43,7 @@ def _page(machine: Machine, behaviour: Behaviour, path: str, *, is_settings: boo
     times = {} if behaviour.apply_time_unknown else {"SupportedApplyTimes": ["OnReset"]}
     settings = {"@odata.type": "#Settings.v1_3_0.Settings", "SettingsObject": link(f"{path}/Settings"), **times}
     actions = {"#Bios.ResetBios": {"target": f"{path}/Actions/Bios.ResetBios"}}
-    return {**data, "@Redfish.Settings": settings, "Actions": actions}
+    return {**data, **({} if behaviour.no_settings else {"@Redfish.Settings": settings}), "Actions": actions}
 
 
 def _change(machine: Machine, behaviour: Behaviour, body: dict[str, JSON]) -> Answer:

@@ -101,6 +101,8 @@ class Bmc:
             codings = request.headers.get("accept-encoding", "identity")
             if "gzip" not in codings:
                 return refusal(406, "Base.1.12.GeneralError", "The resource is there in compressed form alone")
+        if behaviour.few_rights and {"Storage", "FirmwareInventory"} & set(request.path.split("/")):
+            return refusal(403, "Base.1.12.InsufficientPrivilege", "The user has no privilege for this resource")
         since_on = time.monotonic() - self.machine.switched_on
         if request.method == "PATCH" and since_on < behaviour.post:
             return refusal(400, "iLO.2.14.UnableToModifyDuringSystemPOST", "The value cannot change during POST")
@@ -181,7 +183,7 @@ class Bmc:
             machine.path: lambda data: page.of_system(machine, behaviour, data, self.name),
             f"{machine.path}/SecureBoot": lambda data: page.of_secure_boot(machine, data),
             self._manager: lambda data: {**data, **media, "FirmwareVersion": machine.version("BMC")},
-            storage: lambda data: page.of_storages(data, self._controller.path if behaviour.raid_drives else None),
+            storage: lambda data: self._controller.listed(data, behaviour),
             f"{storage}/1": lambda data: {key: value for key, value in data.items() if key != "Volumes"},
         }
 

@@ -94,12 +94,6 @@ def of_drive(data: dict[str, JSON], node: str) -> dict[str, JSON]:
     return {**data, "SerialNumber": serial_of(node, str(data["Name"])), "Model": "QEMU HARDDISK"}
 
 
-def of_storages(data: dict[str, JSON], controller: str | None) -> dict[str, JSON]:
-    """The collection of the machine's storage, with that of a RAID controller."""
-    members = [*data["Members"], *([link(controller)] if controller else [])]
-    return {**data, "Members": members, "Members@odata.count": len(members)}
-
-
 def of_memory(machine: Machine, path: str) -> Answer:
     """The machine's memory as one module."""
     module = f"{machine.path}/Memory/DIMM1"

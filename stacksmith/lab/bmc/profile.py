@@ -61,9 +61,12 @@ class Behaviour:
     raid_seconds: float = 0.0  # how long the task of a volume takes; 0: it is no task
     raid_strict: bool = False  # names volumes by DisplayName, wants to know when, shows a single drive as a volume
     raid_at_boot: bool = False  # a strict one makes volumes at a boot alone
+    storage_needs_power: bool = False  # no storage is shown of a machine that is off
     raid_names_alike: bool = False  # all drives have one name, and only serial numbers tell them apart
     update_seconds: float = 0.0  # how long an update takes
     firmware_at_once: bool = False  # else the BIOS is updated at the next boot
+    few_rights: bool = False  # of the user: storage and firmware are not for it
+    no_settings: bool = False  # BIOS attributes are shown, and cannot be set
     says_again: bool = False  # sessions and media are refused, with what was sent
 
 
@@ -108,8 +111,12 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "location-indicator": {"location_indicator": True},
     "raid": {"raid_drives": 4, "raid_seconds": 0.3},
     "raid-strict": {"raid_drives": 4, "raid_seconds": 0.3, "raid_strict": True},  # 18
+    "storage-needs-power": {"raid_drives": 4, "raid_seconds": 0.3, "storage_needs_power": True},
+    "raid-at-boot": {"raid_drives": 4, "raid_strict": True, "raid_at_boot": True},
     "raid-names-alike": {"raid_drives": 4, "raid_names_alike": True},  # 20
     "firmware-at-once": {"firmware_at_once": True},
+    "few-rights": {"few_rights": True},
+    "no-settings": {"no_settings": True},
     # faults
     "slow": {"latency": 0.5, "jitter": 0.5, "at_once": 2},
     "drops": {"drop_every": 3},

@@ -38,6 +38,8 @@ class Controller:
         """The answer to what is about the controller; None for other paths, and where there is none."""
         if not behaviour.raid_drives or not request.path.startswith(self.path):
             return None
+        if self._is_hidden(behaviour):
+            return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {request.path}")
         drives = {f"{self.path}/Drives/{name}": name for name in self._drives(behaviour)}
         if request.path in drives:
             return Answer(200, self._drive(request.path, drives[request.path], behaviour))
@@ -55,6 +57,15 @@ class Controller:
             if request.path == f"{self.path}/Volumes/{volume['Id']}":
                 return self._delete(volume, behaviour) if request.method == "DELETE" else Answer(200, dict(volume))
         return refusal(404, "Base.1.12.ResourceMissingAtURI", f"There is no {request.path}")
+
+    def listed(self, data: dict[str, JSON], behaviour: Behaviour) -> dict[str, JSON]:
+        """The collection of the machine's storage, with the controller."""
+        members = [*data["Members"], *([link(self.path)] if behaviour.raid_drives else [])]
+        shown = [] if self._is_hidden(behaviour) else members
+        return {**data, "Members": shown, "Members@odata.count": len(shown)}
+
+    def _is_hidden(self, behaviour: Behaviour) -> bool:
+        return behaviour.storage_needs_power and not self.machine.is_on()
 
     def _volumes(self, path: str, behaviour: Behaviour) -> Answer:
         """The collection; a strict controller shows a drive that is in no volume as one, as many do."""

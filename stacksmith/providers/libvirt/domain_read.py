@@ -259,7 +259,8 @@ def _is_empty_drive(disk: etree._Element) -> bool:
 def _is_ejected(root: etree._Element, inactive: etree._Element | None) -> bool:
     drives = [d for d in root.findall("devices/disk") if _is_config_drive(d)]
     saved = [] if inactive is None else [d for d in inactive.findall("devices/disk") if _is_config_drive(d)]
-    return any(map(_is_empty_drive, drives)) or (not drives and bool(saved))
+    can_be_plugged = root.find("devices/controller[@type='scsi']") is not None
+    return any(map(_is_empty_drive, drives)) or (not drives and bool(saved) and can_be_plugged)
 
 
 def _disks(root: etree._Element, mark: Mark | None, sizes: Mapping[str, int]) -> tuple[Disk, ...]:

@@ -1,6 +1,7 @@
 """Changes of a running guest. Each is made only where the running definition differs, so a repeat does no harm."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 import libvirt
@@ -95,10 +96,24 @@ def _config_drive(host: LibvirtHost, mark: Mark, path: str, deadline: Deadline) 
     A guest that boots resets its drive, which shuts the tray, and libvirt does not hear of it: it takes the tray for
     open until the guest is switched off, and every change of the medium fails.
     """
-    if not host.call(partial(_insert, mark, path), deadline):
-        _detach(host, mark, ("disk", CONFIG_DEVICE), deadline)
-        element = domain_xml.config_drive_element(path)
-        host.call(partial(_attach_or_grow, mark, CONFIG_DEVICE, element, None), deadline)
+    if host.call(partial(_insert, mark, path), deadline):
+        return
+    old = host.call(partial(_drive, mark), deadline)
+
+    def plug(drive: etree._Element) -> Callable[[Link], None]:
+        return partial(_attach_or_grow, mark, CONFIG_DEVICE, drive, None)
+
+    _detach(host, mark, ("disk", CONFIG_DEVICE), deadline)
+    try:
+        host.call(plug(domain_xml.config_drive_element(path)), deadline)
+    except Refused:
+        if old is not None:  # the guest keeps the drive that it had
+            host.call(plug(old), deadline)
+        raise
+
+
+def _drive(mark: Mark, link: Link) -> etree._Element | None:
+    return domain_edit.find_disk(_definition(must_find(link, mark)), CONFIG_DEVICE)
 
 
 def _insert(mark: Mark, path: str, link: Link) -> bool:

@@ -62,7 +62,12 @@ def pending(tree: Tree, page: Page, deadline: Deadline) -> dict[str, JSON]:
     """What waits for the next boot and is not so yet: some BMCs show changes alone, others all attributes."""
     current = attributes_of(page)
     inline = _inline(page)
-    waiting = attributes_of(inline if "Attributes" in inline else tree.get(_settings_path(page), deadline))
+    try:
+        waiting = attributes_of(inline if "Attributes" in inline else tree.get(_settings_path(page), deadline))
+    except Gone:  # it was only guessed at
+        if inline:
+            raise
+        return {}
     return {
         name: value
         for name, value in sorted(waiting.items())

@@ -86,8 +86,8 @@ class Boots:
                 said = None
             except Transient as fault:  # of one request; the wait has a limit of its own
                 said = fault
-            except TimedOut as fault:  # of the last one, maybe: what was said before tells more
-                said = said or fault
+            except TimedOut as fault:
+                said = fault if limit.seconds else said or fault  # cut off by the limit, it tells nothing
             if limit.seconds < POLL_SECONDS:
                 text = f"cannot wait for {what} of {self._node}: it is not in force yet"
                 raise TimedOut(f"{text}: {said}" if said else text, hint=said.hint if said else None)

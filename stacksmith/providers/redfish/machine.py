@@ -4,6 +4,7 @@ import hashlib
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ from stacksmith.model.node_found import NodeFound, Power
 from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut
-from stacksmith.providers.bmc import BmcSession, Deployer, NextBoot, Occupant
+from stacksmith.providers.bmc import BmcSession, Deployer, NeedsPower, NextBoot, Occupant
 from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
 from stacksmith.providers.redfish.boots import POLL_SECONDS, SETTINGS, Boots, is_up, machine_of, within
 from stacksmith.providers.redfish.pins import Pins
@@ -159,7 +160,15 @@ class MachineDriver:
                 progress.reached(Stage.RAID, key, progress.of_disk(key, not _is_new(target))[1])
 
         doomed = changed(target.changes) if target.allowed >= Impact.DATA_LOSS else ()
+        try:
+            return self._bmc.set_raid(wanted.raid, deadline, doomed, begins)
+        except NeedsPower:
+            self._boots.restart(target, progress, deadline, "setup", is_on=False)
+        faults = partial(self._bmc.check_raid, wanted.raid, deadline)
+        with suppress(TimedOut):  # then the next line says what is missing
+            self._boots.wait_until(lambda seen: not faults(), "the RAID controllers", deadline)
         self._bmc.set_raid(wanted.raid, deadline, doomed, begins)
+        self._boots.end_between(progress, deadline)
 
     def _set_live(self, wanted: Machine, deadline: Deadline) -> None:
         """What is set at once: before any boot, for while a machine starts, some BMCs take no changes for minutes."""

@@ -268,8 +268,8 @@ def _drive(connection: Connection, path: str, deadline: Deadline, what: str, sai
     """The page of a drive, looked at until ``what`` is so. Raises: TimedOut as ``_waits``: what was said tells more."""
     try:
         return _page(connection, path, deadline)
-    except TimedOut:
-        raise _over(what, said) from None
+    except TimedOut as late:
+        raise _over(what, said or [str(late)]) from None
 
 
 def _over(what: str, said: Sequence[str]) -> TimedOut:

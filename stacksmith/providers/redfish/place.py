@@ -40,8 +40,7 @@ class NodePlace:
         """The node, with its server when one is recorded; what is on without a record is nobody's."""
         seen = self._bmc.observe(deadline, self._access.aspects)
         facts: dict[str, JSON] = {"power": str(seen.power_state), MACHINE: list(seen.identity)}
-        if self._access.aspects.raid:
-            facts |= raid.facts(seen.raid)
+        facts |= self._volumes(seen)
         found = self.server(seen, deadline)
         strange = found is None and seen.power_state is not Power.OFF
         detail = f"it is {seen.power_state}, and nothing says what it runs"
@@ -61,7 +60,7 @@ class NodePlace:
         if (other := fault(self.host, str(occupant.address), occupant.machine, seen.identity)) is not None:
             raise Refused(other[0], "redfish", other[1])
         facts: dict[str, JSON] = {"state": str(seen.power_state), MACHINE: list(seen.identity)}
-        facts |= raid.facts(seen.raid) if self._access.aspects.raid else {}
+        facts |= self._volumes(seen)
         if not occupant.complete:
             return Found(occupant.address, self.host, occupant.uuid, self.host, None, HALF, partial=True, facts=facts)
         applied = from_data("server", occupant.applied)
@@ -74,6 +73,9 @@ class NodePlace:
         saved = waits if pending or waits != spec else None
         print_of = _fingerprint(spec, saved)
         return Found(occupant.address, self.host, occupant.uuid, self.host, spec, print_of, saved=saved, facts=facts)
+
+    def _volumes(self, seen: NodeFound) -> dict[str, JSON]:
+        return raid.facts(seen.raid) if self._access.aspects.raid and seen.raid is not None else {}
 
     def _with_coming(self, live: Machine, applied: Machine, seen: NodeFound, deadline: Deadline) -> Machine:
         """The live server of a node that is off, with what of its boot settings was applied and comes with the next
@@ -104,7 +106,7 @@ class NodePlace:
             secure_boot=seen.secure_boot if aspects.secure_boot else applied.secure_boot,
             bios={name: _bios(name, applied, seen) for name in sorted(access.bios)},
             firmware={name: seen.firmware.get(name, "") for name in sorted(access.firmware)},
-            raid=raid.as_applied(applied.raid, seen.raid) if aspects.raid else applied.raid,
+            raid=raid.as_applied(applied.raid, seen.raid) if aspects.raid and seen.raid is not None else applied.raid,
             indicator_led=seen.indicator_led,
             asset_tag=seen.asset_tag,
         )

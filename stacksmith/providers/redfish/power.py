@@ -40,8 +40,8 @@ def switch(connection: Connection, system: str, kind: str, wanted: Power, deadli
                 raise
             except (NotNow, Transient) as late:
                 said = str(late)
-            except TimedOut as late:  # of the last one, maybe: what was said before tells more
-                said = said or str(late)
+            except TimedOut as late:
+                said = str(late) if deadline.seconds else said or str(late)  # cut off by the deadline, it tells nothing
             except Refused as no:
                 refused, said = refused + 1, str(no)
                 if refused >= REFUSALS or no.path:

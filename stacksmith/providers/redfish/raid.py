@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from stacksmith.frozen import dataclass
+from stacksmith.model.node_found import Power
 from stacksmith.model.raid import GIB, fits, most_of, told
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Stale, TimedOut, Transient
-from stacksmith.providers.bmc import NotNow, Unreachable
+from stacksmith.providers.bmc import NeedsPower, NotNow, Unreachable
 from stacksmith.providers.redfish import reading, task
 from stacksmith.providers.redfish.connection import Answer
 from stacksmith.providers.redfish.fault import Failed
@@ -21,6 +22,7 @@ from stacksmith.providers.redfish.writing import LONG_SECONDS
 POLL_SECONDS: Final = 1.0
 LOST_SECONDS: Final = 5.0  # so long a change whose answer was lost may take to be seen, when no task runs
 SHOWN_SECONDS: Final = 20.0  # and one whose task is done
+AT_ONCE: Final = {"@Redfish.OperationApplyTime": "Immediate"}
 LEVELS: Final = {  # of Volume before 1.3.1
     "NonRedundant": "RAID0",
     "Mirrored": "RAID1",
@@ -51,16 +53,22 @@ class Controller:
     volumes: tuple[Volume, ...]
 
 
-def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadline) -> tuple[RaidVolume, ...]:
-    """The volumes of all controllers, in order of name, with their drives by the names that are declared."""
-    volumes = [volume.shape for each in _controllers(tree, system, declared, deadline) for volume in each.volumes]
-    return tuple(sorted(volumes, key=lambda volume: volume.name))
+def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadline) -> tuple[RaidVolume, ...] | None:
+    """The volumes of all controllers, in order of name, with their drives by the names that are declared; None of a
+    machine that is off and shows no controller: some BMCs know none until it starts."""
+    controllers = _controllers(tree, system, declared, deadline)
+    if not controllers and reading.power_of(system) is Power.OFF:
+        return None
+    return tuple(sorted((volume.shape for each in controllers for volume in each.volumes), key=lambda each: each.name))
 
 
 def check_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) -> Sequence[tuple[str, str]]:
     """See BmcSession."""
     declared = [name for volume in volumes for name in volume.drives]
-    controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=True)
+    system = tree.system(deadline)
+    controllers = _controllers(tree, system, declared, deadline, with_drives=True)
+    if not controllers and reading.power_of(system) is Power.OFF:
+        return []
     used: dict[str, tuple[str, str]] = {}  # the volume and the name in it, by path of the drive
     faults = []
     for volume in volumes:
@@ -69,6 +77,8 @@ def check_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) ->
         except Refused as fault:
             faults.append((volume.name, f"{fault}; {fault.hint}"))
             continue
+        if not any(fits(volume, there.shape) for there in controller.volumes):
+            faults += [(volume.name, cause) for cause in _at_boot(tree, controller, deadline)]
         for name in volume.drives:
             whose, other = used.setdefault(controller.drives[name], (volume.name, name))
             if (whose, other) != (volume.name, name):
@@ -92,7 +102,10 @@ def set_raid(
 ) -> None:
     """See BmcSession. Nothing is deleted before every volume has its place."""
     declared = [name for volume in volumes for name in volume.drives]
-    controllers = _controllers(tree, tree.system(deadline), declared, deadline, with_drives=bool(volumes))
+    system = tree.system(deadline)
+    controllers = _controllers(tree, system, declared, deadline, with_drives=bool(volumes))
+    if volumes and not controllers and reading.power_of(system) is Power.OFF:
+        raise NeedsPower(f"{tree.name} shows no RAID controller while it is off", "raid")
     places = {volume.name: (volume, _placed(tree, volume, controllers)) for volume in volumes}
     surplus = []
     for there in (volume for each in controllers for volume in each.volumes):
@@ -105,6 +118,9 @@ def set_raid(
     if spared:
         cause = f"RAID volumes of {tree.name} would be deleted that the plan does not name: {', '.join(spared)}"
         raise Stale(cause, "raid", "plan again, and if nobody needs them apply that with --allow data-loss")
+    for missing, controller in places.values():
+        for cause in _at_boot(tree, controller, deadline):
+            raise Refused(f"cannot make the RAID volume {missing.name} of {tree.name}: {cause}", "raid")
     if surplus or places:
         begins()
     for volume in surplus:
@@ -221,7 +237,7 @@ def _most_bytes(volume: RaidVolume, controller: Controller) -> int | None:
 def _create(tree: Tree, volume: RaidVolume, controller: Controller, deadline: Deadline) -> None:
     """One POST. Whatever comes of it, the volumes are listed again: a second one would be a second volume."""
     text = f"cannot make the RAID volume {volume.name} of {tree.name}"
-    body = {**_body(volume, controller), **_at_once(tree.get(controller.path, deadline), text)}
+    body = {**_body(volume, controller), **(AT_ONCE if _times(tree, controller, deadline) else {})}
 
     def post() -> Answer:
         """Newer controllers take the name as DisplayName alone; what is refused was not carried out."""
@@ -247,14 +263,19 @@ def _body(volume: RaidVolume, controller: Controller) -> dict[str, JSON]:
     return {"RAIDType": volume.level, "Links": {"Drives": [{"@odata.id": path} for path in paths]}, **size}
 
 
-def _at_once(collection: Page, text: str) -> dict[str, JSON]:
-    """When the volume is to be made, where the controller asks. Raises: Refused when it does so at a boot alone."""
-    times = reading.inside(collection, "@Redfish.OperationApplyTimeSupport").get("SupportedValues")
-    if not isinstance(times, list):
-        return {}
-    if "Immediate" not in times:
-        raise Refused(f"{text}: its controller makes volumes {', '.join(map(str, times))} alone, not at once", "raid")
-    return {"@Redfish.OperationApplyTime": "Immediate"}
+def _at_boot(tree: Tree, controller: Controller, deadline: Deadline) -> list[str]:
+    """Why nothing can be made at once on a controller; nothing where it can."""
+    times = _times(tree, controller, deadline)
+    if not times or "Immediate" in times:
+        return []
+    return [f"its controller makes volumes {', '.join(times)} alone, not at once"]
+
+
+def _times(tree: Tree, controller: Controller, deadline: Deadline) -> list[str]:
+    """When a volume can be made, where the controller asks for it."""
+    support = reading.inside(tree.get(controller.path, deadline), "@Redfish.OperationApplyTimeSupport")
+    times = support.get("SupportedValues")
+    return [str(each) for each in times] if isinstance(times, list) else []
 
 
 def _delete(tree: Tree, volume: Volume, deadline: Deadline) -> None:

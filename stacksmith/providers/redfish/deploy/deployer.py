@@ -55,7 +55,8 @@ class Deployer:
         A disk that was finished is not written again. When the ramdisk gives up, the node stays on.
 
         With an ISO, returns when the node has switched itself off (it then boots from its disk), or is still on after
-        ``boot_iso_seconds``: then the ISO stays in, and is served no longer. It is never booted a second time.
+        ``boot_iso_seconds``: then the ISO stays in, and is served no longer. It is not booted a second time, unless the
+        node was off again before BOOTED could be told.
 
         Raises: Refused with step and detail, TimedOut, Transient when the BMC stays out of reach.
         """

@@ -235,6 +235,27 @@ def _(bmc: Bmc, media: str) -> None:
     assert [bmc.post(EJECT, body) for body in (None, {})] == [400, 204]
 
 
+@check("media-wants-protocol")
+def _(bmc: Bmc, media: str) -> None:
+    refused = bmc.ask("POST", INSERT, {"Image": media})
+    assert (refused.status_code, bmc.message(refused)) == (400, "Base.1.18.ActionParameterMissing")
+    (entry,) = refused.json()["error"]["@Message.ExtendedInfo"]
+    assert entry["MessageArgs"][1] == "TransferProtocolType" and "TransferProtocolType" not in entry["Message"]
+    protocols = ("HTTPS", "HTTP")
+    assert [bmc.post(INSERT, {"Image": media, "TransferProtocolType": each}) for each in protocols] == [400, 204]
+
+
+@check("media-wants-all")
+def _(bmc: Bmc, media: str) -> None:
+    body = {"Image": media}
+    wanted = {"TransferProtocolType": "HTTP", "TransferMethod": "Stream", "UserName": "any", "Password": "any"}
+    for name, value in wanted.items():
+        refused = bmc.ask("POST", INSERT, body)
+        assert refused.status_code == 400 and f"requires the parameter {name} " in refused.text
+        body[name] = value
+    assert [bmc.post(INSERT, each) for each in ({**body, "TransferMethod": "Upload"}, body)] == [400, 204]
+
+
 @check("slow-eject")
 def _(bmc: Bmc, media: str) -> None:
     assert [bmc.post(INSERT, {"Image": media}), bmc.post(EJECT, {})] == [204, 204]

@@ -86,6 +86,7 @@ def override(bmc: Bmc) -> tuple[str, str, str]:
     "profile",
     [
         *("media-managers", "media-kvm-only", "media-patch-only", "media-no-extras", "media-strict-eject"),
+        *("media-wants-protocol", "media-wants-all"),
         *("slow-eject", "busy-after-job", "etag-weak", "etag-empty", "drops", "fails", "odd-data"),
     ],
 )

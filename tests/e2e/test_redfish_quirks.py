@@ -12,11 +12,12 @@ import pytest
 from stacksmith.model.realised import RaidVolume
 from stacksmith.providers.base import Refused
 from stacksmith.providers.bmc import NotNow
+from stacksmith.providers.redfish import media as media_of
 from stacksmith.providers.redfish.connection import Connection
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 32
+BMCS = 37
 SYSTEM = RaidVolume("system", "RAID1", ("Bay0", "Bay1"))
 TURBO = {"ProcTurboMode": "Disabled"}
 CD = "/VirtualMedia/Cd"
@@ -105,6 +106,8 @@ def test_7_entity_tag_is_sent_in_the_form_that_is_taken(bmc: LightBmc, profiles:
         ("media-patch-only", [f"PATCH {CD}"]),
         ("media-no-extras", [INSERT]),
         ("media-strict-eject", [INSERT]),
+        ("media-wants-protocol", [INSERT] * 2),
+        ("media-wants-all", [INSERT] * 4),  # user and password come together
     ],
 )
 def test_13_media_goes_in_by_the_way_that_there_is(bmc: LightBmc, profile: str, writes: list[str]) -> None:
@@ -120,6 +123,30 @@ def test_13_media_goes_in_by_the_way_that_there_is(bmc: LightBmc, profile: str, 
         session.eject_media(soon())
     bmc.behave()
     assert bmc.get(CD)["Inserted"] is False
+
+
+def test_13_protocol_is_that_of_the_url(bmc: LightBmc) -> None:
+    bmc.behave("media-wants-protocol")
+    with bmc.session() as session:
+        session.insert_media(A_ISO.replace("http:", "https:"), soon())
+    assert bmc.writes() == [INSERT] * 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ((), "400 The action .* requires the parameter TransferMethod"),
+        (({"TransferMethod": "Upload"}, *media_of.WANTED[1:]), "400 The value Upload for the parameter TransferMethod"),
+    ],
+)
+def test_13_parameter_that_is_not_known_is_no_matter_of_the_way_to_the_url(
+    bmc: LightBmc, monkeypatch: pytest.MonkeyPatch, wanted: tuple[dict[str, str], ...], words: str
+) -> None:
+    monkeypatch.setattr(media_of, "WANTED", wanted)
+    bmc.behave("media-wants-all")
+    with bmc.session() as session, pytest.raises(Refused, match=words) as refusal:
+        session.insert_media(A_ISO, soon())
+    assert refusal.value.hint == media_of.PARAMETER_HINT
 
 
 @pytest.mark.parametrize("url", [A_ISO, B_ISO])

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from stacksmith.model.node import Node, SecretRef
 from stacksmith.providers.base import Deadline, Transient
 from stacksmith.providers.bmc import Unreachable
+from stacksmith.providers.redfish.fault import messages
 from stacksmith.providers.registry import open_bmc
 
 
@@ -53,3 +55,23 @@ def test_name_that_nobody_knows_is_no_way_to_the_bmc(monkeypatch: pytest.MonkeyP
     session.close()
     assert str(caught.value) == "cannot reach the BMC of bm1: Name or service not known"
     assert "at https://bmc1.example, from redfish:" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"Message": "Lacking.", "MessageArgs": ["Insert", "Method"]}, "Lacking. (Insert, Method)"),
+        ({"Message": "Lacking.", "RelatedProperties": ["#/Method", "/Method"]}, "Lacking. (Method)"),
+        ({"Message": "Insert lacks Method.", "MessageArgs": ["Insert", "Method"]}, "Insert lacks Method."),
+        ({"MessageArgs": ["Method"], "RelatedProperties": None}, "ActionParameterMissing (Method)"),
+        ({}, "ActionParameterMissing"),
+    ],
+)
+def test_parameter_that_is_named_beside_the_text_is_told(entry: dict[str, Any], words: str) -> None:
+    identifier = {"MessageId": "Base.1.18.1.ActionParameterMissing"}
+    assert messages([entry | identifier]) == (["ActionParameterMissing"], words)
+
+
+def test_arguments_that_may_be_values_are_not_told() -> None:
+    entry = {"MessageId": "Base.1.18.1.PropertyValueError", "Message": "Wrong.", "MessageArgs": ["hunter2"]}
+    assert messages(entry) == (["PropertyValueError"], "Wrong.")

@@ -1,6 +1,8 @@
 """Virtual media: the emulator's slots, under the rules of the profile."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from stacksmith.lab.bmc.emulated import Emulated
 from stacksmith.lab.bmc.message import ROOT, Answer, Request, link, refusal
@@ -9,6 +11,11 @@ from stacksmith.model.types import JSON
 
 KVM = "RemoteKvm"
 INSERT, EJECT = "VirtualMedia.InsertMedia", "VirtualMedia.EjectMedia"
+PROTOCOL: Final = "TransferProtocolType"
+WANTED: Final[Mapping[str, Sequence[str]]] = {
+    "wants-protocol": (PROTOCOL,),
+    "wants-all": (PROTOCOL, "TransferMethod", "UserName", "Password"),
+}
 
 
 class Media:
@@ -60,6 +67,9 @@ class Media:
             return refusal(403, "IDRAC.2.8.LIC501", "A required license is missing or expired: Virtual Media")
         if behaviour.media == "no-extras" and {"Inserted", "WriteProtected"} & set(body):
             return refusal(400, "Base.1.12.ActionParameterUnknown", "The parameter Inserted is not known")
+        refused = _lacking(body, behaviour)
+        if refused is not None:
+            return refused
         if not str(body.get("Image", "")).startswith(("http://", "https://")):
             return refusal(400, "Base.1.12.ActionParameterValueFormatError", "The parameter Image must be a URL")
         if behaviour.says_again:
@@ -112,3 +122,19 @@ class Media:
             "Actions": {f"#{INSERT}": {"target": f"{base}/{KVM}/Actions/{INSERT}"}},
         }
         return Answer(200, data)
+
+
+def _lacking(body: Mapping[str, JSON], behaviour: Behaviour) -> Answer | None:
+    """The refusal of an insert that lacks what the BMC wants, one parameter at a time, or has it wrong."""
+    for name in WANTED.get(behaviour.media, ()):
+        if name not in body:
+            words = f"The action {INSERT} requires the parameter {name} to be present in the request body."
+            if behaviour.media == "wants-protocol":
+                words = "The action requires a parameter that is not in the request body."
+            return refusal(400, "Base.1.18.ActionParameterMissing", words, (INSERT, name))
+    right = {PROTOCOL: str(body.get("Image")).partition(":")[0].upper(), "TransferMethod": "Stream"}
+    wrong = [name for name in WANTED.get(behaviour.media, ()) if body[name] != right.get(name, body[name])]
+    if not wrong:
+        return None
+    words = f"The value {body[wrong[0]]} for the parameter {wrong[0]} is not in the list of acceptable values."
+    return refusal(400, "Base.1.18.ActionParameterValueNotInList", words)

@@ -1,6 +1,6 @@
 """What a BMC is asked and what it answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from stacksmith.frozen import dataclass
@@ -41,9 +41,11 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def refusal(status: int, message_id: str, message: str) -> Answer:
+def refusal(status: int, message_id: str, message: str, arguments: Sequence[str] = ()) -> Answer:
     """An error as Redfish words it (DSP0266, error responses)."""
-    entry = {"MessageId": message_id, "Message": message, "Severity": "Critical"}
+    entry: JSON = {"MessageId": message_id, "Message": message, "Severity": "Critical"}
+    if arguments:
+        entry["MessageArgs"] = list(arguments)
     return Answer(status, {"error": {"code": message_id, "message": message, "@Message.ExtendedInfo": [entry]}})
 
 

@@ -9,7 +9,9 @@ from typing import Literal
 from stacksmith.frozen import dataclass
 
 Etag = Literal["strong", "weak", "empty"]
-Media = Literal["standard", "managers", "kvm-only", "patch-only", "no-extras", "strict-eject"]
+Media = Literal[
+    "standard", "managers", "kvm-only", "patch-only", "no-extras", "strict-eject", "wants-protocol", "wants-all"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ PROFILES: Mapping[str, Mapping[str, object]] = {
     "media-patch-only": {"media": "patch-only"},  # 13
     "media-no-extras": {"media": "no-extras"},  # 13
     "media-strict-eject": {"media": "strict-eject"},  # 13
+    "media-wants-protocol": {"media": "wants-protocol"},  # 13
+    "media-wants-all": {"media": "wants-all"},  # 13
     "slow-eject": {"eject_seconds": 2.0},  # 14
     "apply-time": {"apply_time_required": True},  # 15
     "late-bios": {"apply_seconds": 2.0},  # 15

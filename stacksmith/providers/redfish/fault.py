@@ -1,7 +1,7 @@
 """What sushy raises, and BMCs say, as faults in our words."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import requests
@@ -21,6 +21,14 @@ NOT_NOW: Final = (
     "ResourceInUse",
     "ServiceTemporarilyUnavailable",
 )
+# Messages about what a request lacks, or has too much; their arguments are names (Base message registry, DSP2065).
+PARAMETERS: Final = (
+    "ActionParameterMissing",
+    "ActionParameterNotSupported",
+    "ActionParameterUnknown",
+    "PropertyMissing",
+    "PropertyUnknown",
+)
 NO_WAY: Final = ("NewConnectionError", "NameResolutionError")  # of urllib3
 CUT_OFF: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a connection that ended, as any may: no word on trust
 HIDDEN: Final = "(sensitive value)"
@@ -34,6 +42,10 @@ class NotSigned(Refused):
 
 class OtherTag(Transient):
     """A write was not carried out, for the entity tag that came with it, or did not (412, 428)."""
+
+
+class OtherParameters(Refused):
+    """The BMC wants a parameter that did not come, or does not know one that did."""
 
 
 class Failed(Transient):
@@ -87,6 +99,8 @@ def _refusal(name: str, path: str, fault: exceptions.HTTPError) -> ProviderError
     if status >= 500:
         return Failed(text)
     is_for_sale = "licen" in words.lower() or any(word.startswith("LIC") for word in identifiers)
+    if not is_for_sale and any(word in PARAMETERS for word in identifiers):
+        return OtherParameters(text)
     return Refused(text, hint=LICENCE_HINT if is_for_sale else None)
 
 
@@ -95,8 +109,21 @@ def messages(extended_info: Any) -> tuple[list[str], str]:
     entries = extended_info if isinstance(extended_info, list) else [extended_info]
     entries = [entry for entry in entries if isinstance(entry, dict)]
     identifiers = [str(entry.get("MessageId") or "").rpartition(".")[2] for entry in entries]
-    texts = [str(entry["Message"]) for entry in entries if entry.get("Message")]
-    return identifiers, "; ".join(dict.fromkeys(texts))
+    texts = [_text(entry, identifier) for entry, identifier in zip(entries, identifiers, strict=True)]
+    return identifiers, "; ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _text(entry: Mapping[str, Any], identifier: str) -> str:
+    """What a message says; of one about parameters also their names, which some BMCs have beside the text alone."""
+    text = str(entry.get("Message") or "")
+    if identifier not in PARAMETERS:
+        return text
+    names, pointers = (entry.get(key) for key in ("MessageArgs", "RelatedProperties"))
+    named = [str(name) for name in names] if isinstance(names, list) else []
+    if isinstance(pointers, list):
+        named += [str(pointer).rpartition("/")[2] for pointer in pointers]
+    untold = [name for name in dict.fromkeys(named) if name and name not in text]
+    return f"{text or identifier} ({', '.join(untold)})" if untold else text or identifier
 
 
 def _innermost(fault: BaseException) -> str:

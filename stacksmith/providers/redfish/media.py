@@ -4,6 +4,7 @@ Slots are under the system or its manager, some for the remote console alone; me
 and comes out late. What a BMC says yes to is believed once it shows.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
@@ -13,7 +14,7 @@ from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import Unreachable
 from stacksmith.providers.redfish.connection import Connection
-from stacksmith.providers.redfish.fault import Failed
+from stacksmith.providers.redfish.fault import Failed, OtherParameters
 from stacksmith.providers.redfish.reading import Page, inside, link, links
 
 T = TypeVar("T")
@@ -25,7 +26,13 @@ MODES: Final = {"uefi": "UEFI", "bios": "Legacy"}
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.3, 3.0
 FAILING_SECONDS: Final = 60.0  # so long a BMC may fail to insert: many say so when they cannot read the URL
 PATIENCE_SECONDS: Final = 15.0  # so long a write that was taken may take to show
+EXTRAS: Final[Mapping[str, JSON]] = {"Inserted": True, "WriteProtected": True}  # some want them, some refuse them
+# What some want besides the protocol, when they say so; any user does (sushy, of NVIDIA DGX).
+WANTED: Final[Sequence[Mapping[str, JSON]]] = ({"TransferMethod": "Stream"}, {"UserName": "none", "Password": "none"})
 LICENCE_HINT: Final = "virtual media needs a licence on many BMCs: iDRAC Enterprise, iLO Advanced, Supermicro OOB, …"
+PARAMETER_HINT: Final = (
+    "its BMC wants other parameters than are known here: try newer firmware of it, and report what it says"
+)
 
 
 def insert(connection: Connection, system: str, url: str, deadline: Deadline) -> None:
@@ -34,18 +41,24 @@ def insert(connection: Connection, system: str, url: str, deadline: Deadline) ->
     Raises: Refused when no drive takes it; TimedOut; Unreachable.
     """
     eject(connection, system, deadline)
-    refusals = []
+    refusals: list[ProviderError] = []
     for path in _drives(connection, system, deadline):
         try:
             return _insert(connection, path, url, deadline)
         except (Refused, Gone) as no:
-            refusals.append(str(no))
+            refusals.append(no)
         except TimedOut as late:
             raise TimedOut(_without_path(str(late), url), late.path, _reach(url)) from None
-    cause = _without_path("; ".join(refusals), url) or "it shows no virtual CD drive"
-    licence = not refusals or any("licen" in each.lower() for each in refusals)
-    hint = LICENCE_HINT if licence else _reach(url)
-    raise Refused(f"cannot insert virtual media into {connection.name}: {cause}", hint=hint)
+    cause = _without_path("; ".join(map(str, refusals)), url) or "it shows no virtual CD drive"
+    raise Refused(f"cannot insert virtual media into {connection.name}: {cause}", hint=_hint(refusals, url))
+
+
+def _hint(refusals: Sequence[ProviderError], url: str) -> str:
+    if not refusals or any("licen" in f"{no} {no.hint}".lower() for no in refusals):
+        return LICENCE_HINT
+    if any(isinstance(no, OtherParameters) or _named(no, url) for no in refusals):
+        return PARAMETER_HINT
+    return _reach(url)
 
 
 def _reach(url: str) -> str:
@@ -168,7 +181,8 @@ def _drives(connection: Connection, system: str, deadline: Deadline) -> list[str
 
 def _insert(connection: Connection, path: str, url: str, deadline: Deadline) -> None:
     """Raises: Refused, Gone, TimedOut, Unreachable."""
-    refused: Refused | None = None
+    body: dict[str, JSON] = {"Image": url}
+    refused: Refused | None = None  # without what was sent along last on a guess
     taken_at: float | None = None
     failing_since: float | None = None
     said: list[str] = []
@@ -178,9 +192,8 @@ def _insert(connection: Connection, path: str, url: str, deadline: Deadline) -> 
         if _is_full(page):
             return _check_media(connection, page, path, url)
         if taken_at is None:
-            extras = {"Inserted": True, "WriteProtected": True} if refused else {}  # some want them, some refuse them
             try:
-                late = _send_insert(connection, page, path, {"Image": url, **extras}, deadline)
+                late = _send_insert(connection, page, path, body, deadline)
                 now = deadline.clock()
                 taken_at = now if late is None else None
                 said[:] = [str(late)] if late else []
@@ -188,13 +201,24 @@ def _insert(connection: Connection, path: str, url: str, deadline: Deadline) -> 
                 if late and failing_since and now - failing_since > FAILING_SECONDS:
                     raise Refused(str(late))
             except Refused as no:
-                if refused:
-                    raise refused from no
-                refused = no
+                named = {name: value for name, value in _named(no, url).items() if name not in body}
+                if not named and EXTRAS.keys() <= body.keys():
+                    if refused:
+                        raise refused from no
+                    raise
+                refused = None if named else no
+                body |= named or EXTRAS
                 continue
         elif deadline.clock() - taken_at > PATIENCE_SECONDS:
             raise Refused(f"cannot insert {url} into {path} of {connection.name}: it is taken, and the drive is empty")
         time.sleep(wait)
+
+
+def _named(refusal: ProviderError, url: str) -> dict[str, JSON]:
+    """The parameters that a refusal is about by its words, with what there is to say; user and password go together."""
+    groups: Sequence[Mapping[str, JSON]] = ({"TransferProtocolType": urlsplit(url).scheme.upper()}, *WANTED)
+    found = [group for group in groups if any(re.search(rf"\b{name}\b", str(refusal)) for name in group)]
+    return {name: value for group in found for name, value in group.items()}
 
 
 def _send_insert(

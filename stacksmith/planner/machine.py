@@ -25,6 +25,7 @@ from stacksmith.planner.asking import Asking
 from stacksmith.planner.drive import config_drive, server_label
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.plan import Operation, Step
+from stacksmith.providers.deployment import Stage
 
 GIB = 2**30
 TENANT: Final = "tenant"  # the server of another stack that has a node by the state store, there too
@@ -221,6 +222,14 @@ def maintained(steps: Iterable[Step], snapshot: Snapshot) -> list[tuple[str, str
         if is_deployment(step) and isinstance(note, dict) and note["state"] == MAINTENANCE:
             refused.append((step.id, in_maintenance(step.host, str(note.get("reason") or ""))))
     return refused
+
+
+def in_the_way(facts: Mapping[str, JSON]) -> str:
+    """What a deployment that failed has found on the disks of a node, and would not lose; empty for nothing."""
+    note = facts.get(NOTE)
+    if not isinstance(note, dict) or str(note.get("stage")).partition(" ")[0] != Stage.HELD:
+        return ""
+    return str(note.get("reason") or "").partition(": ")[2]
 
 
 def help_with_unknown(node: str) -> str:

@@ -1,16 +1,17 @@
 """The steps of a plan, each from what is wanted and what was found."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Snapshot
 from stacksmith.model.raid import deleted, fits, there
-from stacksmith.model.realised import Image, Machine, Policy, RaidVolume, Server, to_data
+from stacksmith.model.realised import Image, Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.planner.build import Wanted
+from stacksmith.planner.machine import in_the_way
 from stacksmith.planner.plan import Operation, Step
 
 _SUPERSEDED = ".superseded-"
@@ -136,22 +137,34 @@ def _loss(address: Address, found: Found) -> Impact:
 
 
 def with_losses(steps: Iterable[Step], snapshot: Snapshot) -> list[Step]:
-    """The steps; those that make a server with RAID volumes are data-loss, with a change for each volume of the node
-    that is deleted for them. Where none are declared, those that there are are left alone."""
-    volumes = {snap.host: there(snap.facts) for snap in snapshot.nodes}
-    return [_with_losses(step, volumes.get(step.host, [])) for step in steps]
+    """The steps; those that make a server on a node are data-loss where what the node holds is known to be lost."""
+    every = list(steps)
+    nodes = {snap.host: snap.facts for snap in snapshot.nodes}
+    left = {(step.address, step.host) for step in every if step.operation is Operation.DELETE and not step.policy.wipe}
+    return [
+        _with_losses(step, nodes[step.host], (step.address, step.host) in left)
+        if step.operation is Operation.CREATE and isinstance(step.wanted, Machine) and step.host in nodes
+        else step
+        for step in every
+    ]
 
 
-def _with_losses(step: Step, volumes: Sequence[RaidVolume]) -> Step:
+def _with_losses(step: Step, facts: Mapping[str, JSON], is_replaced: bool) -> Step:
+    """With a change for each RAID volume that is deleted for those that are declared, and for what the disk holds: that
+    of the server which this one replaces, or what an earlier try to deploy has found in its way."""
     wanted = step.wanted
-    if step.operation is not Operation.CREATE or not isinstance(wanted, Machine) or not wanted.raid:
-        return step
+    assert isinstance(wanted, Machine)
+    volumes = there(facts) if wanted.raid else []
     lost = [each for each in volumes if not any(fits(volume, each) for volume in wanted.raid)]
-    changes = tuple(
+    changes = [
         Change(f"raid[{each.name}]", None, None, to_data(each), Status.CHANGE, Impact.DATA_LOSS, deleted(each))
         for each in lost
-    )
-    return replace(step, changes=changes, impact=Impact.DATA_LOSS) if changes else step
+    ]
+    held = in_the_way(facts)
+    if wanted.image and (held or is_replaced):
+        note = f"written over: {held or 'what is on it of the server that is replaced'}"
+        changes.append(Change("disk", None, None, None, Status.CHANGE, Impact.DATA_LOSS, note))
+    return replace(step, changes=tuple(changes), impact=Impact.DATA_LOSS) if changes else step
 
 
 def record_of(wanted: Wanted, found: Found) -> Record:

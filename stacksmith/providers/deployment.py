@@ -9,7 +9,8 @@ from typing import Final
 from stacksmith.frozen import dataclass
 from stacksmith.model.node import RootDeviceHints
 
-UNTOUCHED: Final = ("root-device", "other-disks")  # steps of a deploy before which nothing is written
+IN_THE_WAY: Final = ("not-empty", "other-disks")  # steps of a deploy that stop before what disks hold is lost
+UNTOUCHED: Final = ("root-device", *IN_THE_WAY)  # steps before which nothing is written
 LATER: Final = "-"  # the life of a server that is there, and is only changed
 NO_DISK: Final = "no-disk"  # the step of a cleaning that names a disk which is not there: nothing was touched
 
@@ -21,13 +22,14 @@ class Stage(StrEnum):
     SETTINGS = "settings"  # firmware was sent, or a restart is under way, and no disk is written yet, or none is to be
     RAID = "raid"  # volumes are made, or gone, and what was on them with them
     MEDIA = "media"  # the ramdisk's ISO is in the node, which is off
+    HELD = "held"  # the disk, or another, holds what would be lost: nothing is written, and the ramdisk waits
     BOOTED = "booted"  # the node is on with it
     WRITTEN = "written"  # the disk is finished
     READY = "ready"  # the node is off, the media is out
 
 
 LOSING: Final = ("raid", "media", "booted")  # no telling what is on the disk
-RAMDISK: Final = (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN)  # what runs, if anything, is not what is on the disk
+RAMDISK: Final = (Stage.MEDIA, Stage.HELD, Stage.BOOTED, Stage.WRITTEN)  # what runs, if anything, is not on the disk
 
 
 @dataclass(frozen=True, slots=True)

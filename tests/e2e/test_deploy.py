@@ -365,7 +365,7 @@ def test_server_boots_with_its_hostname_and_runs_its_user_data(shown: Shown) -> 
 def test_disk_that_is_not_ours_is_refused_with_what_is_on_it(shown: Shown) -> None:
     told, step = shown.first, "not empty"
     refusal = told.refusals[step]
-    assert re.match(r"cannot deploy bm1: root-device: sd[ab] is not empty: gpt table with .*config-2", str(refusal))
+    assert re.match(r"cannot deploy bm1: not-empty: sd[ab] has gpt table with .*config-2", str(refusal))
     assert str(refusal).endswith(f", an image for server {SERVER}")
     assert refusal.hint and "--allow data-loss" in refusal.hint
     assert (told.power[step], told.marks[step]) == ("On", told.marks["server"])

@@ -364,6 +364,54 @@ servers: {db: {flavor: metal, image: picture}}
 """
 
 
+HELD = """\
+stack: shop
+fleet: fleet.yaml
+flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+images: {picture: {source: picture.raw, format: raw, checksum: "sha256:CHECKSUM"}}
+servers: {db: {flavor: metal, image: picture}}
+"""
+
+
+def test_disk_that_holds_something_is_written_over_once_the_plan_has_said_so(
+    bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--allow data-loss`` of the first apply may be for another server."""
+    monkeypatch.chdir(tmp_path)
+    node = {**bmc.fields, "ca": str(bmc.node.ca), "password": {"file": str(bmc.node.password)}}
+    fleet = {"fleet": "f", "deploy": {"listen": "127.0.0.1:0"}, "nodes": {"bm1": node}}
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+    (tmp_path / "picture.raw").write_bytes(bytes(4096))
+    (tmp_path / "stack.yaml").write_text(HELD.replace("CHECKSUM", hashlib.sha256(bytes(4096)).hexdigest()))
+    ramdisk = Ramdisk(bmc)
+
+    def command(*words: str, says: str = "") -> tuple[int, str]:
+        capsys.readouterr()
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run, list(words))
+            if says.startswith("done"):
+                ramdisk.serve(1)
+            elif says:
+                ramdisk.say(says)
+            status = running.result()
+        output = capsys.readouterr()
+        return status, output.out + output.err
+
+    allowed, holds = ("apply", "--yes", "--allow", "data-loss"), "sda has gpt table with sda1"
+    status, text = command(*allowed, says=f"failed not-empty\n{holds}")
+    assert status == 1 and f"cannot deploy bm1: not-empty: {holds}" in text, text
+    assert "plan again, which tells it" in text and ramdisk.jobs[-1]["overwrite"] == "no"
+    status, text = command("plan")
+    assert status == 0 and f"written over: not-empty: {holds}" in text, text
+    status, text = command("apply", "--yes")
+    assert status == 7 and "its impact is data-loss" in text, text
+    status, text = command(*allowed, says="done")
+    assert status == 0 and ramdisk.jobs[-1]["overwrite"] == "yes", text
+    assert "No changes" in command("plan")[1]
+    status, text = command("plan", "--replace", "server.db")
+    assert "written over: what is on it of the server that is replaced" in text, text
+
+
 def free_port() -> int:
     """One that the kernel gives to nobody who asks for any."""
     for port in range(20000 + os.getpid() % 10000, 32000):

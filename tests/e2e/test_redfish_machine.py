@@ -563,11 +563,13 @@ def test_server_that_is_made_anew_does_not_take_what_a_former_one_left_for_finis
         return recorder.jobs[-1]
 
     first, second = act("create", ""), act("create", "")
-    assert first.life != second.life and LATER not in (first.life, second.life) and first.overwrite
+    assert first.life != second.life and LATER not in (first.life, second.life)
+    held = Change("disk", None, None, None, Status.CHANGE, Impact.DATA_LOSS)
+    assert (first.overwrite, act("create", "", held).overwrite) == (False, True), "only what the plan has told is lost"
     resumed = act("create", noted[-1])
-    assert (resumed.life, recorder.stages[-1]) == (second.life, "media")
-    other = act("create", f"media 0000 {second.life}")
-    assert other.life not in (second.life, LATER) and recorder.stages[-1] == ""
+    assert (resumed.life, recorder.stages[-1]) == (recorder.jobs[-2].life, "media")
+    other = act("create", f"media 0000 {resumed.life}")
+    assert other.life not in (resumed.life, LATER) and recorder.stages[-1] == ""
     drive = Change("config_drive.digest", "new", "old", "old", Status.CHANGE, Impact.RESTART)
     changed = act("update", "", drive)
     assert (changed.life, changed.overwrite) == (LATER, False), "though another step may lose data"

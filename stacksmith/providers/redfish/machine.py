@@ -17,7 +17,7 @@ from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut
 from stacksmith.providers.bmc import BmcSession, Deployer, NeedsPower, NextBoot, Occupant
-from stacksmith.providers.deployment import LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
+from stacksmith.providers.deployment import IN_THE_WAY, LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
 from stacksmith.providers.redfish.boots import POLL_SECONDS, SETTINGS, Boots, is_up, machine_of, within
 from stacksmith.providers.redfish.pins import Pins
 from stacksmith.providers.redfish.progress import RESTART, Progress
@@ -230,7 +230,7 @@ class MachineDriver:
             config_drive=drive,
             root_device=self._node.root_device,
             overwrite=target.allowed >= Impact.DATA_LOSS and _loses(target),
-            clears_others=target.allowed >= Impact.DATA_LOSS,
+            clears_others=target.allowed >= Impact.DATA_LOSS and (_loses(target) or not _is_new(target)),
             boot_mode=wanted.boot_mode,
             secure_boot=wanted.secure_boot,
         )
@@ -239,14 +239,15 @@ class MachineDriver:
         assert self._deployer is not None
         key = _key(job.checksum, machine_of(target))
         stage, life = progress.of_disk(key, not _is_new(target))
-        warning = self._deployer.deploy(
-            self._bmc,
-            replace(job, life=life or LATER),
-            target.progress,
-            lambda at: progress.reached(at, key, life),
-            stage,
-            deadline,
-        )
+        wanted = replace(job, life=life or LATER)
+        try:
+            warning = self._deployer.deploy(
+                self._bmc, wanted, target.progress, lambda at: progress.reached(at, key, life), stage, deadline
+            )
+        except Refused as refusal:
+            if refusal.path in IN_THE_WAY and _is_new(target):  # the next plan says what would be lost
+                progress.reached(Stage.HELD, key, life)
+            raise
         self._warning = warning or self._warning  # a call that is made again writes nothing
 
     def _finish(self, wanted: Machine, paths: set[str], progress: Progress, deadline: Deadline) -> Found:
@@ -306,7 +307,7 @@ def _is_new(target: Target) -> bool:
 
 def _loses(target: Target) -> bool:
     """Whether the step itself may write over what is on the disk: another one's leave is not its own."""
-    return _is_new(target) or any(change.impact >= Impact.DATA_LOSS for change in target.changes)
+    return any(change.impact >= Impact.DATA_LOSS for change in target.changes)
 
 
 def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:

@@ -16,7 +16,7 @@ from stacksmith.model.node_found import Power
 from stacksmith.providers.archive import Archive
 from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, Tell
-from stacksmith.providers.deployment import NO_DISK, UNTOUCHED, Cleaning, Job, Stage
+from stacksmith.providers.deployment import IN_THE_WAY, NO_DISK, Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import image, iso, job, ramdisk
 from stacksmith.providers.redfish.deploy.job import Way
 from stacksmith.providers.redfish.deploy.server import Event, Offer, Server, State
@@ -29,7 +29,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
 EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
 UNVERIFIED = "written, unverified: the node switched itself off without a word"
-NOT_EMPTY_HINT = "to lose what is on it: --allow data-loss, or node clean"
+NOT_EMPTY_HINT = "to lose what is on it: plan again, which tells it, and apply with --allow data-loss; or node clean"
 
 T = TypeVar("T")
 
@@ -301,7 +301,7 @@ class _Run:
     def _is_over(self, event: Event) -> bool:
         if event.state is State.FAILED:
             self.eject_quietly()
-            hint = NOT_EMPTY_HINT if event.step in UNTOUCHED else None
+            hint = NOT_EMPTY_HINT if event.step in IN_THE_WAY else None
             raise Refused(f"cannot {self._verb} {self.node}: {event.step}: {event.detail}", event.step, hint)
         self.progress(f"{event.step}: {event.detail}")
         return event.state is State.DONE

@@ -9,15 +9,16 @@ from uuid import uuid4
 from stacksmith.diagnostics import Faults, error
 from stacksmith.engine.claim import give_up
 from stacksmith.engine.contents import cache_folder
-from stacksmith.engine.node import Nodes, observe_one, open_bmc_of, switch
+from stacksmith.engine.node import Nodes, observe_one, open_bmc_of, patiently, switch
 from stacksmith.engine.note import DEPLOYING
 from stacksmith.engine.session import alone
 from stacksmith.engine.store import opened
-from stacksmith.engine.tenancy import check_machine_free, claim_on, in_use, records, worker
+from stacksmith.engine.tenancy import CLEANING, check_machine_free, claim_on, in_use, records, worker
 from stacksmith.model.bare_metal import MAINTENANCE
 from stacksmith.model.machine_identity import fault
 from stacksmith.model.node import is_disk_name
-from stacksmith.providers.base import Deadline, Refused
+from stacksmith.providers.base import Deadline, ProviderError, Refused
+from stacksmith.providers.bmc import BmcSession
 from stacksmith.providers.deployment import NO_DISK, Cleaning, Stage
 from stacksmith.providers.registry import make_deployer
 from stacksmith.state.store import Locked, NodeNote, Store
@@ -96,8 +97,8 @@ def release(of: Nodes, name: str) -> str:
 def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Callable[[str], None]) -> None:
     """Wipes disks of a node that has no server, all when none is named: their signatures, or every byte.
 
-    The node is off afterwards; one that failed is kept from servers until it is released. Raises: Faults; Locked when
-    it is being cleaned.
+    The node is off afterwards; one that failed is kept from servers until it is released, and one that could not be
+    opened or read, or was not touched, is what it was. Raises: Faults; Locked when it is being cleaned.
     """
     of.one(name)
     _check_names(name, disks)
@@ -105,58 +106,61 @@ def clean(of: Nodes, name: str, disks: tuple[str, ...], whole: bool, tell: Calla
         opened(of, of.environment, read_only=False) as store,
         alone(store, f"node {name}", "node clean"),
     ):
-        held = records(store).get(name)
-        if held is not None:
-            hint = "stacksmith destroy" if held[1].complete else "stacksmith destroy, or node release"
-            raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", hint)
-        if (claim := claim_on(store, name)) is not None:
-            raise in_use(name, f"stack {claim.owner} has claimed it", "stacksmith destroy, or node release")
-        before = next((each for each in store.nodes() if each.name == name), None)
-        is_kept = before is not None and MAINTENANCE in (before.state, before.stage)
-        kept = NodeNote(name, MAINTENANCE, reason=before.reason) if before and is_kept else None
-        store.note_node(NodeNote(name, "cleaning", MAINTENANCE if kept else "", kept.reason if kept else ""))
-        try:
-            _check_free(of, store, name)
-            _wipe(of, Cleaning(name, str(uuid4()), disks, whole), tell)
-        except _Untouched as fault:
-            _put_back(store, name, before)
-            raise Faults(fault.diagnostics) from None
-        except Faults as faults:
-            cause = faults.diagnostics[0].message
-            if kept is None:
-                store.note_node(NodeNote(name, "failed", "cleaning", cause))
-            else:  # which keeps servers from it as well, until its operator ends it
-                reason = "; ".join(filter(None, [kept.reason, cause]))
-                store.note_node(replace(kept, reason=reason))
-            raise
-        _put_back(store, name, kept)
+        _check_unused(store, name)
+        with open_bmc_of(of, name) as bmc:
+            machine = patiently(bmc.observe, of.one(name).timeout_seconds).identity
+            check_machine_free(store, name, machine)
+            _check_unused(store, name)  # by whoever came while it was read
+            _clean(of, store, bmc, Cleaning(name, str(uuid4()), disks, whole), tell)
+
+
+def _check_unused(store: Store, name: str) -> None:
+    held = records(store).get(name)
+    if held is not None:
+        hint = "stacksmith destroy" if held[1].complete else "stacksmith destroy, or node release"
+        raise in_use(name, f"{held[1].address} of stack {held[0]} is on it", hint)
+    if (claim := claim_on(store, name)) is not None:
+        raise in_use(name, f"stack {claim.owner} has claimed it", "stacksmith destroy, or node release")
 
 
 class _Untouched(Faults):
-    """A cleaning was refused before anything was written."""
+    """A cleaning ended before anything was changed."""
 
 
-def _check_free(of: Nodes, store: Store, name: str) -> None:
-    machine = observe_one(of, name).identity
+def _clean(of: Nodes, store: Store, bmc: BmcSession, wanted: Cleaning, tell: Callable[[str], None]) -> None:
+    """Wipes, which is noted; what failed is noted too, unless the node was not touched: then it is what it was."""
+    name = wanted.node
+    before = next((each for each in store.nodes() if each.name == name), None)
+    is_kept = before is not None and MAINTENANCE in (before.state, before.stage)
+    kept = NodeNote(name, MAINTENANCE, reason=before.reason) if before and is_kept else None
+    store.note_node(NodeNote(name, CLEANING, MAINTENANCE if kept else "", kept.reason if kept else ""))
     try:
-        check_machine_free(store, name, machine)
+        _wipe(of, bmc, wanted, tell)
+    except _Untouched:
+        _put_back(store, name, before)
+        raise
     except Faults as faults:
-        raise _Untouched(faults.diagnostics) from None
+        cause = faults.diagnostics[0].message
+        if kept is None:
+            store.note_node(NodeNote(name, "failed", CLEANING, cause))
+        else:  # which keeps servers from it as well, until its operator ends it
+            reason = "; ".join(filter(None, [kept.reason, cause]))
+            store.note_node(replace(kept, reason=reason))
+        raise
+    _put_back(store, name, kept)
 
 
-def _wipe(of: Nodes, wanted: Cleaning, tell: Callable[[str], None]) -> None:
-    clock, seconds = time.monotonic, of.one(wanted.node).deploy_timeout_seconds
-    with (
-        open_bmc_of(of, wanted.node) as bmc,
-        closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer,
-    ):
-        try:
+def _wipe(of: Nodes, bmc: BmcSession, wanted: Cleaning, tell: Callable[[str], None]) -> None:
+    clock, seconds, before = time.monotonic, of.one(wanted.node).deploy_timeout_seconds, bmc.writes
+    try:
+        with closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer:
             deployer.clean(bmc, wanted, tell, Deadline(clock() + seconds, clock))
-        except Refused as refusal:
-            if refusal.path == NO_DISK:
-                hint = f"stacksmith node inspect {wanted.node} lists disks; nothing was wiped, and it is off"
-                raise _Untouched((error("node", str(refusal), hint=hint),)) from refusal
-            raise
+    except ProviderError as fault:
+        is_untouched, hint = bmc.writes == before, fault.hint
+        if isinstance(fault, Refused) and fault.path == NO_DISK:
+            is_untouched = True
+            hint = f"stacksmith node inspect {wanted.node} lists disks; nothing was wiped, and it is off"
+        raise (_Untouched if is_untouched else Faults)((error("node", str(fault), hint=hint),)) from fault
 
 
 def _put_back(store: Store, name: str, note: NodeNote | None) -> None:

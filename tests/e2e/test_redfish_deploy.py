@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,22 @@ import yaml
 from pycdlib.pycdlib import PyCdlib
 
 from stacksmith.cli.app import run
+from stacksmith.engine.node import nodes
+from stacksmith.engine.options import Options
 from stacksmith.engine.run import RunOptions
+from stacksmith.engine.store import opened
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node
 from stacksmith.providers.base import ProviderError, Refused, TimedOut
 from stacksmith.providers.deployment import NO_DISK, Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import Deployer
+from stacksmith.state.store import NodeNote
 from tests.e2e.deploying import lab_cache
 from tests.e2e.kit import until
 from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 24
+BMCS = 26
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -203,6 +208,39 @@ def test_node_without_the_disk_that_is_to_be_wiped_is_switched_off_at_once(
         Ramdisk(bmc).say("failed no-disk\nthere is no sdx")
     assert isinstance(run.fault, Refused) and run.fault.path == NO_DISK, run.fault
     assert (bmc.get()["PowerState"], bmc.get("/VirtualMedia/Cd")["Inserted"]) == ("Off", False)
+
+
+@pytest.mark.parametrize("kept", ["", "new fan"])
+def test_cleaning_is_noted_once_the_node_is_touched(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """A node that could not be read, or for which nothing can be served, is what it was."""
+    monkeypatch.chdir(tmp_path)
+    bm, before = bmc.node.name, []
+    node = {**bmc.fields, "password": {"file": "password"}, "ca": str(bmc.node.ca)}
+
+    def cleaned(password: str = bmc.password, **deploy: Any) -> list[NodeNote]:
+        """What is noted after a cleaning that fails."""
+        fleet = {"fleet": "one", "nodes": {bm: node}, "deploy": {**DEPLOY, **deploy}}
+        (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+        (tmp_path / "password").write_text(password)
+        assert run(["--fleet", "fleet.yaml", "node", "clean", bm, "--yes"]) == 1
+        of = nodes(Options(fleet=Path("fleet.yaml"), environment={}))
+        with opened(of, of.environment, read_only=True) as store:
+            return [replace(note, since=0.0) for note in store.nodes()]
+
+    assert cleaned("wrong") == []
+    if kept:
+        assert run(["--fleet", "fleet.yaml", "node", "maintenance", bm, "on", "--reason", kept]) == 0
+        before = [NodeNote(bm, "maintenance", reason=kept)]
+    assert cleaned("wrong") == before
+    assert cleaned(listen="192.0.2.1:1") == before and bmc.writes() == []
+    (note,) = cleaned(boot_timeout_seconds=1)
+    assert f"cannot clean {bm}: nothing was heard of its ramdisk" in note.reason
+    if kept:
+        assert note.state == "maintenance" and note.reason.startswith("new fan; ")
+    else:
+        assert (note.state, note.stage) == ("failed", "cleaning")
 
 
 @pytest.mark.parametrize("last", [Stage.MEDIA, Stage.BOOTED])

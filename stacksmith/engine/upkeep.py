@@ -151,7 +151,7 @@ def _clean(of: Nodes, store: Store, bmc: BmcSession, wanted: Cleaning, tell: Cal
 
 
 def _wipe(of: Nodes, bmc: BmcSession, wanted: Cleaning, tell: Callable[[str], None]) -> None:
-    clock, seconds, before = time.monotonic, of.one(wanted.node).deploy_timeout_seconds, bmc.writes
+    clock, seconds, before = time.monotonic, of.one(wanted.node).wipe_seconds(whole=wanted.whole), bmc.writes
     try:
         with closing(make_deployer(of.fleet, cache_folder(of.environment).parent)) as deployer:
             deployer.clean(bmc, wanted, tell, Deadline(clock() + seconds, clock))

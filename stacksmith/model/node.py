@@ -9,6 +9,7 @@ from stacksmith.model.deploy import NodeDeploySpec
 from stacksmith.model.spec import GiB, Spec
 
 ALL_DISKS: Final = "*"
+WIPE_SECONDS: Final = 86_400.0  # so long every byte of disks may take: a wipe that is silent ends long before
 Trait = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,254}$")]
 
 
@@ -75,10 +76,17 @@ class Node(Spec):
     read_timeout_seconds: float = Field(60.0, gt=0, description="Time limit of each answer; slow BMCs need minutes")
     power_timeout_seconds: float = Field(300.0, gt=0, description="Time limit of a change of power")
     deploy_timeout_seconds: float = Field(
-        3600.0, gt=0, description="Time limit to write an image to the node and to boot it"
+        3600.0,
+        gt=0,
+        description="Time limit to write an image to the node and to boot it, or to clean it: of whole disks a day at "
+        "least",
     )
 
     @property
     def timeout_seconds(self) -> float:
         """Time limit to read what can drift."""
         return self.connect_timeout_seconds + 2 * self.read_timeout_seconds
+
+    def wipe_seconds(self, *, whole: bool) -> float:
+        """Time limit to wipe disks; of ``whole`` ones each part is told, so that it is silence that ends them."""
+        return max(self.deploy_timeout_seconds, WIPE_SECONDS) if whole else self.deploy_timeout_seconds

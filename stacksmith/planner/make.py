@@ -29,7 +29,7 @@ from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.replacement import refused_replacements
 from stacksmith.planner.schedule import Moving, Schedule, Standing, schedule
-from stacksmith.planner.step import create, delete, forget, is_superseded, kept, record_of, update, with_losses
+from stacksmith.planner.step import create, delete, forget, is_superseded, kept, record_of, timed, update, with_losses
 from stacksmith.planner.subnet import check_subnets
 from stacksmith.planner.unplanned import gone, hidden, no_valid_host
 from stacksmith.planner.view import View, check_names, view_of
@@ -116,7 +116,7 @@ def make_plan(
     plan.unknown += hidden(unplanned, view)
     _plan_unwanted(wanted, view, plan, options, partial(_is_declared, stack))
     _plan_leftovers(wanted, view, plan)
-    plan.steps = with_losses(plan.steps, snapshot)
+    plan.steps = timed(with_losses(plan.steps, snapshot), stack.fleet.nodes)
     plan.refusals += maintained(plan.steps, snapshot)
     plan.refusals += refused_replacements(plan.steps, view.found, stack.resources, options.replaces)
     _check(stack, [s for s in plan.steps if s.address not in options.impossible], wanted, rules)

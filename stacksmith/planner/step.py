@@ -6,6 +6,7 @@ from dataclasses import replace
 from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Snapshot
+from stacksmith.model.node import Node
 from stacksmith.model.raid import deleted, fits, there
 from stacksmith.model.realised import Image, Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
@@ -15,7 +16,6 @@ from stacksmith.planner.machine import in_the_way
 from stacksmith.planner.plan import Operation, Step
 
 _SUPERSEDED = ".superseded-"
-WIPE_SECONDS = 86_400.0  # the longest a wipe may take; the node's deploy_timeout_seconds says how long one does
 
 
 def create(wanted: Wanted, found: Found | None, reason: str, replaces: bool = False) -> Step:
@@ -113,7 +113,6 @@ def delete(address: Address, host: str, found: Found, policy: Policy, reason: st
         impact=Impact.DATA_LOSS if policy.wipe else _loss(address, found),
         fingerprint=found.fingerprint,
         partial=found.partial,
-        limit_seconds=WIPE_SECONDS if policy.wipe else 0.0,
     )
 
 
@@ -165,6 +164,16 @@ def _with_losses(step: Step, facts: Mapping[str, JSON], is_replaced: bool) -> St
         note = f"written over: {held or 'what is on it of the server that is replaced'}"
         changes.append(Change("disk", None, None, None, Status.CHANGE, Impact.DATA_LOSS, note))
     return replace(step, changes=tuple(changes), impact=Impact.DATA_LOSS) if changes else step
+
+
+def timed(steps: Iterable[Step], nodes: Mapping[str, Node]) -> list[Step]:
+    """The steps; those that wipe disks have the time of a wipe."""
+    return [
+        replace(step, limit_seconds=nodes[step.host].wipe_seconds(whole=True))
+        if step.operation is Operation.DELETE and step.policy.wipe and step.host in nodes
+        else step
+        for step in steps
+    ]
 
 
 def record_of(wanted: Wanted, found: Found) -> Record:

@@ -30,7 +30,7 @@ from stacksmith.engine.run import RunOptions
 from stacksmith.engine.store import opened
 from stacksmith.model.deploy import DeploySpec
 from stacksmith.model.node import Node
-from stacksmith.providers.base import ProviderError, Refused, TimedOut
+from stacksmith.providers.base import Deadline, ProviderError, Refused, TimedOut
 from stacksmith.providers.deployment import NO_DISK, Cleaning, Job, Stage
 from stacksmith.providers.redfish.deploy import Deployer
 from stacksmith.state.store import NodeNote
@@ -39,7 +39,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 26
+BMCS = 32
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -53,8 +53,8 @@ servers:
 class Run:
     """A cleaning of a node in a thread: it needs no image, and is a deployment otherwise."""
 
-    def __init__(self, bmc: LightBmc, **settings: Any) -> None:
-        self._bmc, self.said = bmc, list[str]()
+    def __init__(self, bmc: LightBmc, deadline: Deadline | None = None, **settings: Any) -> None:
+        self._bmc, self.said, self._deadline = bmc, list[str](), deadline or soon(60)
         self._settings = DeploySpec(listen="127.0.0.1:0", **settings)
         self.fault: ProviderError | None = None
         self._thread = threading.Thread(target=self._clean)
@@ -71,7 +71,7 @@ class Run:
         deployer = Deployer(self._settings, {name: Node.model_validate(self._bmc.fields)}, lab_cache())
         try:
             with self._bmc.session() as session:
-                deployer.clean(session, Cleaning(name, "u-1"), self.said.append, soon(60))
+                deployer.clean(session, Cleaning(name, "u-1"), self.said.append, self._deadline)
         except ProviderError as fault:
             self.fault = fault
         finally:
@@ -340,6 +340,105 @@ def test_bmc_that_fails_does_not_end_what_the_ramdisk_does(bmc: LightBmc, monkey
         bmc.behave(fail_every=1)
     assert isinstance(run.fault, TimedOut)
     assert re.search("nothing was heard for [4-9] s after clean; whether it is on is not known: ", str(run.fault))
+
+
+class Jump:
+    """A clock that comes to be ``to`` seconds beside the real one at once."""
+
+    def __init__(self, to: float) -> None:
+        self.to, self.by = to, -1000.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.by
+
+    def deadline(self) -> Deadline:
+        """One that has come on the real clock, and is far on this one."""
+        return Deadline(time.monotonic(), self)
+
+
+@pytest.mark.parametrize(
+    ("beside", "why", "hint"),
+    [(0.0, "its time is over", "a longer deploy_timeout_seconds of the node"), (1000.0, "its run had to end", "")],
+)
+def test_cleaning_whose_time_is_over_says_where_it_was_and_what_gives_it_more(
+    bmc: LightBmc, beside: float, why: str, hint: str
+) -> None:
+    """None does when the run has to end: it moves the clock on."""
+    clock = Jump(beside)
+    with Run(bmc, clock.deadline()) as run:
+        Ramdisk(bmc).say("progress clean\nsda: 12 of 4096 MiB")
+        until(lambda: "clean: sda: 12 of 4096 MiB" in run.said, 60, "the run has heard it")
+        clock.by = clock.to
+    assert isinstance(run.fault, TimedOut)
+    assert str(run.fault) == f"cannot clean {bmc.node.name}: {why}: it was at clean; it is on"
+    assert hint in (run.fault.hint or "") and bool(run.fault.hint) == bool(hint)
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False
+
+
+def test_time_that_is_over_before_the_ramdisk_says_anything_has_both_hints(bmc: LightBmc) -> None:
+    clock = Jump(0.0)
+    with Run(bmc, clock.deadline()) as run:
+        run.url()
+        until(lambda: "waiting for the ramdisk" in run.said, 60, "the node is on")
+        clock.by = clock.to
+    silent = r"its time is over: nothing was heard of its ramdisk for \d+ s; it is on, and its BMC never asked"
+    assert re.search(silent, str(run.fault)) and isinstance(run.fault, TimedOut)
+    assert re.search("deploy.advertise_url.*; .*deploy_timeout_seconds", str(run.fault.hint))
+
+
+def test_bmc_that_fails_until_the_time_is_over_is_told_with_it(bmc: LightBmc) -> None:
+    bmc.behave(fail_every=1)
+    with Run(bmc, soon(3)) as run:
+        pass
+    assert isinstance(run.fault, TimedOut) and "deploy_timeout_seconds of the node" in str(run.fault.hint)
+    assert re.match(f"cannot clean {bmc.node.name}: its time is over: cannot .* 5\\d\\d ", str(run.fault))
+
+
+def test_iso_that_is_at_work_when_the_time_is_over_is_told_with_the_setting(bmc: LightBmc, tmp_path: Path) -> None:
+    (tmp_path / "installer.iso").write_bytes(bytes(2048))
+    clock, name = Jump(0.0), bmc.node.name
+
+    def reached(stage: str) -> None:
+        if stage == Stage.BOOTED:
+            clock.by = clock.to
+
+    deployer = Deployer(DeploySpec(listen="127.0.0.1:0"), {name: Node.model_validate(bmc.fields)}, lab_cache())
+    try:
+        with bmc.session() as session, pytest.raises(TimedOut, match="its time is over: it is on from its ISO") as late:
+            wanted = Job(name, "u-1", iso=tmp_path / "installer.iso")
+            deployer.deploy(session, wanted, lambda words: None, reached, "", clock.deadline())
+    finally:
+        deployer.close()
+    assert "deploy_timeout_seconds of the node" in str(late.value.hint)
+
+
+def test_whole_disks_are_not_wiped_by_the_time_of_a_deployment(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk takes longer than an image; signatures take no more than one."""
+    monkeypatch.chdir(tmp_path)
+    node = {**bmc.fields, "password": {"file": "password"}, "ca": str(bmc.node.ca), "deploy_timeout_seconds": 1}
+    fleet = {"fleet": "one", "nodes": {bmc.node.name: node}, "deploy": DEPLOY}
+    (tmp_path / "password").write_text(bmc.password)
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+    words = ["--fleet", "fleet.yaml", "node", "clean", bmc.node.name, "--yes"]
+    assert run(words) == 1
+    assert "where it only takes longer: a longer deploy_timeout_seconds of the node" in capsys.readouterr().err
+    with ThreadPoolExecutor(1) as pool:
+        ramdisk = Ramdisk(bmc)
+
+        def serve() -> None:
+            ramdisk.say("progress clean\nsda: 0 of 4096 MiB")
+            time.sleep(1.5)  # more than deploy_timeout_seconds
+            before = len(bmc.asked())
+            ramdisk.say_more("done finish\nwiped")
+            until(lambda: "GET /BIOS" in bmc.asked()[before:], 60, "the run looks whether it is off")
+            assert bmc.reset("ForceOff") == 204
+
+        served = pool.submit(serve)
+        assert run([*words, "--whole"]) == 0
+        served.result()
+    assert ramdisk.jobs[0]["wipe"] == "whole"
 
 
 def test_disks_that_a_stack_names_are_wiped_as_it_says(

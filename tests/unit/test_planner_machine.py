@@ -478,7 +478,11 @@ def test_disks_are_wiped_when_the_server_goes_if_its_policy_says_so(folder: Path
     assert (kept.operation, kept.impact) == (Operation.DELETE, Impact.REPLACE) and "wiped" not in kept.reason
     assert (wiped.operation, wiped.impact) == (Operation.DELETE, Impact.DATA_LOSS)
     assert wiped.reason.endswith("then its disks are wiped: S64G signatures, S64H whole")
-    assert wiped.limit_seconds > kept.limit_seconds
+    assert (kept.limit_seconds, wiped.limit_seconds) == (0.0, 86_400.0)
+    longer = FLEET.replace("password: {env: P}", "password: {env: P}, deploy_timeout_seconds: 200000", 1)
+    (folder / "fleet.yaml").write_text(longer)
+    slow = only(plan_of(stack_of(folder, gone), found(spec), records=[replace(record, policy=step.policy)]))
+    assert slow.limit_seconds == 200_000.0
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ class MachineDriver:
             disks = tuple(sorted(disk for disk, how in target.policy.wipe.items() if how == way and disk != ALL_DISKS))
             cleaning = Cleaning(self._place.host, target.mark.uuid, disks, whole=way == "whole")
             assert self._deployer is not None
-            limit = within(self._node.deploy_timeout_seconds, deadline)
+            limit = within(self._node.wipe_seconds(whole=cleaning.whole), deadline)
             self._deployer.clean(self._bmc, cleaning, target.progress, limit)
 
     def _set_waiting(self, target: Target, paths: set[str], progress: Progress, deadline: Deadline) -> None:

@@ -30,6 +30,8 @@ EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
 UNVERIFIED = "written, unverified: the node switched itself off without a word"
 NOT_EMPTY_HINT = "to lose what is on it: plan again, which tells it, and apply with --allow data-loss; or node clean"
+LATE = "its time is over"
+TIME_HINT = "where it only takes longer: a longer deploy_timeout_seconds of the node"
 
 T = TypeVar("T")
 
@@ -231,19 +233,23 @@ class _Run:
                 if end is None:
                     end = min(self.deadline.at, clock() + self.settings.bmc_timeout_seconds)
                 if clock() + wait > end:
-                    raise
+                    if end < self.deadline.at:
+                        raise
+                    raise self._late(str(fault).removesuffix(f": {LATE}"), fault.hint) from fault
                 self.progress(f"{what or 'reading'}, again: {fault}")
             time.sleep(wait)
             wait = min(wait * 1.5, LONGEST_WAIT_SECONDS)
 
     def await_off(self) -> bool:
-        """Whether the node switches itself off within ``boot_iso_seconds``."""
+        """Whether the node switches itself off within ``boot_iso_seconds``. Raises: TimedOut at the deadline."""
         clock = self.deadline.clock
         end = min(self.deadline.at, clock() + self.settings.boot_iso_seconds)
         while clock() < end:
             time.sleep(min(POWER_POLL_SECONDS, max(0.0, end - clock())))
             if self.power() is Power.OFF:
                 return True
+        if not self.deadline.seconds:
+            raise self._late("it is on from its ISO, which stays in")
         return False
 
     def wait(self, offer: Offer) -> str:
@@ -307,26 +313,38 @@ class _Run:
         return event.state is State.DONE
 
     def _silent(self, last: str, seconds: float, is_fetched: bool) -> TimedOut:
+        is_late = not self.deadline.seconds
         power = self._power_now()
         self.eject_quietly()
-        over = "" if self.deadline.seconds else "its time is over: "
-        who, after = ("", f" after {last}") if last else (" of its ramdisk", "")
-        heard = f"nothing was heard{who} for {seconds:.0f} s{after}"
         state = f"it is {power}" if isinstance(power, Power) else f"whether it is on is not known: {power}"
-        words = f"cannot {self._verb} {self.node}: {over}{heard}; {state}"
-        if last:
-            return TimedOut(words)
+        if last and is_late:
+            return self._late(f"it was at {last}; {state}")
+        who, after = ("", f" after {last}") if last else (" of its ramdisk", "")
+        heard = f"nothing was heard{who} for {seconds:.0f} s{after}; {state}"
+        if not last and not is_fetched:
+            heard += ", and its BMC never asked for the ISO"
+        hint = None if last else self._silent_hint(is_fetched)
+        return self._late(heard, hint) if is_late else TimedOut(f"cannot {self._verb} {self.node}: {heard}", hint=hint)
+
+    def _silent_hint(self, is_fetched: bool) -> str:
+        """What to look at when its ramdisk has said nothing."""
         if not is_fetched:
-            hint = (
+            return (
                 f"the BMC must reach this machine at {self._served_at}: deploy.advertise_url, deploy.listen, firewalls"
             )
-            return TimedOut(f"{words}, and its BMC never asked for the ISO", hint=hint)
         hint = "its console tells more; its network card needs an address by DHCP and a way to deploy.advertise_url"
         if self.settings.method == "http":
             hint += ", or method: embedded"
         if self._is_secure:
             hint += "; with secure boot it must trust Microsoft's UEFI CA, which signed the shim"
-        return TimedOut(words, hint=hint)
+        return hint
+
+    def _late(self, state: str, hint: str | None = None) -> TimedOut:
+        """The fault of a deadline that has come. A run that is to end moves its clock on: no setting gives it more."""
+        is_cut = self.deadline.clock() > time.monotonic() + 1.0
+        why = "its run had to end" if is_cut else LATE
+        hints = [hint, None if is_cut else TIME_HINT]
+        return TimedOut(f"cannot {self._verb} {self.node}: {why}: {state}", hint="; ".join(filter(None, hints)) or None)
 
     def eject_quietly(self) -> None:
         """The failure that is about to be told is the news, not this one."""

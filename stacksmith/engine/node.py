@@ -82,25 +82,30 @@ def _with_fleet_hint(fault: Diagnostic) -> Diagnostic:
 def observe(of: Nodes) -> list[NodeSnapshot]:
     """Every node, each read in two requests; one that fails has an error. In order of name."""
     read = ask_each(of, lambda name: observe_one(of, name))
-    return [NodeSnapshot(name, found, why) for name, found, why in read]
+    return [NodeSnapshot(name, found, *_told(why)) for name, found, why in read]
 
 
 def inspect_all(of: Nodes, *, refresh: bool = False) -> list[NodeInspection]:
     """What every node consists of; one that fails has an error. In order of name."""
     read = ask_each(of, lambda name: inspect(of, name, refresh=refresh))
-    return [NodeInspection(name, found, why) for name, found, why in read]
+    return [NodeInspection(name, found, *_told(why)) for name, found, why in read]
 
 
-def ask_each(of: Nodes, ask: Callable[[str], T]) -> list[tuple[str, T | None, str | None]]:
+def _told(why: Diagnostic | None) -> tuple[str | None, str | None]:
+    """Error and hint."""
+    return (why.message, why.hint) if why is not None else (None, None)
+
+
+def ask_each(of: Nodes, ask: Callable[[str], T]) -> list[tuple[str, T | None, Diagnostic | None]]:
     """Name, answer, and why there is none, of every node; all at once, in order of name. ``ask`` raises Faults."""
 
-    def asked(name: str) -> tuple[str, T | None, str | None]:
+    def asked(name: str) -> tuple[str, T | None, Diagnostic | None]:
         if of.fleet.nodes[name].state == "failed":
-            return name, None, "marked failed in the fleet file"
+            return name, None, _fault("marked failed in the fleet file", None)
         try:
             return name, ask(name), None
         except Faults as fault:
-            return name, None, fault.diagnostics[0].message
+            return name, None, fault.diagnostics[0]
 
     with ThreadPoolExecutor(max(1, min(AT_ONCE, len(of.fleet.nodes)))) as pool:
         return list(pool.map(asked, sorted(of.fleet.nodes)))

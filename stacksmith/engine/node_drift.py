@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
+from stacksmith.diagnostics import Diagnostic
 from stacksmith.engine.node import Nodes, access_to, ask_each, patiently, provider_faults
 from stacksmith.engine.opening import access_of
 from stacksmith.engine.store import opened
@@ -30,7 +31,7 @@ class NodeDrift:
 
     ``server`` is ``stack/address`` and ``deviation`` how that differs from what was applied; ``problem`` is what is
     wrong with the node itself, ``hint`` what to type; ``kept`` why nothing of it is compared; ``error`` why it could
-    not be read.
+    not be read, ``error_hint`` what to type then.
     """
 
     node: str
@@ -40,6 +41,7 @@ class NodeDrift:
     hint: str = ""
     kept: str = ""
     error: str = ""
+    error_hint: str = ""
 
     @property
     def is_drift(self) -> bool:
@@ -78,7 +80,7 @@ def node_drift(of: Nodes) -> list[NodeDrift]:
     with opened(of, of.environment, read_only=True) as store:
         known, machines = _known(of, store), Machines(tenants_of(store))
     read = ask_each(of, lambda name: _read(of, known[name]))
-    return [_judged(of, known[name], found, why or "", machines) for name, found, why in read]
+    return [_judged(of, known[name], found, why, machines) for name, found, why in read]
 
 
 def _known(of: Nodes, store: Reader) -> dict[str, _Known]:
@@ -102,11 +104,15 @@ def _read(of: Nodes, known: _Known) -> HostSnapshot | None:
         return patiently(lambda until: place.observe(scope, until), node.timeout_seconds)
 
 
-def _judged(of: Nodes, known: _Known, read: HostSnapshot | None, error: str, machines: Machines) -> NodeDrift:
-    told = NodeDrift(known.name, known.server, error=error)
+def _judged(
+    of: Nodes, known: _Known, read: HostSnapshot | None, why: Diagnostic | None, machines: Machines
+) -> NodeDrift:
+    told = NodeDrift(known.name, known.server)
+    if why is not None:
+        told = replace(told, error=why.message, error_hint=why.hint or "")
     if known.note is not None and known.state == MAINTENANCE:
         reason = known.note.reason
-        return replace(told, kept=f"in maintenance: {reason}" if reason else "in maintenance", error="")
+        return replace(told, kept=f"in maintenance: {reason}" if reason else "in maintenance", error="", error_hint="")
     if known.state and known.is_worked_on:
         return replace(told, kept=f"{known.state}, by a run that is at work")
     if known.state:

@@ -77,11 +77,12 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class NodeSnapshot:
-    """One node of the fleet, read: either ``found``, or the reason why not."""
+    """One node of the fleet, read: either ``found``, or the reason why not, with what to type."""
 
     node: str
     found: NodeFound | None = None
     error: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,9 @@ class NodeInventory:
 
 @dataclass(frozen=True, slots=True)
 class NodeInspection:
-    """One node of the fleet, inspected: either ``inventory``, or the reason why not."""
+    """One node of the fleet, inspected: either ``inventory``, or the reason why not, with what to type."""
 
     node: str
     inventory: NodeInventory | None = None
     error: str | None = None
+    hint: str | None = None

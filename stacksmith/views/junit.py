@@ -65,7 +65,7 @@ def _node(each: NodeDrift) -> ElementTree.Element:
     if each.deviation:
         return _failure(each.deviation, name, whose)
     if each.error and not each.problem:
-        return _error(name, each.node, each.error)
+        return _error(name, each.node, each.error, each.error_hint)
     case = _case(name, each.node)
     if each.problem:
         failure = ElementTree.SubElement(case, "failure", type="problem", message=clean(each.problem))
@@ -88,7 +88,8 @@ def _failure(deviation: Deviation, name: str, whose: str = "") -> ElementTree.El
     return case
 
 
-def _error(name: str, host: str, cause: str) -> ElementTree.Element:
+def _error(name: str, host: str, cause: str, hint: str = "") -> ElementTree.Element:
     case = _case(name, host)
-    ElementTree.SubElement(case, "error", type="unread", message=clean(cause))
+    error = ElementTree.SubElement(case, "error", type="unread", message=clean(cause))
+    error.text = f"hint: {clean(hint)}" if hint else None
     return case

@@ -1,6 +1,6 @@
 """Bare-metal nodes: a table, one node in words, and JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from stacksmith.model.machine_identity import Identity, is_other
 from stacksmith.model.node_found import Disk, NodeInspection, NodeInventory, NodeSnapshot, Power
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
+from stacksmith.views.hint import hints
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.table import table
 from stacksmith.views.words import clean
@@ -43,7 +44,7 @@ Tenancies = Mapping[str, Tenancy]
 
 
 def nodes_text(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenancies, paint: Paint = PLAIN) -> str:
-    """The table of ``stacksmith node list``."""
+    """The table of ``stacksmith node list``, and what to type for the nodes that could not be read."""
     header = ("NODE", "STATE", "SERVER", "POWER", "CLASS", "ZONE", "BOOT", "MODEL", "SERIAL", "ASSET TAG", "ERROR")
     rows = []
     for each in snapshots:
@@ -54,7 +55,11 @@ def nodes_text(fleet: Fleet, snapshots: Sequence[NodeSnapshot], tenancies: Tenan
         server, said = tenancy.server, (f or "" for f in facts)
         state = _state(node.state, each, tenancy)
         rows.append((each.node, state, server, power, node.resource_class, zone, *said, each.error or ""))
-    return "\n".join(table(header, rows, paint)) + "\n"
+    return "\n".join([*table(header, rows, paint), *_hints(snapshots, paint)]) + "\n"
+
+
+def _hints(read: Sequence[NodeSnapshot] | Sequence[NodeInspection], paint: Paint) -> Iterator[str]:
+    return hints(((each.node, each.hint or "") for each in read), paint)
 
 
 def provision_state(each: NodeSnapshot, tenancy: Tenancy) -> str:
@@ -124,6 +129,7 @@ def node_data(
         },
         "found": _found(asdict(each.found), untold) if each.found else None,
         "error": each.error,
+        "hint": each.hint,
         **({"untold": dict(untold)} if untold else {}),
     }
 
@@ -166,11 +172,12 @@ def _volume(volume: RaidVolume) -> str:
 
 
 def inspections_text(inspections: Sequence[NodeInspection], paint: Paint = PLAIN) -> str:
-    """What nodes consist of, in words, one below the other."""
-    return "".join(
+    """What nodes consist of, in words, one below the other; then what to type for those that could not be read."""
+    blocks = [
         _block(each.node, _parts(each.inventory) if each.inventory else [("error", each.error)], paint)
         for each in inspections
-    )
+    ]
+    return "".join(blocks) + "".join(f"{each}\n" for each in _hints(inspections, paint))
 
 
 def inspections_data(inspections: Sequence[NodeInspection]) -> JSON:

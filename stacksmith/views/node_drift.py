@@ -6,6 +6,7 @@ from typing import Protocol
 from stacksmith.model.types import JSON
 from stacksmith.planner.plan import Deviation
 from stacksmith.views import block
+from stacksmith.views.hint import hints
 from stacksmith.views.paint import PLAIN, Paint
 from stacksmith.views.plan_json import change_data
 from stacksmith.views.words import counted, line
@@ -36,13 +37,17 @@ class NodeDrift(Protocol):
     def error(self) -> str: ...
 
     @property
+    def error_hint(self) -> str: ...
+
+    @property
     def is_drift(self) -> bool: ...
 
 
 def node_drift_text(nodes: Sequence[NodeDrift], paint: Paint = PLAIN) -> str:
     """What somebody should look at, node by node, what could not be read, what was not compared, and a verdict."""
-    sections = [list(_node(each, paint)) for each in nodes]
-    return "\n".join(text for section in sections for text in section) + ("\n" * any(sections)) + _verdict(nodes, paint)
+    lines = [text for each in nodes for text in _node(each, paint)]
+    lines += hints(((each.node, each.error_hint) for each in nodes), paint)
+    return "".join(f"{text}\n" for text in lines) + _verdict(nodes, paint)
 
 
 def node_drift_data(fleet: str, nodes: Sequence[NodeDrift], timestamp: str) -> JSON:
@@ -53,7 +58,9 @@ def node_drift_data(fleet: str, nodes: Sequence[NodeDrift], timestamp: str) -> J
         "fleet": fleet,
         "complete": not any(each.error for each in nodes),
         "drift": [_data(each) for each in nodes if each.is_drift],
-        "unreachable": [{"node": each.node, "error": each.error} for each in nodes if each.error],
+        "unreachable": [
+            {"node": each.node, "error": each.error, "hint": each.error_hint or None} for each in nodes if each.error
+        ],
         "not_compared": [{"node": each.node, "reason": each.kept} for each in nodes if each.kept],
         "in_sync": [each.node for each in nodes if _is_in_sync(each)],
     }

@@ -9,16 +9,14 @@ from stacksmith.placement.verdict import Optimum, Placement
 from stacksmith.planner.aim import Evenness
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.views.paint import PLAIN, Paint
-from stacksmith.views.words import counted, line, percent
-
-LISTED = 10  # objects named before the rest is only counted
+from stacksmith.views.words import LISTED, counted, few, line, percent
 
 
 def unreachable(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
     """The hosts that could not be read, and what is not known because of it."""
     yield from unread(plan.unreachable, paint)
     if plan.unknown:
-        yield f"  Not known, so no step touches it: {_few([str(address) for address in sorted(plan.unknown)])}"
+        yield f"  Not known, so no step touches it: {few([str(address) for address in sorted(plan.unknown)])}"
     elif plan.unreachable:
         yield "  No step touches what is there."
 
@@ -139,7 +137,7 @@ def barred(entries: Iterable[tuple[str, str, str]], paint: Paint = PLAIN) -> str
         groups.setdefault((cause, hint), []).append(step)
     lines = []
     for (cause, hint), steps in groups.items():
-        lines.append(f"{paint.bold}{paint.red}Error:{paint.reset} not allowed: {_few(steps)}: {line(cause)}")
+        lines.append(f"{paint.bold}{paint.red}Error:{paint.reset} not allowed: {few(steps)}: {line(cause)}")
         if hint:
             lines.append(f"  {paint.cyan}hint:{paint.reset} {line(hint)} allows it")
     return "".join(f"{line}\n" for line in lines)
@@ -166,8 +164,3 @@ def unmanaged(plan: Plan, paint: Paint = PLAIN) -> Iterator[str]:
 def _unmanaged(each: Unmanaged) -> str:
     detail = f" ({line(each.detail)})" if each.detail else ""
     return f"{each.host}: {each.kind} {line(each.name)}{detail}"
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more

@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 
 from stacksmith.model.change import Impact
 from stacksmith.model.types import JSON
 
 UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+LISTED = 10  # names told before the rest is only counted
 SENSITIVE = "(sensitive value)"
 _MIB = 2**20
 _CHECKSUM = re.compile(r"((?:sha256:|sha512:)?[0-9a-f]{12})[0-9a-f]{52,}")
@@ -89,6 +91,12 @@ def text(data: str) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 host``, ``2 hosts``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def few(names: Sequence[str]) -> str:
+    """The names, the first ten of many: ``a, b and 3 more``."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def percent(share: float) -> str:

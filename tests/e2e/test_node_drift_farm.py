@@ -90,7 +90,9 @@ def test_drift_of_nodes_is_told_whoever_has_them(site: Site) -> None:
     assert site.on_stack("node", "maintenance", KEPT, "on", "--reason", "new fan")[0] == 0
     status, found = site.drift()
     assert (status, found["complete"], found["drift"]) == (4, False, [])
-    assert [each["node"] for each in found["unreachable"]] == [CLOSED]
+    (unread,) = found["unreachable"]
+    assert unread["node"] == CLOSED and "Connection refused" in unread["error"]
+    assert "at https://127.0.0.1:9," in unread["hint"]
     assert found["not_compared"] == [{"node": KEPT, "reason": "in maintenance: new fan"}]
     assert found["in_sync"] == [SERVER, STRANGE, FREE, BROKEN, CUT, BUSY]
 
@@ -123,10 +125,12 @@ def test_drift_of_nodes_is_told_whoever_has_them(site: Site) -> None:
     suite = ElementTree.parse(site.folder / "nodes.xml").find("testsuite")
     assert suite is not None
     assert [suite.attrib[name] for name in ("tests", "failures", "errors", "skipped")] == ["8", "4", "1", "2"]
+    assert suite.findtext("testcase/error") == f"hint: {unread['hint']}"
 
     text = site.text()
     assert (
         f'{SERVER} (shop/server.db) has changed outside of stacksmith:\n      ~ asset_tag = "4711" -> "by hand"' in text
     )
     assert f"  hint: stacksmith node clean {BROKEN}, or stacksmith node release {BROKEN}\n" in text
+    assert f"\nhint: {CLOSED}: {unread['hint']}\nDrift: 4" in text
     assert text.endswith("Drift: 4 nodes to look at, 1 node not read, 2 nodes not compared, 1 in sync.\n")

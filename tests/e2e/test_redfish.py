@@ -151,6 +151,7 @@ def test_inspect_of_all_tells_of_those_that_cannot_be_read(bmc: Bmc, call: Call)
     status, out, err = call("inspect", username="guest")
     assert (status, err) == (4, "")
     assert re.search(r"^bm1\n  error  cannot sign in .*\nbm2\n  manufacturer", out, re.MULTILINE)
+    assert re.search(r"\nhint: bm1: check username .*\n$", out)
 
 
 @pytest.mark.parametrize("profile", ["drops", "fails", "etag-weak", "etag-empty"])
@@ -218,7 +219,7 @@ def test_node_that_cannot_be_read_says_why_and_the_others_are_read(
     status, out, err = call("show", "bm1", **changed)
     assert status == 1 and "error[node]: " in err and cause in err and hint in err
     status, out, err = call("list", **changed)
-    assert status == 4 and cause in out
+    assert status == 4 and cause in out and out.count("hint: bm1: ") == 1 and hint in out.rpartition("hint: bm1: ")[2]
     assert re.search(r"^bm2 +available +off ", out, re.MULTILINE)
     assert bmc.password not in out + err
 

@@ -106,13 +106,14 @@ def test_node_in_maintenance_is_not_asked(rack: Nodes) -> None:
 def test_node_that_cannot_be_read_is_not_in_sync(rack: Nodes) -> None:
     told = only(rack, lambda store: None)
     assert not told.is_drift and told.error.startswith(UNREAD)
+    assert (told.hint, told.error_hint) == ("", "export NONE=…")
 
 
 CHANGE = Change("asset_tag", "1", "1", "x\x1b[2J", Status.DRIFT)
 FOUND = (
     NodeDrift("bm1", "shop/server.db", Deviation(HALF.address, "bm1", (CHANGE,))),
     NodeDrift("bm2", problem="it is on", hint="switch it off"),
-    NodeDrift("bm3", error="no answer\n::error::x"),
+    NodeDrift("bm3", error="no answer\n::error::x", error_hint="look\n::error::y"),
     NodeDrift("bm4", kept="in maintenance"),
     NodeDrift("bm5"),
 )
@@ -126,6 +127,7 @@ def test_drift_of_nodes_as_text() -> None:
         "  hint: switch it off\n"
         "bm3: not read: no answer\\n::error::x\n"
         "bm4: not compared: in maintenance\n"
+        "hint: bm3: look\\n::error::y\n"
         "Drift: 2 nodes to look at, 1 node not read, 1 node not compared, 1 in sync.\n"
     )
     assert node_drift_text(FOUND[4:]) == "No drift: 1 in sync.\n"
@@ -141,5 +143,5 @@ def test_drift_of_nodes_as_data() -> None:
         ("bm2", None, "it is on"),
     ]
     assert data["drift"][0]["changes"][0]["applied"] == "1"
-    assert data["unreachable"] == [{"node": "bm3", "error": "no answer\n::error::x"}]
+    assert data["unreachable"] == [{"node": "bm3", "error": "no answer\n::error::x", "hint": "look\n::error::y"}]
     assert data["not_compared"] == [{"node": "bm4", "reason": "in maintenance"}]

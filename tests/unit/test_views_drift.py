@@ -56,10 +56,17 @@ TAG = Change("asset_tag", "4711", "4711", "by hand", Status.DRIFT)
 NODES = (
     NodeDrift("bm1", "shop/server.db", Deviation(Address.parse("server.db"), "bm1", (TAG,))),
     NodeDrift("bm2", problem="it is on, and nothing says what it runs", hint="stacksmith node adopt bm2 ADDRESS"),
-    NodeDrift("bm3", "shop/server.web", problem="deploy failed: <verify-image>", hint="stacksmith apply", error="lost"),
-    NodeDrift("bm4", error="cannot reach the BMC of bm4:\n Connection refused"),
+    NodeDrift(
+        "bm3",
+        "shop/server.web",
+        problem="deploy failed: <verify-image>",
+        hint="stacksmith apply",
+        error="lost",
+        error_hint="<look>",
+    ),
+    NodeDrift("bm4", error="cannot reach the BMC of bm4:\n Connection refused", error_hint="look at <it>"),
     NodeDrift("bm5", "shop/server.b", kept="in maintenance: new fan"),
-    NodeDrift("bm6", kept="deploying, by a run that is at work", error="cannot sign in"),
+    NodeDrift("bm6", kept="deploying, by a run that is at work", error="cannot sign in", error_hint="look at <it>"),
     NodeDrift("bm7", "shop/server.c"),
     NodeDrift("bm8"),
 )

@@ -5,7 +5,7 @@ import pytest
 from stacksmith.engine.tenancy import Tenancy
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
-from stacksmith.views.node import inspections_text, nodes_data, nodes_text
+from stacksmith.views.node import inspections_data, inspections_text, nodes_data, nodes_text
 
 FLEET = Fleet.model_validate(
     {
@@ -16,7 +16,7 @@ FLEET = Fleet.model_validate(
 OFF, ON = (
     NodeSnapshot("bm1", NodeFound(uuid="u", power_state=power, boot_mode="uefi")) for power in (Power.OFF, Power.ON)
 )
-UNREAD = NodeSnapshot("bm1", error="cannot reach the BMC")
+UNREAD = NodeSnapshot("bm1", error="cannot reach the BMC", hint="look at https://bmc1")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,30 @@ def test_state_of_a_node(seen: NodeSnapshot, tenancy: Tenancy, state: str) -> No
     assert state.startswith(node["provision_state"])
     assert node["tenancy"]["adopted"] == ("adopted" in state)
     assert node["maintenance"] == state.endswith("maintenance)")
+
+
+def test_hints_of_nodes_that_cannot_be_read_are_told_once_below_and_beside_the_error() -> None:
+    node = FLEET.nodes["bm1"]
+    names = [f"bm{number}" for number in range(13)]
+    fleet = FLEET.model_copy(update={"nodes": dict.fromkeys(names, node)})
+    hints = ["export P=…"] * 12 + ["look at\nhttps://bmc12"]
+    read = [NodeSnapshot(name, error="no", hint=hint) for name, hint in zip(names, hints, strict=True)]
+    told = [
+        f"hint: {', '.join(names[:10])} and 2 more: export P=…",
+        "hint: bm12: look at\\nhttps://bmc12",
+    ]
+    tenancies = dict.fromkeys(names, Tenancy("available"))
+    lines = nodes_text(fleet, [*read[:-1], NodeSnapshot("bm0", error="failed"), read[-1]], tenancies).splitlines()
+    assert (len(lines), lines[-2:]) == (1 + 14 + 2, told)
+    data = nodes_data(fleet, [read[-1], OFF], {**tenancies, "bm1": Tenancy("available")})
+    assert isinstance(data, dict)
+    assert [(each["error"], each["hint"]) for each in data["nodes"]] == [("no", hints[-1]), (None, None)]
+
+    inspections = [NodeInspection(each.node, error=each.error, hint=each.hint) for each in read]
+    assert inspections_text(inspections).splitlines()[-3:] == ["  error  no", *told]
+    found = inspections_data(inspections)
+    assert isinstance(found, dict)
+    assert [each["hint"] for each in found["nodes"]] == hints
 
 
 def test_disks_of_one_name_are_all_shown_each_with_its_serial() -> None:

@@ -5,9 +5,9 @@ from dataclasses import field, replace
 from stacksmith.engine.tenancy import CLEANING
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import MAINTENANCE, ON_DISK
-from stacksmith.model.realised import Machine, is_machine_data
+from stacksmith.model.realised import Machine, Realised, is_machine_data
 from stacksmith.model.record import Record
-from stacksmith.planner.machine import in_maintenance, is_deployment, writes_image
+from stacksmith.planner.machine import disturbs, in_maintenance, is_deployment, is_update, writes_image
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Refused
 from stacksmith.providers.deployment import LOSING, Stage
@@ -28,6 +28,7 @@ class Notebook:
     entry: JournalEntry
     step: Step
     whole: Record | None = field(default=None, init=False)
+    is_begun: bool = field(default=False, init=False)  # by this run, which has noted a stage
 
     @property
     def is_used(self) -> bool:
@@ -38,13 +39,26 @@ class Notebook:
         return isinstance(step.wanted, Machine) or is_machine_data(before)
 
     def check(self) -> None:
-        """Passes unless the step deploys to a node in maintenance, or one that is cleaned: it may be so since the plan.
+        """Passes unless the step disturbs a node in maintenance, or one that is cleaned: it may be so since the plan.
         Raises: Refused."""
-        note = self._kept() if is_deployment(self.step) else None
+        note = self._kept() if disturbs(self.step) else None
         if note is not None and note.state == CLEANING:
             raise Refused(f"{note.name} is being cleaned (stacksmith node release {note.name}, when no run is at work)")
         if note is not None:
             raise Refused(in_maintenance(note.name, note.reason))
+
+    def check_begun(self) -> None:
+        """Passes unless the step would end what a killed run has begun on a node that is in maintenance by now.
+        Raises: Refused."""
+        note = self._kept() if is_update(self.step) and self.stage() else None
+        if note is not None:
+            raise Refused(in_maintenance(note.name, note.reason))
+
+    def wanted(self) -> Realised | None:
+        """What the driver is to bring about: the power of a node in maintenance stays as it is."""
+        wanted = self.step.wanted
+        is_left = is_update(self.step) and self._kept() is not None
+        return replace(wanted, power_state=None) if isinstance(wanted, Machine) and is_left else wanted
 
     def stage(self) -> str:
         """How far a killed or failed run had come with the same server on the same node; empty for nothing."""
@@ -63,7 +77,9 @@ class Notebook:
 
         Raises: Refused when the node is in maintenance or cleaned, before its first stage.
         """
-        self.check()
+        if not self.is_begun or is_deployment(self.step):
+            self.check()
+        self.is_begun = self.is_begun or bool(stage)
         at = stage.partition(" ")[0]
         if at in (Stage.NOTHING, Stage.SETTINGS):
             self._mend()

@@ -43,7 +43,7 @@ from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer
 from stacksmith.planner.against import against_rules
 from stacksmith.planner.aim import Aim
-from stacksmith.planner.machine import NOTE
+from stacksmith.planner.machine import NOTE, powers_left
 from stacksmith.planner.make import PlanOptions, Rules, make_plan
 from stacksmith.planner.plan import Plan
 from stacksmith.planner.rebalance import rebalance as make_rebalance
@@ -134,7 +134,7 @@ def _planning(options: Options, read_only: bool, is_lenient: bool = False) -> It
             if faults and not is_lenient:
                 raise Faults(faults)
             unplanned += tuple(quoted(as_warnings(faults), stack.secrets))
-        told = [*unnamed_that_go(stack, made), *against_rules(stack, made)]
+        told = [*unnamed_that_go(stack, made), *against_rules(stack, made), *powers_left(stack, made, snapshot)]
         diagnostics += tuple(quoted(told, stack.secrets))
         sessions = {} if read_only else read.sessions
         yield Planned(made, snapshot, stack, diagnostics, sessions, unplanned)

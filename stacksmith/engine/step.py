@@ -112,6 +112,7 @@ class _Action:
             self._read(self._driver(self.step.host))
         check(self.step, self.found, (self.site.plan.fleet, self.site.plan.stack), self.site.begun)
         self.notes.check()
+        self.notes.check_begun()
         if self.site.halted.is_set():
             return self.job.result(Outcome.SKIPPED, because="interrupted")
         # What is made, and a disk that is being wiped, is not whole until it is.
@@ -183,7 +184,7 @@ class _Action:
         return Target(
             mark=self.mark,
             host=step.host,
-            wanted=step.wanted,
+            wanted=self.notes.wanted(),
             policy=step.policy,
             found=self.found,
             changes=step.changes,

@@ -81,6 +81,7 @@ CODES: Final[dict[str, str]] = {
     "no-valid-host": "No host can take a server; every host's reason is listed.",
     "against-rules": "Warning: servers run on a host that would refuse them if they were new; rebalance moves them.",
     "unnamed-disk": "Warning: a server loses disks without `device_name`, which are known by their place in the list.",
+    "power-left": "Warning: a server is not on, or off, as its stack says: its node is in maintenance, so it stays so.",
     "same-machine": "The URIs of two hosts of the fleet lead to one machine, whose room would be counted twice.",
     "renamed-host": "A host of the fleet has another name than when the stack was applied there.",
     "host-unread": "What was asked for may be, or is to be, on a host that cannot be read.",

@@ -1,13 +1,13 @@
 """Servers on bare-metal nodes: what they are to be, and which node each new one gets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from stacksmith.address import Address
-from stacksmith.diagnostics import Faults, error
+from stacksmith.diagnostics import Diagnostic, Faults, Severity, error
 from stacksmith.model.bare_metal import MAINTENANCE, class_of, deployed, field_of
-from stacksmith.model.change import Change, Impact
+from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, HostSnapshot, Snapshot
 from stacksmith.model.kinds.server import ServerSpec
 from stacksmith.model.node import Node
@@ -24,11 +24,12 @@ from stacksmith.placement.verdict import Placement
 from stacksmith.planner.asking import Asking
 from stacksmith.planner.drive import config_drive, server_label
 from stacksmith.planner.ledger import Ledger
-from stacksmith.planner.plan import Operation, Step
+from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.deployment import Stage
 
 GIB = 2**30
 TENANT: Final = "tenant"  # the server of another stack that has a node by the state store, there too
+_BOOT_BETWEEN: Final = frozenset({"boot_mode", "secure_boot"})  # of BMCs that take one at a time, with a boot between
 NOTE: Final = "note"  # what the state store says of a node, in the facts of its snapshot: state and reason
 
 
@@ -214,14 +215,48 @@ def _availability(snap: HostSnapshot, node: Node, is_used: bool) -> tuple[str, s
 
 
 def maintained(steps: Iterable[Step], snapshot: Snapshot) -> list[tuple[str, str]]:
-    """(step id, cause) of what would be deployed to a node in maintenance, which Ironic does not do either."""
-    notes = {snap.host: snap.facts.get(NOTE) for snap in snapshot.nodes}
-    refused = []
-    for step in steps:
-        note = notes.get(step.host)
-        if is_deployment(step) and isinstance(note, dict) and note["state"] == MAINTENANCE:
-            refused.append((step.id, in_maintenance(step.host, str(note.get("reason") or ""))))
-    return refused
+    """(step id, cause) of what would disturb a node in maintenance; deployments to one Ironic refuses too. What a
+    killed run has begun on one is not ended either: that may take a boot."""
+    kept = in_maintenance_now(snapshot)
+    begun = {name for name, note in _notes(snapshot).items() if note.get("stage")}
+    return [
+        (step.id, in_maintenance(step.host, kept[step.host]))
+        for step in steps
+        if step.host in kept and (disturbs(step) or (step.host in begun and is_update(step)))
+    ]
+
+
+def in_maintenance_now(snapshot: Snapshot) -> dict[str, str]:
+    """The nodes that are in maintenance, each with the reason that was given, or none."""
+    notes = _notes(snapshot).items()
+    return {name: str(note.get("reason") or "") for name, note in notes if note["state"] == MAINTENANCE}
+
+
+def _notes(snapshot: Snapshot) -> dict[str, dict[str, JSON]]:
+    return {snap.host: note for snap in snapshot.nodes if isinstance(note := snap.facts.get(NOTE), dict)}
+
+
+def left_alone(changes: list[Change], host: str, kept: Container[str]) -> list[Change]:
+    """The changes without that of the power of a node in maintenance, where somebody has switched it: it is not
+    compared. What the stack asks anew of its power is a change, and refused."""
+    if host not in kept:
+        return changes
+    return [each for each in changes if each.path != "power_state" or each.status is not Status.DRIFT]
+
+
+def powers_left(stack: Stack, plan: Plan, snapshot: Snapshot) -> Iterator[Diagnostic]:
+    """A warning for each server whose power is not as wanted, and stays so, for its node is in maintenance."""
+    kept, ending = in_maintenance_now(snapshot), {s.address for s in plan.steps if s.operation is Operation.DELETE}
+    for found in (each for snap in snapshot.nodes if snap.host in kept for each in snap.found):
+        resource = stack.resources.get(found.address)
+        if resource is None or found.address in ending or not isinstance(found.spec, Machine):
+            continue
+        assert isinstance(resource.spec, ServerSpec)
+        if resource.spec.power_state not in ("unmanaged", found.spec.power_state):
+            why = in_maintenance(found.host, kept[found.host])
+            text = f"{found.address} stays {found.spec.power_state}: {why}"
+            place = resource.where(("power_state",))
+            yield Diagnostic(Severity.WARNING, "power-left", text, place, address=found.address)
 
 
 def in_the_way(facts: Mapping[str, JSON]) -> str:
@@ -247,6 +282,23 @@ def is_deployment(step: Step) -> bool:
     return step.operation is Operation.CREATE or bool(is_written)
 
 
+def is_update(step: Step) -> bool:
+    """Whether the step changes a server that is on a node."""
+    return step.operation is Operation.UPDATE and isinstance(step.wanted, Machine)
+
+
+def disturbs(step: Step) -> bool:
+    """Whether the step deploys to a node, wipes it, switches it or has it booted. To destroy a server is none of it:
+    that it ends is what was asked for."""
+    if step.operation is Operation.DELETE:
+        return bool(step.policy.wipe)
+    if is_deployment(step):
+        return True
+    fields = {field_of(change) for change in step.changes}
+    is_booted = step.impact >= Impact.RESTART or fields >= _BOOT_BETWEEN
+    return is_update(step) and ("power_state" in fields or is_booted)
+
+
 def writes_image(step: Step) -> bool:
     """Whether the step writes the root disk of a server that is there anew."""
     lost = {field_of(change) for change in step.changes if change.impact >= Impact.DATA_LOSS}
@@ -254,7 +306,7 @@ def writes_image(step: Step) -> bool:
 
 
 def in_maintenance(node: str, reason: str) -> str:
-    """Why nothing is deployed to a node, with what ends it."""
+    """Why a node is left alone, with what ends it."""
     why = f": {reason}" if reason else ""
     return f"{node} is in maintenance{why} (stacksmith node maintenance {node} off ends it)"
 

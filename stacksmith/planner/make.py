@@ -1,6 +1,6 @@
 """make_plan: stack, snapshot and records in, plan out. Pure: same input, same bytes (rule 2)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 
@@ -24,7 +24,16 @@ from stacksmith.planner.graph import check_named, matches, ordered, selected
 from stacksmith.planner.image import is_edited_image
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
-from stacksmith.planner.machine import as_adopted, check_staying, maintained, node_states, only_compared, place_machines
+from stacksmith.planner.machine import (
+    as_adopted,
+    check_staying,
+    in_maintenance_now,
+    left_alone,
+    maintained,
+    node_states,
+    only_compared,
+    place_machines,
+)
 from stacksmith.planner.move import migrates, move
 from stacksmith.planner.plan import Deviation, Operation, Plan, Step, Unchanged
 from stacksmith.planner.replacement import refused_replacements
@@ -85,6 +94,7 @@ class _Draft:
     deviations: list[Deviation] = field(default_factory=list)
     unknown: list[Address] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
+    kept: Collection[str] = ()  # nodes in maintenance
     requests: dict[Address, Request] = field(default_factory=dict)
 
 
@@ -104,7 +114,7 @@ def make_plan(
     if not options.destroy:
         check_names(snapshot)
     view, ledger = view_of(snapshot, records), Ledger(stack.name, stack.fleet, snapshot, consumers)
-    plan = _Draft()
+    plan = _Draft(kept=in_maintenance_now(snapshot))
     wanted: dict[Address, Wanted] = {}
     scheduled = Schedule({})
     if not options.destroy:
@@ -266,7 +276,7 @@ def _plan_create(wanted: Wanted, view: View, plan: _Draft, reason: str = "") -> 
 def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, options: PlanOptions, plan: _Draft) -> None:
     address = wanted.address
     changes = [rules(found.host).impact(address.kind, c, found) for c in differences(wanted, found, view)]
-    changes = as_adopted(changes, view.records.get(address))
+    changes = left_alone(as_adopted(changes, view.records.get(address)), found.host, plan.kept)
     if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
         plan.steps.append(create(wanted, found, "a run that did not finish left it half made"))
         return

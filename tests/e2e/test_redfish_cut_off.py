@@ -20,7 +20,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.takes(85), pytest.mark.xdist_group("light")]
-BMCS = 28
+BMCS = 29
 DRIVER = "stacksmith.providers.redfish.machine.MachineDriver"
 BOOTS = "stacksmith.providers.redfish.boots.Boots"
 SWITCH_ON = "stacksmith.providers.redfish.session.RedfishSession.switch_on"
@@ -243,20 +243,53 @@ def test_node_whose_restart_was_cut_off_can_be_kept_and_released(site: Site, mon
 
 
 @pytest.mark.parametrize("is_kept", [False, True], ids=["", "maintenance"])
-def test_restart_that_was_cut_off_is_ended(site: Site, monkeypatch: Edit, is_kept: bool) -> None:
+def test_restart_that_was_cut_off_is_ended_once_its_node_is_not_in_maintenance(
+    site: Site, monkeypatch: Edit, is_kept: bool
+) -> None:
     site.declare(power="unmanaged", bios={"PowerCapWatts": 300})
     site.apply("--yes")
     assert site.bmc.reset("On") == 204
-    if is_kept:
-        assert site.node("maintenance", "on")[0] == 0
     site.declare(power="unmanaged", bios={"PowerCapWatts": 150})
     with monkeypatch.context() as patch:
         patch.setattr(SWITCH_ON, killed)
         site.cut_off("--yes", "--allow", "restart")
     assert not site.is_on
+    if is_kept:
+        assert site.node("maintenance", "on")[0] == 0
+        status, text = site.said("apply", "--yes", "--allow", "restart")
+        assert status == 7 and "is in maintenance" in text and not site.is_on, text
+        assert site.node("maintenance", "off")[0] == 0
     site.apply("--yes", "--allow", "restart")
     assert site.is_on and "No changes" in site.apply("--yes")
-    assert site.listed["maintenance"] is is_kept
+
+
+def test_power_of_a_node_in_maintenance_is_left_alone(site: Site) -> None:
+    """Somebody has shut it down to open it: nothing switches it on, and no drift is told of it."""
+    site.declare(asset_tag="R1", bios={"PowerCapWatts": 300})
+    site.apply("--yes")
+    assert site.is_on and site.node("maintenance", "on", "--reason", "new fan")[0] == 0
+    site.declare(asset_tag="R1", bios={"PowerCapWatts": 150})
+    status, text = site.said("apply", "--yes", "--allow", "restart")
+    assert status == 7 and "is in maintenance: new fan" in text and site.is_on, text
+
+    site.declare(asset_tag="R1", bios={"PowerCapWatts": 300})
+    assert site.bmc.reset("ForceOff") == 204
+    before = len(site.bmc.writes())
+    status, text = site.said("drift")
+    assert status == 0 and "server.db stays stopped" in text and "is in maintenance: new fan" in text, text
+    assert "No changes" in site.apply("--yes") and site.bmc.writes()[before:] == []
+    site.declare(asset_tag="R2", bios={"PowerCapWatts": 300})
+    site.apply("--yes")
+    assert site.bmc.get()["AssetTag"] == "R2" and site.bmc.writes()[before:] == ["PATCH "]
+    site.declare(asset_tag="R2", power="stopped", bios={"PowerCapWatts": 300})
+    site.apply("--yes")
+    site.declare(asset_tag="R2", bios={"PowerCapWatts": 300})
+    status, text = site.said("apply", "--yes")
+    assert status == 7 and "is in maintenance: new fan" in text and not site.is_on, text
+
+    assert site.node("maintenance", "off")[0] == 0
+    site.apply("--yes")
+    assert site.is_on and site.said("drift")[0] == 0
 
 
 def test_image_that_was_begun_and_is_not_wanted_any_more_leaves_no_ramdisk(site: Site) -> None:

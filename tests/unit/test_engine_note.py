@@ -70,9 +70,18 @@ def of(path: str, **more: object) -> Step:
 
 
 @pytest.mark.parametrize(
-    "step", [create("server.db", DB), of("image", image="sha256:" + "b" * 64), of("raid[0].drives")], ids=lambda s: s.id
+    "step",
+    [
+        create("server.db", DB),
+        of("image", image="sha256:" + "b" * 64),
+        of("raid[0].drives"),
+        changed("power_state", Impact.LIVE, power_state="running"),
+        changed("power_state", Impact.RESTART, power_state="stopped"),
+        changed("bios.Turbo", Impact.RESTART, bios={"Turbo": "On"}),
+    ],
+    ids=["create", "image", "raid", "switched on", "switched off", "restart"],
 )
-def test_deploy_to_a_node_that_went_into_maintenance_since_the_plan_is_refused(step: Step) -> None:
+def test_step_that_disturbs_a_node_that_went_into_maintenance_since_the_plan_is_refused(step: Step) -> None:
     rack = Rack(None if step.operation is Operation.CREATE else DB)
     bench = bench_with(rack)
     (result,) = bench.run(step, allowed=Impact.DATA_LOSS).results
@@ -96,6 +105,49 @@ def test_what_writes_no_disk_is_done_in_maintenance_which_stays(step: Step) -> N
     (result,) = bench.run(step, allowed=Impact.DATA_LOSS).results
     assert (result.outcome, rack.calls) == (Outcome.DONE, 1)
     assert notes(bench) == [KEPT]
+
+
+def test_wipe_of_a_node_that_went_into_maintenance_since_the_plan_is_refused() -> None:
+    policy = Policy(wipe={"*": "signatures"})
+    parts = {"fingerprint": "print", "before": to_data(DB), "policy": policy, "impact": Impact.DATA_LOSS}
+    gone = step(Operation.DELETE, "server.db", **parts)
+    rack = Rack(DB)
+    (result,) = bench_with(rack).run(gone, allowed=Impact.DATA_LOSS).results
+    assert (result.outcome, rack.calls) == (Outcome.FAILED, 0) and "in maintenance" in (result.cause or "")
+
+
+def test_power_of_a_node_in_maintenance_is_not_the_drivers_and_stays_recorded() -> None:
+    """What is set live beside it would switch it on else."""
+    on = replace(DB, power_state="running", asset_tag="new")
+    rack = Rack(DB, tells=())
+    bench = bench_with(rack)
+    (result,) = bench.run(changed("asset_tag", Impact.LIVE, asset_tag="new", power_state="running")).results
+    (record,) = bench.store.records(STACK)
+    assert (result.outcome, rack.machine) == (Outcome.DONE, replace(on, power_state=None))
+    assert record.applied == to_data(on)
+
+
+def test_what_a_killed_run_has_begun_on_a_node_in_maintenance_is_not_ended() -> None:
+    rack = Rack(DB, tells=())
+    bench, change = bench_with(rack), changed("asset_tag", Impact.LIVE, asset_tag="new")
+    begun = replace(KEPT, stage="settings - - restart=taken", stack=STACK, uuid=change.uuid)
+    bench.store.note_node(begun)
+    (result,) = bench.run(change).results
+    assert (result.outcome, rack.calls) == (Outcome.FAILED, 0) and "in maintenance" in (result.cause or "")
+    assert notes(bench) == [begun]
+
+
+def test_restart_that_began_before_the_maintenance_is_noted_to_its_end() -> None:
+    class During(Rack):
+        def update(self, target: Target, contents: Contents, deadline: Deadline) -> Found:
+            target.reached("settings - - restart=taken")
+            bench.store.note_node(replace(bench.store.nodes()[0], state="maintenance", reason="new fan"))
+            target.reached("")
+            return super().update(target, contents, deadline)
+
+    bench = Bench(drivers={"server": During(DB, tells=())})
+    (result,) = bench.run(changed("bios.Turbo", Impact.RESTART, bios={"Turbo": "On"}), allowed=Impact.RESTART).results
+    assert result.outcome is Outcome.DONE and notes(bench) == [KEPT]
 
 
 def test_maintenance_that_begins_before_the_first_stage_is_not_written_over() -> None:

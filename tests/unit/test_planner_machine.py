@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stacksmith.address import Address, identity
-from stacksmith.diagnostics import Faults
+from stacksmith.diagnostics import Faults, Severity
 from stacksmith.engine.lost_image import with_applied_images
 from stacksmith.engine.preflight import node_faults
 from stacksmith.engine.store import opened
@@ -20,7 +20,7 @@ from stacksmith.model.realised import ConfigDrive, Machine, Policy, RaidVolume, 
 from stacksmith.model.record import Record
 from stacksmith.model.stack import Stack
 from stacksmith.placement.tree.provider import Consumer
-from stacksmith.planner.machine import NOTE, TENANT, writes_image
+from stacksmith.planner.machine import NOTE, TENANT, powers_left, writes_image
 from stacksmith.planner.make import PlanOptions, make_plan
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Deadline
@@ -94,6 +94,11 @@ def found(spec: Machine, host: str = "bm1", **more: object) -> HostSnapshot:
     return HostSnapshot(host, found=(Found(DB, host, uuid, host, spec, "print", **more),))  # type: ignore[arg-type]
 
 
+def kept(snap: HostSnapshot, stage: str = "") -> HostSnapshot:
+    """The node in maintenance."""
+    return replace(snap, facts={**snap.facts, NOTE: {"state": "maintenance", "stage": stage, "reason": "fan"}})
+
+
 def test_machine_every_field_has_a_rule() -> None:
     assert {field.name for field in fields(Machine)} == set(RULES)
 
@@ -148,18 +153,82 @@ def test_plan_node_that_is_not_free_is_passed_over_with_its_reason(
     ("changed", "refused"),
     [
         ({"image": "sha256:" + "0" * 64}, True),
-        ({"boot_mode": "legacy"}, False),
+        ({"boot_mode": "legacy"}, True),
+        ({"boot_mode": "legacy", "power_state": "stopped"}, False),
+        ({"boot_mode": "legacy", "secure_boot": False, "power_state": "stopped"}, True),
         ({"asset_tag": "1"}, False),
     ],
 )
-def test_plan_writes_no_disk_of_a_node_in_maintenance(folder: Path, changed: dict[str, str], refused: bool) -> None:
-    stack = stack_of(folder)
+def test_plan_writes_no_disk_of_a_node_in_maintenance_and_boots_none(
+    folder: Path, changed: dict[str, str], refused: bool
+) -> None:
+    stack = stack_of(folder, STACK.replace("boot_mode: uefi", "boot_mode: uefi, secure_boot: true"))
     spec, record = made(stack)
-    note = {"state": "maintenance", "stage": "", "reason": "fan"}
-    there = replace(found(replace(spec, **changed)), facts={NOTE: note})  # type: ignore[arg-type]
+    there = kept(found(replace(spec, **changed)))  # type: ignore[arg-type]
     plan = plan_of(stack, there, records=[record])
     cause = "bm1 is in maintenance: fan (stacksmith node maintenance bm1 off ends it)"
     assert plan.refusals == (((only(plan).id, cause),) if refused else ())
+
+
+def test_plan_leaves_a_node_in_maintenance_as_somebody_switched_it(folder: Path) -> None:
+    """It is no drift, and what is live is set all the same."""
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    off = kept(found(replace(spec, power_state="stopped")))
+    plan = plan_of(stack, off, records=[record])
+    assert (plan.steps, plan.deviations, plan.refusals) == ((), (), ())
+    assert [(each.address, each.record) for each in plan.unchanged] == [(DB, None)]
+    (told,) = powers_left(stack, plan, Snapshot((), (off,)))
+    assert (told.code, told.severity) == ("power-left", Severity.WARNING) and told.span is not None
+    cause = "bm1 is in maintenance: fan (stacksmith node maintenance bm1 off ends it)"
+    assert told.message == f"server.db stays stopped: {cause}"
+
+    renamed = kept(found(replace(spec, power_state="stopped", asset_tag="1")))
+    plan = plan_of(stack, renamed, records=[record])
+    assert [change.path for change in only(plan).changes] == ["asset_tag"] and not plan.refusals
+    assert [change.path for each in plan.deviations for change in each.changes] == ["asset_tag"]
+
+    gone = plan_of(stack, off, records=[record], options=PlanOptions(destroy=True))
+    assert not gone.refusals and not list(powers_left(stack, gone, Snapshot((), (off,))))
+
+
+def test_plan_node_that_is_not_in_maintenance_is_switched_on(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    off = found(replace(spec, power_state="stopped"))
+    plan = plan_of(stack, off, records=[record])
+    assert [change.path for change in only(plan).changes] == ["power_state"] and plan.deviations
+    assert not list(powers_left(stack, plan, Snapshot((), (off,))))
+
+
+@pytest.mark.parametrize(("applied", "wanted"), [("running", "stopped"), ("stopped", "running")])
+def test_plan_power_that_the_stack_asks_anew_of_a_node_in_maintenance_is_refused(
+    folder: Path, applied: str, wanted: str
+) -> None:
+    stack = stack_of(folder, STACK.replace("flavor: gold", f"flavor: gold\n    power_state: {wanted}"))
+    spec, record = made(stack)
+    before = replace(spec, power_state=applied)
+    plan = plan_of(stack, kept(found(before)), records=[replace(record, applied=to_data(before))])
+    assert [change.path for change in only(plan).changes] == ["power_state"]
+    assert [(name, "is in maintenance: fan" in cause) for name, cause in plan.refusals] == [("update server.db", True)]
+
+
+def test_plan_wipes_no_node_in_maintenance_but_its_server_can_be_destroyed(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    for policy, refused in ((Policy(), []), (Policy(wipe={"*": "signatures"}), ["delete server.db"])):
+        records, options = [replace(record, policy=policy)], PlanOptions(destroy=True)
+        plan = plan_of(stack, kept(found(spec)), records=records, options=options)
+        assert [name for name, _ in plan.refusals] == refused
+
+
+def test_plan_ends_nothing_that_a_killed_run_has_begun_on_a_node_in_maintenance(folder: Path) -> None:
+    stack = stack_of(folder)
+    spec, record = made(stack)
+    renamed = found(replace(spec, asset_tag="1"))
+    for stage, refused in (("", []), ("settings - - restart=taken", ["update server.db"])):
+        plan = plan_of(stack, kept(renamed, stage), records=[record])
+        assert [name for name, _ in plan.refusals] == refused
 
 
 def test_plan_replaces_no_server_of_a_node_in_maintenance(folder: Path) -> None:

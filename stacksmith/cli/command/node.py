@@ -189,7 +189,7 @@ def maintenance(
     what: StackArgument = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, shown with the state")] = "",
 ) -> int:
-    """Keep a node from getting new servers, or give it back; a server that it has runs on."""
+    """Keep a node from getting new servers, or give it back; a server that it has stays, and so does its power."""
     from stacksmith.engine import node, upkeep
 
     upkeep.maintain(node.nodes(call.on(what).options()), name, state is Switch.ON, reason)

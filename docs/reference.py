@@ -49,7 +49,7 @@ FLEET: dict[str, type[BaseModel]] = {
     "top level": Fleet, "state": StateSpec, "defaults": Defaults, "aggregates": Aggregate, "scheduler": SchedulerSpec,
     "hosts": Host,
     "hosts: volume_types": VolumeType, "shared_storages": SharedStorage, "hosts: pci": PciSpec, "pci_aliases": PciAlias,
-    "nodes": Node, "nodes: password": SecretRef, "nodes: root_device": RootDeviceHints,
+    "nodes": Node, "nodes: username, password": SecretRef, "nodes: root_device": RootDeviceHints,
     "nodes: deploy": NodeDeploySpec, "deploy": DeploySpec,
 }  # fmt: skip
 EXITS = {

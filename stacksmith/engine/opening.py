@@ -12,7 +12,6 @@ from stacksmith.engine.contents import session_folder
 from stacksmith.engine.observe import Place, Sessions, observe
 from stacksmith.engine.quote import quoting
 from stacksmith.engine.scope import scope_of
-from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.engine.tenancy import Machines, Tenant
 from stacksmith.frozen import dataclass
 from stacksmith.model.bare_metal import class_of
@@ -24,6 +23,7 @@ from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects
 from stacksmith.model.realised import Machine, from_data, is_machine_data
 from stacksmith.model.record import Record
+from stacksmith.model.secret import NoSecret, secret
 from stacksmith.model.stack import Stack
 from stacksmith.model.types import JSON
 from stacksmith.placement.tree.provider import Consumer

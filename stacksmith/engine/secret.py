@@ -1,34 +1,4 @@
-"""Secrets that a fleet file refers to, read where they are."""
+"""Secrets that a fleet file refers to: see model.secret, which reads user names while the file is loaded."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from stacksmith.model.fileaccess import FileFault, read_limited
-from stacksmith.model.node import SecretRef
-
-SECRET_BYTES = 4096
-
-
-class NoSecret(Exception):
-    """A reference that leads nowhere: the message is the cause alone."""
-
-    def __init__(self, cause: str, hint: str) -> None:
-        super().__init__(cause)
-        self.hint = hint
-
-
-def secret(reference: SecretRef, environment: Mapping[str, str], folder: Path) -> str:
-    """What a reference leads to; ``folder`` is the fleet file's. Raises: NoSecret."""
-    if reference.env is not None:
-        value = environment.get(reference.env, "")
-        if not value:
-            raise NoSecret(f"{reference.env} is not set in the environment", f"export {reference.env}=…")
-        return value
-    assert reference.file is not None
-    try:
-        text = read_limited(folder / reference.file, reference.file, SECRET_BYTES).decode()
-    except FileFault as fault:
-        raise NoSecret(str(fault), "paths in a fleet file start in its folder") from None
-    except UnicodeDecodeError:
-        raise NoSecret(f"{reference.file!r} is not UTF-8 text", "paths in a fleet file start in its folder") from None
-    return text.removesuffix("\n").removesuffix("\r")
+from stacksmith.model.secret import NoSecret as NoSecret  # noqa: PLC0414 - engine.node names them from here
+from stacksmith.model.secret import secret as secret  # noqa: PLC0414

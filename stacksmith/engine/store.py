@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stacksmith.diagnostics import Diagnostic, Faults, error
-from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.model.fleet import Fleet
+from stacksmith.model.secret import NoSecret, secret
 from stacksmith.model.state import StateSpec
 from stacksmith.source import Span
 from stacksmith.state.store import Store, open_store

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from stacksmith.model.fileaccess import FileFault, Folder, read_limited
 from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.fleet_file import FleetFile, check_fleet
 from stacksmith.model.sandbox import BROKEN, FUNCTIONS
+from stacksmith.model.secret import with_user_names
 from stacksmith.model.spec import Spec
 from stacksmith.model.types import JSON
 from stacksmith.model.validate import LATER, found, validate
@@ -321,4 +322,8 @@ def _include_one(
 def read_fleet(path: Path, options: LoadOptions, findings: Findings) -> FleetFile | None:
     """The fleet of a file, None with its faults reported."""
     document = _read_operator(path, findings)
-    return check_fleet(document, path, options.provider, findings) if document is not None else None
+    loaded = check_fleet(document, path, options.provider, findings) if document is not None else None
+    if loaded is None:
+        return None
+    nodes = with_user_names(loaded.fleet.nodes, options.environment, path.parent)
+    return replace(loaded, fleet=loaded.fleet.model_copy(update={"nodes": nodes}))

@@ -10,6 +10,7 @@ from stacksmith.model.spec import GiB, Spec
 
 ALL_DISKS: Final = "*"
 WIPE_SECONDS: Final = 86_400.0  # so long every byte of disks may take: a wipe that is silent ends long before
+UserName = Annotated[str, Field(min_length=1)]
 Trait = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,254}$")]
 
 
@@ -33,6 +34,13 @@ class SecretRef(Spec):
         return self
 
 
+class LostRef(SecretRef):
+    """A reference that leads nowhere, and why: told to whoever needs what it should lead to."""
+
+    cause: str
+    hint: str
+
+
 class RootDeviceHints(Spec):
     """Which disk a node's image is written to: the smallest of those that all hints fit, as in Ironic."""
 
@@ -53,7 +61,7 @@ class Node(Spec):
     system: str | None = Field(
         None, pattern="^/redfish/v1/Systems/[^/]+$", description="Path of the system; default: the only one there is"
     )
-    username: str = Field(min_length=1, description="User of the BMC")
+    username: UserName | SecretRef = Field(description="User of the BMC, or where the name is")
     password: SecretRef = Field(description="Where the password is: never the password itself")
     auth: Literal["basic", "session", "auto"] = Field(
         "basic",

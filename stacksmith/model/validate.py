@@ -170,8 +170,8 @@ def _meant(model: type[Spec], path: DataPath) -> str | None:
 
 
 def _words(model: type[Spec], path: DataPath, group: Sequence[ErrorDetails]) -> tuple[str, str, str | None, bool]:
-    """Code, cause, hint, and whether it is about the key."""
-    first = group[0]
+    """Code, cause, hint, and whether it is about the key; of a union the branch that has the shape of the value."""
+    first = next((detail for detail in group if not _is_shape([detail])), group[0])
     kind = first["type"]
     if kind == "extra_forbidden":
         return _unknown_key(str(path[-1]), keys_at(model, path[:-1]))

@@ -18,7 +18,7 @@ from stacksmith.providers.redfish.signin import SESSIONS
 from tests.e2e.light_parts import LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 30
+BMCS = 31
 OPENED = f"POST {SESSIONS}"
 
 
@@ -202,3 +202,25 @@ def test_token_of_a_session_is_nowhere(
     assert len(tokens) > len(ON_STACK) and b"HTTP request" in places["logged"]
     assert {"saved.plan", "events.jsonl", "drift.json"} < {path.name for path in written}
     assert [name for name, data in places.items() if any(token in data for token in tokens)] == []
+
+
+def test_user_name_of_the_environment_signs_in(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one fleet file for two accounts: each has its own."""
+    node = {**bmc.fields, "username": {"env": "BMC_USER"}, "password": {"env": "BMC_PASSWORD"}}
+    node["ca"] = str(bmc.node.ca)
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"fleet": "one", "nodes": {bmc.node.name: node}}))
+    (tmp_path / "stack.yaml").write_text(STACK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BMC_PASSWORD", bmc.password)
+    for user, statuses, told in (
+        (None, (4, 4, 4), f"cannot sign in to {bmc.node.name}: BMC_USER is not set in the environment"),
+        ("nobody", (4, 4, 4), f"cannot sign in to the BMC of {bmc.node.name}: 401"),
+        (bmc.node.username, (0, 0, 3), ""),
+    ):
+        if user is not None:
+            monkeypatch.setenv("BMC_USER", user)
+        said = [(run(words), capsys.readouterr()) for words in (("node", "list"), ("node", "drift"), ("drift",))]
+        assert tuple(status for status, _ in said) == statuses, said
+        assert all(told in output.out + output.err for _, output in said), said

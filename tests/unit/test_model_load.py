@@ -8,6 +8,7 @@ import pytest
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults
 from stacksmith.model.load import LoadOptions, evaluate_outputs, load_fleet, load_stack
+from stacksmith.model.node import LostRef
 from stacksmith.model.stack import Loaded, Stack
 
 FLEET = "fleet: lab\nhosts:\n  hv1: {libvirt: 'memory://'}\n"
@@ -87,6 +88,25 @@ def test_load_security_groups_are_not_supported_yet(tmp_path: Path) -> None:
     loaded = load(tmp_path, HEAD + "security_groups: {web: {}}\n")
     assert [d.code for d in loaded.diagnostics] == ["unknown-key"]
     assert "not supported yet" in loaded.diagnostics[0].message
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("monitor", "monitor"),
+        ("{env: BMC_USER}", "drift"),
+        ("{file: user}", "reader"),
+        ("{env: NONE}", LostRef(env="NONE", cause="NONE is not set in the environment", hint="export NONE=…")),
+    ],
+)
+def test_load_fleet_has_the_user_that_a_reference_leads_to(tmp_path: Path, reference: str, name: str | LostRef) -> None:
+    """One that leads nowhere is no fault of the file: it is needed to sign in alone."""
+    (tmp_path / "user").write_text("reader\n")
+    node = f"{{redfish: 'https://bmc1.example', username: {reference}, password: {{env: NONE}}}}"
+    write(tmp_path, fleet=f"fleet: lab\nnodes: {{bm1: {node}}}\n")
+    fleet, diagnostics = load_fleet(tmp_path / "fleet.yaml", LoadOptions(environment={"BMC_USER": "drift"}))
+    assert fleet is not None and diagnostics == ()
+    assert fleet.nodes["bm1"].username == name
 
 
 def test_load_fleet_memory_world_lies_beside_the_file(tmp_path: Path) -> None:

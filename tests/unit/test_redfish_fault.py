@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stacksmith.model.node import Node, SecretRef
-from stacksmith.providers.base import Deadline, Transient
+from stacksmith.model.node import LostRef, Node, SecretRef
+from stacksmith.providers.base import Deadline, Refused, Transient
 from stacksmith.providers.bmc import Unreachable
 from stacksmith.providers.redfish.fault import messages
 from stacksmith.providers.registry import open_bmc
@@ -75,3 +75,11 @@ def test_parameter_that_is_named_beside_the_text_is_told(entry: dict[str, Any], 
 def test_arguments_that_may_be_values_are_not_told() -> None:
     entry = {"MessageId": "Base.1.18.1.PropertyValueError", "Message": "Wrong.", "MessageArgs": ["hunter2"]}
     assert messages(entry) == (["PropertyValueError"], "Wrong.")
+
+
+def test_user_name_that_is_nowhere_is_told_before_the_bmc_is_asked() -> None:
+    lost = LostRef(env="BMC_USER", cause="BMC_USER is not set in the environment", hint="export BMC_USER=…")
+    node = Node(redfish="https://127.0.0.1:9", username=lost, password=SecretRef(env="UNUSED"))
+    with pytest.raises(Refused, match=r"^cannot sign in to bm1: BMC_USER is not set in the environment$") as caught:
+        open_bmc("bm1", node, "secret", None)
+    assert (caught.value.path, caught.value.hint) == ("username", "export BMC_USER=…")

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from stacksmith.frozen import dataclass
-from stacksmith.model.node import Node
+from stacksmith.model.node import LostRef, Node
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused
 from stacksmith.providers.bmc import NotNow, Unreachable
@@ -18,6 +18,17 @@ from stacksmith.providers.redfish.leftover import Leftovers, Opened, is_same
 
 SESSIONS: Final = "/redfish/v1/SessionService/Sessions"  # where DSP0266 lets everybody ask for a session
 CLOSE_SECONDS, CLOSE_ATTEMPTS = 10.0, 4
+
+
+def _user_name(name: str, node: Node) -> str:
+    """The user of the BMC. Raises: Refused when a reference to the name leads nowhere."""
+    match node.username:
+        case str(text):
+            return text
+        case LostRef(cause=cause, hint=hint):
+            raise Refused(f"cannot sign in to {name}: {cause}", "username", hint)
+        case reference:
+            raise AssertionError(f"nobody followed {reference}")
 
 
 class Exchange(Protocol):
@@ -51,7 +62,7 @@ class SignIn:
     ) -> None:
         self._name = name
         self._bmc = node.redfish
-        self._user = (node.username, password)
+        self._user = (_user_name(name, node), password)
         self._exchange = exchange
         self._leftovers = leftovers
         self._may_change = node.auth == "auto"

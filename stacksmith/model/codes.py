@@ -64,6 +64,7 @@ CODES: Final[dict[str, str]] = {
     "bad-bare-metal": "A bare-metal server says what no node can have, or a virtual one what is about nodes.",
     # the fleet
     "no-fleet": "The stack names no fleet file and none is given on the command line.",
+    "no-expressions": "An expression stands in a fleet file, which has no variables.",
     "bad-host": "A host's connection URI is missing, has a scheme that is not allowed, or would run a command.",
     "bad-aggregate": "An aggregate's metadata has a value of no use, or its zone is not the one of its hosts.",
     "bad-scheduler": "The fleet's scheduler names a filter or weigher that is not known or cannot be.",

@@ -192,6 +192,8 @@ class SharedStorage(Spec):
 class Fleet(Spec):
     """A fleet file."""
 
+    MERGE_HINT = "repeat the keys; a whole value can be repeated by an anchor and an alias: a: &one {…}, b: *one"
+
     fleet: str = Field(pattern="^[a-z][a-z0-9-]{0,31}$", description="Name of the fleet: part of every identity")
     state: str | StateSpec | None = Field(
         None,

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from stacksmith.frozen import dataclass
@@ -11,12 +11,13 @@ from stacksmith.model.check.node import check_nodes, hide_passwords
 from stacksmith.model.check.scheduler import check_scheduler
 from stacksmith.model.check.state import hide_state_password
 from stacksmith.model.check.trait import check_fleet_names
-from stacksmith.model.document import Document, locate
+from stacksmith.model.document import DataPath, Document, Node, Places, locate
 from stacksmith.model.expand import Block
 from stacksmith.model.fileaccess import Folder
 from stacksmith.model.findings import Findings, did_you_mean
 from stacksmith.model.fleet import Defaults, Fleet, Host
-from stacksmith.model.validate import found, validate
+from stacksmith.model.types import JSON
+from stacksmith.model.validate import check_shape, found, validate
 
 SCHEMES: Final = (
     "qemu",
@@ -52,6 +53,9 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     where = Block(document, (), "fleet")
     before = findings.error_count
     data = hide_state_password(hide_passwords(document.data, where, findings), where, findings)
+    if _has_expressions(data, document.places, where, findings):
+        check_shape(Fleet, data, "fleet", where, findings)
+        return None
     fleet = validate(Fleet, data, "fleet", where, findings)
     if fleet is None:
         return None
@@ -75,6 +79,20 @@ def check_fleet(document: Document, path: Path, provider: str | None, findings: 
     if findings.error_count > before:
         return None
     return FleetFile(fleet.model_copy(update={"hosts": hosts}), path, folder, document)
+
+
+def _has_expressions(data: JSON, places: Node, where: Block, findings: Findings, path: DataPath = ()) -> bool:
+    """Whether a value has an expression, each reported: these are a stack's, and would be taken here as they stand."""
+    if isinstance(data, str) and "{{" in data:
+        message = f"cannot use fleet: {found(data)} is an expression, and a fleet file has no variables"
+        hint = "write the value; users and passwords may be references: {env: NAME} or {file: PATH}"
+        findings.error("no-expressions", message, where(path), hint)
+        return True
+    if not isinstance(data, dict | list) or not isinstance(places, Places) or not places.dynamic:
+        return False
+    parts = data.items() if isinstance(data, dict) else enumerate(data)
+    values: Any = places.values
+    return any([_has_expressions(value, values[part], where, findings, (*path, part)) for part, value in parts])
 
 
 def _check_same(fleet: Fleet, where: Block, findings: Findings) -> None:

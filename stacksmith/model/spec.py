@@ -1,6 +1,6 @@
 """The base of everything a user writes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -9,6 +9,8 @@ from stacksmith.model.size import parse_size
 
 class Spec(BaseModel):
     """A mapping in a file: unknown keys are errors, values keep their YAML type, objects are frozen."""
+
+    MERGE_HINT: ClassVar[str] = "repeat the keys, or use include or for_each"  # in place of YAML 1.1's merge key
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 

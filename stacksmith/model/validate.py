@@ -174,7 +174,7 @@ def _words(model: type[Spec], path: DataPath, group: Sequence[ErrorDetails]) -> 
     first = next((detail for detail in group if not _is_shape([detail])), group[0])
     kind = first["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(str(path[-1]), keys_at(model, path[:-1]))
+        return _unknown_key(str(path[-1]), keys_at(model, path[:-1]), model.MERGE_HINT)
     if kind == "missing":
         return "missing-key", f"key {path[-1]!r} is missing", None, False
     if kind in _RANGE:
@@ -226,11 +226,11 @@ def _mapping_hint(model: type[Spec], path: DataPath, group: Sequence[ErrorDetail
     return f"write [{mapping}]" if "list_type" in kinds else f"write {mapping}"
 
 
-def _unknown_key(key: str, choices: Sequence[str]) -> tuple[str, str, str | None, bool]:
+def _unknown_key(key: str, choices: Sequence[str], merge_hint: str) -> tuple[str, str, str | None, bool]:
     if key in LATER:
         return "unknown-key", f"{key!r} is not supported yet", "take it out for now", True
     if key == "<<":
-        return "unknown-key", "'<<' is not part of YAML 1.2", "repeat the keys, or use include or for_each", True
+        return "unknown-key", "'<<' is not part of YAML 1.2", merge_hint, True
     if OTHER_WORDS.get(key) in choices:
         return "unknown-key", f"unknown key {key!r}", f"it is called {OTHER_WORDS[key]!r} here", True
     return "unknown-key", f"unknown key {shorten(key)!r}", did_you_mean(key, choices, "keys"), True

@@ -14,12 +14,12 @@ from stacksmith.engine.contents import session_folder
 from stacksmith.engine.inspection import inspections
 from stacksmith.engine.options import Options, load
 from stacksmith.engine.retry import retried
-from stacksmith.engine.secret import NoSecret, secret
 from stacksmith.frozen import dataclass
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.load import LoadOptions, load_fleet
 from stacksmith.model.node import Node
 from stacksmith.model.node_found import Aspects, NodeFound, NodeInspection, NodeInventory, NodeSnapshot
+from stacksmith.model.secret import NoSecret, secret
 from stacksmith.providers.base import Deadline, ProviderError
 from stacksmith.providers.bmc import Access, BmcSession, Unreachable
 from stacksmith.providers.registry import open_bmc

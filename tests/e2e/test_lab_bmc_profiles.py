@@ -22,6 +22,7 @@ pytestmark = [
 ONCE = {"BootSourceOverrideEnabled": "Once"}
 CD = {"BootSourceOverrideTarget": "Cd"}
 UEFI = {"BootSourceOverrideMode": "UEFI"}
+FIRMWARE = "/redfish/v1/UpdateService/FirmwareInventory"
 TURBO = {"Attributes": {"ProcTurboMode": "Disabled"}}
 Check = Callable[[Bmc, str], None]
 CHECKS: dict[str, Check] = {}
@@ -477,6 +478,31 @@ def _(bmc: Bmc, media: str) -> None:
     assert bmc.get(made)["DisplayName"] == "a"
     until(lambda: bmc.ask("DELETE", made).status_code == 202, 10, "the volume is about to go")
     until(lambda: bmc.get(volumes)["Members@odata.count"] == 1, 10, "the volume is deleted")
+
+
+@check("storage-needs-power")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.get("/Storage")["Members"] == [] and bmc.ask("GET", "/Storage/RAID.1").status_code == 404
+    bmc.reset("On")
+    assert len(bmc.get("/Storage")["Members"]) == 2 and len(bmc.get("/Storage/RAID.1")["Drives"]) == 4
+
+
+@check("raid-at-boot")
+def _(bmc: Bmc, media: str) -> None:
+    times = bmc.get("/Storage/RAID.1/Volumes")["@Redfish.OperationApplyTimeSupport"]
+    assert times == {"SupportedValues": ["OnReset"]}
+
+
+@check("few-rights")
+def _(bmc: Bmc, media: str) -> None:
+    assert bmc.ask("GET", "/Storage").status_code == bmc.ask("GET", FIRMWARE).status_code == 403
+    assert bmc.get("/BIOS")["Attributes"]
+
+
+@check("no-settings")
+def _(bmc: Bmc, media: str) -> None:
+    assert "@Redfish.Settings" not in bmc.get("/BIOS") and bmc.get("/BIOS")["Attributes"]
+    assert bmc.ask("GET", "/BIOS/Settings").status_code == 404
 
 
 @check("raid-names-alike")

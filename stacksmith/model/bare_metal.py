@@ -13,6 +13,8 @@ from stacksmith.model.stack import Resource, Stack
 _KEY: Final = re.compile(r"resources:(CUSTOM_[A-Z0-9_]+)")
 ALWAYS: Final = "CUSTOM_BAREMETAL"  # a class so called is of nodes, in a fleet without such a node too
 ON_DISK: Final = ("image", "boot_iso", "config_drive")  # what a deployment that was cut off leaves open
+DISK: Final = "disk"  # the path of a change that tells what of the root disk is lost for a new server,
+OTHER_DISKS: Final = "other-disks"  # and of other disks
 _DEPLOYED: Final = frozenset({"image", "boot_iso", "raid"})
 MAINTENANCE: Final = "maintenance"  # the state of a node that its operator keeps from servers
 

@@ -31,7 +31,10 @@ def secret(reference: SecretRef, environment: Mapping[str, str], folder: Path) -
         raise NoSecret(str(fault), "paths in a fleet file start in its folder") from None
     except UnicodeDecodeError:
         raise NoSecret(f"{reference.file!r} is not UTF-8 text", "paths in a fleet file start in its folder") from None
-    return text.removesuffix("\n").removesuffix("\r")
+    value = text.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise NoSecret(f"{reference.file} is empty", "write it there, on one line")
+    return value
 
 
 def with_user_names(nodes: Mapping[str, Node], environment: Mapping[str, str], folder: Path) -> dict[str, Node]:

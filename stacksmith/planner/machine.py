@@ -25,11 +25,11 @@ from stacksmith.planner.asking import Asking
 from stacksmith.planner.drive import config_drive, server_label
 from stacksmith.planner.ledger import Ledger
 from stacksmith.planner.plan import Operation, Plan, Step
-from stacksmith.providers.deployment import Stage
+from stacksmith.providers.deployment import in_the_way
 
 GIB = 2**30
 TENANT: Final = "tenant"  # the server of another stack that has a node by the state store, there too
-_BOOT_BETWEEN: Final = frozenset({"boot_mode", "secure_boot"})  # of BMCs that take one at a time, with a boot between
+_BOOTED: Final = frozenset({"boot_mode", "secure_boot", "firmware"})  # which may take a boot, of a node that is off too
 NOTE: Final = "note"  # what the state store says of a node, in the facts of its snapshot: state and reason
 
 
@@ -259,12 +259,10 @@ def powers_left(stack: Stack, plan: Plan, snapshot: Snapshot) -> Iterator[Diagno
             yield Diagnostic(Severity.WARNING, "power-left", text, place, address=found.address)
 
 
-def in_the_way(facts: Mapping[str, JSON]) -> str:
-    """What a deployment that failed has found on the disks of a node, and would not lose; empty for nothing."""
+def found_on_disks(facts: Mapping[str, JSON]) -> dict[str, str]:
+    """What deployments that failed have found on the disks of a node, and would not lose, by their steps."""
     note = facts.get(NOTE)
-    if not isinstance(note, dict) or str(note.get("stage")).partition(" ")[0] != Stage.HELD:
-        return ""
-    return str(note.get("reason") or "").partition(": ")[2]
+    return in_the_way(str(note.get("stage") or "")) if isinstance(note, dict) else {}
 
 
 def help_with_unknown(node: str) -> str:
@@ -295,7 +293,7 @@ def disturbs(step: Step) -> bool:
     if is_deployment(step):
         return True
     fields = {field_of(change) for change in step.changes}
-    is_booted = step.impact >= Impact.RESTART or fields >= _BOOT_BETWEEN
+    is_booted = step.impact >= Impact.RESTART or bool(fields & _BOOTED)
     return is_update(step) and ("power_state" in fields or is_booted)
 
 

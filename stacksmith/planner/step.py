@@ -4,15 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from stacksmith.address import Address
+from stacksmith.model.bare_metal import DISK, OTHER_DISKS
 from stacksmith.model.change import Change, Impact, Status
 from stacksmith.model.found import Found, Snapshot
-from stacksmith.model.node import Node
+from stacksmith.model.node import ALL_DISKS, Node
 from stacksmith.model.raid import deleted, fits, there
 from stacksmith.model.realised import Image, Machine, Policy, Server, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.types import JSON
 from stacksmith.planner.build import Wanted
-from stacksmith.planner.machine import in_the_way
+from stacksmith.planner.machine import found_on_disks
 from stacksmith.planner.plan import Operation, Step
 
 _SUPERSEDED = ".superseded-"
@@ -139,18 +140,22 @@ def with_losses(steps: Iterable[Step], snapshot: Snapshot) -> list[Step]:
     """The steps; those that make a server on a node are data-loss where what the node holds is known to be lost."""
     every = list(steps)
     nodes = {snap.host: snap.facts for snap in snapshot.nodes}
-    left = {(step.address, step.host) for step in every if step.operation is Operation.DELETE and not step.policy.wipe}
+    left = {
+        step.host: str(step.address)
+        for step in every
+        if step.operation is Operation.DELETE and step.host in nodes and ALL_DISKS not in step.policy.wipe
+    }
     return [
-        _with_losses(step, nodes[step.host], (step.address, step.host) in left)
+        _with_losses(step, nodes[step.host], left.get(step.host))
         if step.operation is Operation.CREATE and isinstance(step.wanted, Machine) and step.host in nodes
         else step
         for step in every
     ]
 
 
-def _with_losses(step: Step, facts: Mapping[str, JSON], is_replaced: bool) -> Step:
-    """With a change for each RAID volume that is deleted for those that are declared, and for what the disk holds: that
-    of the server which this one replaces, or what an earlier try to deploy has found in its way."""
+def _with_losses(step: Step, facts: Mapping[str, JSON], former: str | None) -> Step:
+    """With a change for each RAID volume that is deleted for those that are declared, and for what disks hold: that of
+    the ``former`` server, or what an earlier try to deploy has found in its way."""
     wanted = step.wanted
     assert isinstance(wanted, Machine)
     volumes = there(facts) if wanted.raid else []
@@ -159,11 +164,23 @@ def _with_losses(step: Step, facts: Mapping[str, JSON], is_replaced: bool) -> St
         Change(f"raid[{each.name}]", None, None, to_data(each), Status.CHANGE, Impact.DATA_LOSS, deleted(each))
         for each in lost
     ]
-    held = in_the_way(facts)
-    if wanted.image and (held or is_replaced):
-        note = f"written over: {held or 'what is on it of the server that is replaced'}"
-        changes.append(Change("disk", None, None, None, Status.CHANGE, Impact.DATA_LOSS, note))
+    for path, note in _disks_lost(facts, former, bool(lost)).items() if wanted.image else ():
+        changes.append(Change(path, None, None, None, Status.CHANGE, Impact.DATA_LOSS, note))
     return replace(step, changes=tuple(changes), impact=Impact.DATA_LOSS) if changes else step
+
+
+def _disks_lost(facts: Mapping[str, JSON], former: str | None, is_raid_new: bool) -> dict[str, str]:
+    """What is lost for an image, by the path of its change."""
+    found, lost = found_on_disks(facts), {}
+    if "not-empty" in found:
+        lost[DISK] = f"the root disk is written over: {found['not-empty']}"
+    elif former is not None:
+        lost[DISK] = f"the root disk is written over, with what {former} has on it"
+    elif is_raid_new:
+        lost[DISK] = "the root disk is written over, whatever it holds"
+    if "other-disks" in found:
+        lost[OTHER_DISKS] = f"a config drive is removed: {found['other-disks']}"
+    return lost
 
 
 def timed(steps: Iterable[Step], nodes: Mapping[str, Node]) -> list[Step]:

@@ -5,6 +5,7 @@ from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, unquote
 
 from stacksmith.frozen import dataclass
 from stacksmith.model.node import RootDeviceHints
@@ -22,14 +23,13 @@ class Stage(StrEnum):
     SETTINGS = "settings"  # firmware was sent, or a restart is under way, and no disk is written yet, or none is to be
     RAID = "raid"  # volumes are made, or gone, and what was on them with them
     MEDIA = "media"  # the ramdisk's ISO is in the node, which is off
-    HELD = "held"  # the disk, or another, holds what would be lost: nothing is written, and the ramdisk waits
     BOOTED = "booted"  # the node is on with it
     WRITTEN = "written"  # the disk is finished
     READY = "ready"  # the node is off, the media is out
 
 
 LOSING: Final = ("raid", "media", "booted")  # no telling what is on the disk
-RAMDISK: Final = (Stage.MEDIA, Stage.HELD, Stage.BOOTED, Stage.WRITTEN)  # what runs, if anything, is not on the disk
+RAMDISK: Final = (Stage.MEDIA, Stage.BOOTED, Stage.WRITTEN)  # what runs, if anything, is not what is on the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,14 @@ class Cleaning:
     disks: tuple[str, ...] = ()
     whole: bool = False
     boot_mode: str | None = None
+
+
+def held(step: str, detail: str) -> tuple[str, str]:
+    """What a step of ``IN_THE_WAY`` has found on a disk, as an entry of the note of how far a deployment is."""
+    return step, quote(detail, safe="")
+
+
+def in_the_way(note: str) -> dict[str, str]:
+    """What the deployments of a server have found that would be lost, by step; its last word are the note's entries."""
+    entries = dict(each.split("=", 1) for each in note.rpartition(" ")[2].split(",") if "=" in each)
+    return {step: unquote(entries[step]) for step in IN_THE_WAY if step in entries}

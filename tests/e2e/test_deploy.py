@@ -177,7 +177,7 @@ def another_owner(rig: Rig) -> None:
     rig.told.others["servers"] = head(rig.other)
     put(rig.other, config_drive_of_another(rig.folder))
     assert rig.bmc.patch("/SecureBoot", {"SecureBootEnable": True}) == 204
-    rig.deploy("overwritten", heard=bmc_death(rig), overwrite=True)
+    rig.deploy("overwritten", heard=bmc_death(rig), overwrite=True, clears_others=True)
     assert rig.page("/SecureBoot")["SecureBootCurrentBoot"] == "Enabled"
     rig.await_system("secure server")
 

@@ -510,43 +510,68 @@ servers: {db: {flavor: metal, image: picture}}
 """
 
 
-def test_disk_that_holds_something_is_written_over_once_the_plan_has_said_so(
+@pytest.fixture
+def command(
     bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``--allow data-loss`` of the first apply may be for another server."""
+) -> Callable[..., tuple[int, str]]:
+    """A command on a stack with a server on the node, whose ramdisk ``says`` what it is told to; (status, output)."""
     monkeypatch.chdir(tmp_path)
     node = {**bmc.fields, "ca": str(bmc.node.ca), "password": {"file": str(bmc.node.password)}}
     fleet = {"fleet": "f", "deploy": {"listen": "127.0.0.1:0"}, "nodes": {"bm1": node}}
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
     (tmp_path / "picture.raw").write_bytes(bytes(4096))
     (tmp_path / "stack.yaml").write_text(HELD.replace("CHECKSUM", hashlib.sha256(bytes(4096)).hexdigest()))
-    ramdisk = Ramdisk(bmc)
 
-    def command(*words: str, says: str = "") -> tuple[int, str]:
+    def run_it(*words: str, ramdisk: Ramdisk | None = None, says: str = "") -> tuple[int, str]:
         capsys.readouterr()
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(run, list(words))
-            if says.startswith("done"):
+            if ramdisk is not None and says == "done":
                 ramdisk.serve(1)
-            elif says:
+            elif ramdisk is not None:
                 ramdisk.say(says)
             status = running.result()
         output = capsys.readouterr()
         return status, output.out + output.err
 
-    allowed, holds = ("apply", "--yes", "--allow", "data-loss"), "sda has gpt table with sda1"
-    status, text = command(*allowed, says=f"failed not-empty\n{holds}")
+    return run_it
+
+
+Command = Callable[..., tuple[int, str]]
+ALLOWED = ("apply", "--yes", "--allow", "data-loss")
+
+
+def test_disk_that_holds_something_is_written_over_once_the_plan_has_said_so(bmc: LightBmc, command: Command) -> None:
+    """``--allow data-loss`` of the first apply may be for another server. What was found is told until it is gone."""
+    ramdisk, holds = Ramdisk(bmc), "sda has gpt table with sda1"
+    status, text = command(*ALLOWED, ramdisk=ramdisk, says=f"failed not-empty\n{holds}")
     assert status == 1 and f"cannot deploy bm1: not-empty: {holds}" in text, text
     assert "plan again, which tells it" in text and ramdisk.jobs[-1]["overwrite"] == "no"
     status, text = command("plan")
-    assert status == 0 and f"written over: not-empty: {holds}" in text, text
+    assert status == 0 and f"the root disk is written over: {holds}" in text, text
     status, text = command("apply", "--yes")
     assert status == 7 and "its impact is data-loss" in text, text
-    status, text = command(*allowed, says="done")
-    assert status == 0 and ramdisk.jobs[-1]["overwrite"] == "yes", text
+    status, text = command(*ALLOWED, ramdisk=ramdisk, says="failed write-image\nsda is broken")
+    assert status == 1 and (ramdisk.jobs[-1]["overwrite"], ramdisk.jobs[-1]["clears_others"]) == ("yes", "no"), text
+    status, text = command(*ALLOWED, ramdisk=ramdisk, says="failed other-disks\nsdb1 is labelled config-2")
+    assert status == 1 and ramdisk.jobs[-1]["overwrite"] == "yes", text
+    text = command("plan")[1]
+    assert f"is written over: {holds}" in text and "a config drive is removed: sdb1 is labelled config-2" in text
+    status, text = command(*ALLOWED, ramdisk=ramdisk, says="done")
+    assert status == 0 and (ramdisk.jobs[-1]["overwrite"], ramdisk.jobs[-1]["clears_others"]) == ("yes", "yes"), text
     assert "No changes" in command("plan")[1]
     status, text = command("plan", "--replace", "server.db")
-    assert "written over: what is on it of the server that is replaced" in text, text
+    assert "the root disk is written over, with what server.db has on it" in text, text
+
+
+def test_server_that_is_to_keep_what_its_disk_holds_leaves_the_ramdisk(bmc: LightBmc, command: Command) -> None:
+    status, text = command("apply", "--yes", ramdisk=Ramdisk(bmc), says="failed not-empty\nsda has what I want")
+    assert status == 1 and bmc.get()["Oem"]["Lab"]["BootedFrom"] == "Cd", text
+    stack = Path("stack.yaml")
+    stack.write_text(stack.read_text().replace(", image: picture", ""))
+    status, text = command("apply", "--yes")
+    assert status == 0 and (bmc.get()["PowerState"], bmc.get()["Oem"]["Lab"]["BootedFrom"]) == ("On", "Hdd"), text
+    assert "No changes" in command("plan")[1]
 
 
 def free_port() -> int:

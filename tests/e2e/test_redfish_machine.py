@@ -565,7 +565,10 @@ def test_server_that_is_made_anew_does_not_take_what_a_former_one_left_for_finis
     first, second = act("create", ""), act("create", "")
     assert first.life != second.life and LATER not in (first.life, second.life)
     held = Change("disk", None, None, None, Status.CHANGE, Impact.DATA_LOSS)
-    assert (first.overwrite, act("create", "", held).overwrite) == (False, True), "only what the plan has told is lost"
+    job = act("create", "", held)
+    assert (first.overwrite, job.overwrite, job.clears_others) == (False, True, False), "what the plan has told is lost"
+    others = act("create", "", replace(held, path="other-disks"))
+    assert (others.overwrite, others.clears_others) == (False, True)
     resumed = act("create", noted[-1])
     assert (resumed.life, recorder.stages[-1]) == (recorder.jobs[-2].life, "media")
     other = act("create", f"media 0000 {resumed.life}")

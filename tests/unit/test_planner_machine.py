@@ -24,6 +24,7 @@ from stacksmith.planner.machine import NOTE, TENANT, powers_left, writes_image
 from stacksmith.planner.make import PlanOptions, make_plan
 from stacksmith.planner.plan import Operation, Plan, Step
 from stacksmith.providers.base import Deadline
+from stacksmith.providers.deployment import held
 from stacksmith.providers.redfish.rules import RULES, RedfishRules
 
 FLEET = """\
@@ -154,8 +155,8 @@ def test_plan_node_that_is_not_free_is_passed_over_with_its_reason(
     [
         ({"image": "sha256:" + "0" * 64}, True),
         ({"boot_mode": "legacy"}, True),
-        ({"boot_mode": "legacy", "power_state": "stopped"}, False),
-        ({"boot_mode": "legacy", "secure_boot": False, "power_state": "stopped"}, True),
+        ({"boot_mode": "legacy", "power_state": "stopped"}, True),
+        ({"secure_boot": False, "power_state": "stopped"}, True),
         ({"asset_tag": "1"}, False),
     ],
 )
@@ -346,12 +347,49 @@ def test_plan_new_server_names_the_raid_volumes_that_are_lost_for_its_own(folder
     node = HostSnapshot("bm1", facts=facts((kept, lost)))
     step = only(plan_of(stack_of(folder, RAID), node))
     assert (step.operation, step.impact) == (Operation.CREATE, Impact.DATA_LOSS)
-    (change,) = step.changes
+    change, disk = step.changes
     assert (change.path, change.wanted, change.found) == ("raid[customers]", None, to_data(lost))
     assert change.note == "RAID volume customers (RAID5, 1024.0 GiB) is deleted with what is on it"
+    assert (disk.path, disk.note) == ("disk", "the root disk is written over, whatever it holds")
     assert only(plan_of(stack_of(folder), node)).impact is Impact.NONE, "without raid: they are left alone"
     only_kept = HostSnapshot("bm1", facts=facts((kept,)))
     assert only(plan_of(stack_of(folder, RAID), only_kept)).impact is Impact.NONE
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ((), {}),
+        ((held("not-empty", "sda has gpt, a=b table"),), {"disk": "is written over: sda has gpt, a=b table"}),
+        ((held("other-disks", "sdb1 is it"),), {"other-disks": "a config drive is removed: sdb1 is it"}),
+        (
+            (("abc", "taken"), held("other-disks", "sdb1 is it"), held("not-empty", "sda has x")),
+            {"disk": "is written over: sda has x", "other-disks": "a config drive is removed: sdb1 is it"},
+        ),
+    ],
+)
+def test_plan_new_server_names_what_a_deployment_has_found_on_disks(
+    folder: Path, entries: tuple[tuple[str, str], ...], told: dict[str, str]
+) -> None:
+    """Whatever failed since, and however far the last one came."""
+    stage = " ".join(filter(None, ("media key life", ",".join(map("=".join, entries)))))
+    node = HostSnapshot("bm1", facts={NOTE: {"state": "failed", "stage": stage, "reason": "a port: in use"}})
+    half = replace(found(made(stack_of(folder))[0]).found[0], spec=None, partial=True)
+    step = only(plan_of(stack_of(folder), replace(node, found=(half,))))
+    assert step.operation is Operation.CREATE
+    assert {change.path: change.note.removeprefix("the root disk ") for change in step.changes} == told
+    assert step.impact is (Impact.DATA_LOSS if told else Impact.NONE)
+
+
+@pytest.mark.parametrize("wipe", [{}, {"S64": "whole"}, {"*": "signatures"}])
+def test_plan_new_server_on_a_node_that_another_leaves_tells_what_it_leaves(folder: Path, wipe: dict[str, str]) -> None:
+    stack = stack_of(folder, STACK.replace("db:", "web:"))
+    spec, record = made(stack_of(folder))
+    record = replace(record, policy=Policy(wipe=wipe))
+    plan = plan_of(stack, found(spec), records=[record])
+    (create,) = [step for step in plan.steps if step.operation is Operation.CREATE]
+    told = ["the root disk is written over, with what server.db has on it"]
+    assert (create.host, [change.note for change in create.changes]) == ("bm1", [] if "*" in wipe else told)
 
 
 def test_plan_change_of_raid_names_the_volume_that_is_lost(folder: Path) -> None:

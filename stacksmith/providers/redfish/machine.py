@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from stacksmith.model.bare_metal import deployed, field_of
+from stacksmith.model.bare_metal import DISK, OTHER_DISKS, deployed, field_of
 from stacksmith.model.change import Impact
 from stacksmith.model.found import WARNING, Found, Mark
 from stacksmith.model.node import ALL_DISKS, Node
 from stacksmith.model.node_found import NodeFound, Power
 from stacksmith.model.raid import changed
 from stacksmith.model.realised import Machine, to_data
-from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Target, TimedOut
+from stacksmith.providers.base import Contents, Deadline, Gone, ProviderError, Refused, Stale, Target, TimedOut
 from stacksmith.providers.bmc import BmcSession, Deployer, NeedsPower, NextBoot, Occupant
-from stacksmith.providers.deployment import IN_THE_WAY, LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage
+from stacksmith.providers.deployment import IN_THE_WAY, LATER, RAMDISK, UNTOUCHED, Cleaning, Job, Stage, held
 from stacksmith.providers.redfish.boots import POLL_SECONDS, SETTINGS, Boots, is_up, machine_of, within
 from stacksmith.providers.redfish.pins import Pins
 from stacksmith.providers.redfish.progress import RESTART, Progress
@@ -67,6 +67,8 @@ class MachineDriver:
         self._prepare(target, job, progress, deadline)
         if job is not None:
             self._deploy(target, job, progress, deadline)
+        elif _is_in_ramdisk(target):  # of an image that is not wanted any more
+            self._boots.leave_ramdisk(deadline)
         elif is_on and not self._is_in_force(wanted, deadline):
             self._boots.restart_half_made(target, progress, deadline)
         paths = {*_WAITING, "firmware"} if wanted.firmware else set(_WAITING)
@@ -165,9 +167,16 @@ class MachineDriver:
         except NeedsPower:
             self._boots.restart(target, progress, deadline, "setup", is_on=False)
         faults = partial(self._bmc.check_raid, wanted.raid, deadline)
-        with suppress(TimedOut):  # then the next line says what is missing
+        with suppress(TimedOut):  # then the next lines say what is missing
             self._boots.wait_until(lambda seen: not faults(), "the RAID controllers", deadline)
-        self._bmc.set_raid(wanted.raid, deadline, doomed, begins)
+        try:
+            self._bmc.set_raid(wanted.raid, deadline, doomed, begins)
+        except Stale:  # the next plan sees the volumes of a node that is on
+            raise
+        except ProviderError:
+            self._boots.end_between(progress, deadline)
+            raise
+        self._bmc.switch_off(True, self._boots.limit(deadline))  # also where a killed run has noted another restart
         self._boots.end_between(progress, deadline)
 
     def _set_live(self, wanted: Machine, deadline: Deadline) -> None:
@@ -229,8 +238,8 @@ class MachineDriver:
             iso=contents.image_file(wanted.boot_iso) if wanted.boot_iso else None,
             config_drive=drive,
             root_device=self._node.root_device,
-            overwrite=target.allowed >= Impact.DATA_LOSS and _loses(target),
-            clears_others=target.allowed >= Impact.DATA_LOSS and (_loses(target) or not _is_new(target)),
+            overwrite=target.allowed >= Impact.DATA_LOSS and _loses(target, DISK),
+            clears_others=target.allowed >= Impact.DATA_LOSS and (not _is_new(target) or _loses(target, OTHER_DISKS)),
             boot_mode=wanted.boot_mode,
             secure_boot=wanted.secure_boot,
         )
@@ -246,8 +255,9 @@ class MachineDriver:
             )
         except Refused as refusal:
             if refusal.path in IN_THE_WAY and _is_new(target):  # the next plan says what would be lost
-                progress.reached(Stage.HELD, key, life)
+                progress.send(*held(refusal.path, str(refusal).partition(f"{refusal.path}: ")[2]))
             raise
+        progress.drop(*IN_THE_WAY)
         self._warning = warning or self._warning  # a call that is made again writes nothing
 
     def _finish(self, wanted: Machine, paths: set[str], progress: Progress, deadline: Deadline) -> Found:
@@ -305,9 +315,11 @@ def _is_new(target: Target) -> bool:
     return target.found is None or target.found.partial
 
 
-def _loses(target: Target) -> bool:
-    """Whether the step itself may write over what is on the disk: another one's leave is not its own."""
-    return any(change.impact >= Impact.DATA_LOSS for change in target.changes)
+def _loses(target: Target, path: str) -> bool:
+    """Whether the step itself may lose what disks hold: another one's leave is not its own, and a new server loses only
+    what its plan has told."""
+    told = [change for change in target.changes if change.impact >= Impact.DATA_LOSS]
+    return any(change.path == path for change in told) if _is_new(target) else bool(told)
 
 
 def _in_force(wanted: Machine, paths: set[str], seen: NodeFound) -> bool:

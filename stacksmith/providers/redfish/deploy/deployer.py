@@ -29,7 +29,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
 EJECT_SECONDS = 30.0  # where a failure is about to be told
 CALL_SECONDS = 300.0  # one call to a BMC, which may then be made again
 UNVERIFIED = "written, unverified: the node switched itself off without a word"
-NOT_EMPTY_HINT = "to lose what is on it: plan again, which tells it, and apply with --allow data-loss; or node clean"
+NOT_EMPTY_HINT = "to lose what is on it: plan again, which tells it, and apply with --allow data-loss"
 LATE = "its time is over"
 TIME_HINT = "where it only takes longer: a longer deploy_timeout_seconds of the node"
 

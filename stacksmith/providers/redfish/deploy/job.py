@@ -58,7 +58,7 @@ def deploy_text(job: Job, source: Source, config: bytes, way: Way) -> str:
             "config_mib": -(-(len(config) + 512) // MIB) if config else 0,
             "config_sum": config_sum,
             "overwrite": "yes" if job.overwrite else "no",
-            "clears_others": "yes" if job.overwrite or job.clears_others else "no",
+            "clears_others": "yes" if job.clears_others else "no",
         }
     )
 

@@ -57,7 +57,7 @@ class NodeFound:
     secure_boot_next: bool | None = None
     pending: Mapping[str, JSON] = field(default_factory=dict)
     firmware: Mapping[str, str] = field(default_factory=dict)
-    raid: tuple[RaidVolume, ...] | None = ()  # None: asked for, and not told while it is off
+    raid: tuple[RaidVolume, ...] | None = ()  # None: asked for, and not shown yet
 
     @property
     def identity(self) -> Identity:

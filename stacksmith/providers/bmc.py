@@ -65,6 +65,10 @@ class NeedsPower(Refused):
     """The BMC shows no controllers of a machine that is off: switch it on, and ask again."""
 
 
+class Starting(NotNow):
+    """The BMC shows no controllers of a machine that starts, yet."""
+
+
 def _nothing(found: NodeFound) -> NodeInventory | None:
     """Remembers nothing."""
     return None

@@ -160,7 +160,7 @@ def node_text(each: NodeSnapshot, tenancy: Tenancy, untold: Mapping[str, str], p
     }
     told = {key: value for key, value in asdict(found).items() if key not in ("raid", "firmware", "bios", "pending")}
     facts = [(key, value) for key, value in {**known, **told}.items() if value not in (None, "")]
-    untold = {**({"raid": "not while it is off"} if found.raid is None else {}), **untold}
+    untold = {**({"raid": "not shown while it is off, or starts"} if found.raid is None else {}), **untold}
     facts += [(part, f"not told: {cause}") for part, cause in untold.items()]
     more = [_block(title, list(block), paint) for title, block in blocks.items() if block]
     return _block(each.node, facts, paint) + "".join(more)

@@ -484,7 +484,12 @@ def _(bmc: Bmc, media: str) -> None:
 def _(bmc: Bmc, media: str) -> None:
     assert bmc.get("/Storage")["Members"] == [] and bmc.ask("GET", "/Storage/RAID.1").status_code == 404
     bmc.reset("On")
-    assert len(bmc.get("/Storage")["Members"]) == 2 and len(bmc.get("/Storage/RAID.1")["Drives"]) == 4
+    assert bmc.get("/Storage")["Members"] == [] and bmc.get()["BootProgress"] == {
+        "LastState": "PCIResourceConfigStarted"
+    }
+    until(lambda: bmc.get("/Storage")["Members"], 30, "the firmware knows what there is")
+    assert len(bmc.get("/Storage")["Members"]) == 2 and bmc.get()["BootProgress"] == {"LastState": "OSRunning"}
+    assert len(bmc.get("/Storage/RAID.1")["Drives"]) == 4
 
 
 @check("raid-at-boot")

@@ -14,7 +14,7 @@ from stacksmith.model.node_found import Aspects
 from stacksmith.model.raid import fits
 from stacksmith.model.realised import RaidVolume
 from stacksmith.providers.base import Refused, TimedOut
-from stacksmith.providers.bmc import NeedsPower, NotNow
+from stacksmith.providers.bmc import NeedsPower, NotNow, Starting
 from stacksmith.providers.redfish.firmware import SERVICE
 from tests.e2e.bmc_parts import served
 from tests.e2e.kit import until
@@ -224,7 +224,7 @@ def test_volumes_are_made_where_storage_is_shown_of_a_machine_that_is_on_alone(
     assert run(["drift"]) == 0
     capsys.readouterr()
     assert run(["node", "show", name]) == 0
-    assert re.search(r"^  raid +not told: not while it is off$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^  raid +not told: not shown while it is off, or starts$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_volume_that_is_shown_once_the_machine_is_on_is_lost_when_the_plan_says_so(
@@ -246,6 +246,19 @@ def test_volume_that_is_shown_once_the_machine_is_on_is_lost_when_the_plan_says_
     assert run(["apply", "--yes"]) == 7 and run(["apply", "--yes", "--allow", "data-loss"]) == 0
     assert [each["Name"] for each in volumes(bmc)] == ["system"] and bmc.get()["PowerState"] == "Off"
     assert run(["plan", "--detailed-exitcode"]) == 0
+
+
+def test_volumes_of_a_machine_that_starts_are_not_told_until_its_firmware_knows_them(bmc: LightBmc) -> None:
+    with bmc.session() as session:
+        session.set_raid((SYSTEM,), soon())
+        bmc.behave("storage-needs-power")
+        assert bmc.reset("On") == 204
+        assert session.observe(soon(), RAID).raid is None
+        with pytest.raises(Starting, match="shows no RAID controller yet: it starts"):
+            session.set_raid((SYSTEM,), soon())
+        until(lambda: session.observe(soon(), RAID).raid, 30, "the firmware knows them")
+        session.set_raid((SYSTEM,), soon())
+    assert len(made(bmc)) == 1
 
 
 def volumes(bmc: LightBmc) -> list[Any]:

@@ -56,3 +56,18 @@ def test_disk_without_a_size_and_card_without_an_address_are_told_as_such() -> N
 )
 def test_links_of_a_collection(page: dict[str, object], expected: list[str]) -> None:
     assert reading.links(page) == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "starts"),
+    [
+        ({}, False),
+        ({"BootProgress": {"LastState": "OSRunning"}}, False),
+        ({"BootProgress": {"LastState": "PCIResourceConfigStarted"}}, True),
+        ({"BootProgress": None, "Oem": {"Hpe": {"PostState": "InPost"}}}, True),
+        ({"Oem": {"Hpe": {"PostState": "FinishedPost"}}}, False),
+        ({"Oem": None}, False),
+    ],
+)
+def test_machine_is_starting_where_its_bmc_tells_it(page: dict[str, object], starts: bool) -> None:
+    assert reading.is_starting(page) is starts

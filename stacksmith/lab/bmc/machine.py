@@ -37,6 +37,10 @@ class Machine:
     def is_on(self) -> bool:
         return bool(self.emulator.call("GET", self.path).data["PowerState"] == "On")
 
+    def has_discovered(self, behaviour: Behaviour) -> bool:
+        """Whether the firmware knows what storage there is."""
+        return time.monotonic() - self.switched_on > behaviour.storage_seconds
+
     def power_state(self, found: str) -> str:
         """The power state to show: the real one once it has settled."""
         word, until = self._settling

@@ -31,6 +31,9 @@ def of_system(machine: Machine, behaviour: Behaviour, data: dict[str, JSON], nam
         "Oem": {"Lab": {"BootedFrom": machine.booted_from}},
     }
     own["BiosVersion"] = machine.state.firmware.get("BIOS", data.get("BiosVersion"))
+    if behaviour.storage_needs_power:
+        is_far = machine.has_discovered(behaviour)
+        own["BootProgress"] = {"LastState": "OSRunning" if is_far else "PCIResourceConfigStarted"}
     if behaviour.location_indicator:
         own["LocationIndicatorActive"] = data.get("IndicatorLED") == "Blinking"
         data = {key: value for key, value in data.items() if key != "IndicatorLED"}

@@ -63,7 +63,8 @@ class Behaviour:
     raid_seconds: float = 0.0  # how long the task of a volume takes; 0: it is no task
     raid_strict: bool = False  # names volumes by DisplayName, wants to know when, shows a single drive as a volume
     raid_at_boot: bool = False  # a strict one makes volumes at a boot alone
-    storage_needs_power: bool = False  # no storage is shown of a machine that is off
+    storage_needs_power: bool = False  # no storage is shown of a machine that is off,
+    storage_seconds: float = 1.0  # and so long after an on
     raid_names_alike: bool = False  # all drives have one name, and only serial numbers tell them apart
     update_seconds: float = 0.0  # how long an update takes
     firmware_at_once: bool = False  # else the BIOS is updated at the next boot

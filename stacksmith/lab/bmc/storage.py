@@ -65,7 +65,7 @@ class Controller:
         return {**data, "Members": shown, "Members@odata.count": len(shown)}
 
     def _is_hidden(self, behaviour: Behaviour) -> bool:
-        return behaviour.storage_needs_power and not self.machine.is_on()
+        return behaviour.storage_needs_power and not (self.machine.is_on() and self.machine.has_discovered(behaviour))
 
     def _volumes(self, path: str, behaviour: Behaviour) -> Answer:
         """The collection; a strict controller shows a drive that is in no volume as one, as many do."""

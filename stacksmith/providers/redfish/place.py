@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +15,7 @@ from stacksmith.model.node_found import Aspects, NodeFound, Power
 from stacksmith.model.realised import Machine, from_data, to_data
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Driver, Refused, Scope
-from stacksmith.providers.bmc import Access, Deployer
+from stacksmith.providers.bmc import Access, Deployer, NeedsPower, Starting
 from stacksmith.providers.redfish.machine import MachineDriver
 from stacksmith.providers.redfish.session import RedfishSession
 
@@ -115,7 +116,9 @@ class NodePlace:
         """BIOS attributes that the BMC's registry does not take, volumes that its controllers cannot make, and firmware
         that it cannot be brought to."""
         bios = self._bmc.check_bios(wanted.bios, deadline) if wanted.bios else ()
-        raid = self._bmc.check_raid(wanted.raid, deadline) if wanted.raid else ()
+        raid: Sequence[tuple[str, str]] = ()
+        with suppress(NeedsPower, Starting):  # it is told when they are made
+            raid = self._bmc.check_raid(wanted.raid, deadline) if wanted.raid else ()
         faults = [("bios", name, cause) for name, cause in bios] + [("raid", name, cause) for name, cause in raid]
         there = self._bmc.observe(deadline, Aspects(firmware=True)).firmware if wanted.firmware else {}
         for name, version in wanted.firmware.items():

@@ -11,7 +11,7 @@ from stacksmith.model.raid import GIB, fits, most_of, told
 from stacksmith.model.realised import RaidVolume
 from stacksmith.model.types import JSON
 from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, Stale, TimedOut, Transient
-from stacksmith.providers.bmc import NeedsPower, NotNow, Unreachable
+from stacksmith.providers.bmc import NeedsPower, NotNow, Starting, Unreachable
 from stacksmith.providers.redfish import reading, task
 from stacksmith.providers.redfish.connection import Answer
 from stacksmith.providers.redfish.fault import Failed
@@ -54,10 +54,12 @@ class Controller:
 
 
 def found(tree: Tree, system: Page, declared: Collection[str], deadline: Deadline) -> tuple[RaidVolume, ...] | None:
-    """The volumes of all controllers, in order of name, with their drives by the names that are declared; None of a
-    machine that is off and shows no controller: some BMCs know none until it starts."""
+    """The volumes of all controllers, in order of name, with their drives by the names that are declared; None where
+    no controller is shown yet."""
     controllers = _controllers(tree, system, declared, deadline)
-    if not controllers and reading.power_of(system) is Power.OFF:
+    try:
+        _check_shown(tree, system, controllers)
+    except (NeedsPower, Starting):
         return None
     return tuple(sorted((volume.shape for each in controllers for volume in each.volumes), key=lambda each: each.name))
 
@@ -67,8 +69,7 @@ def check_raid(tree: Tree, volumes: Sequence[RaidVolume], deadline: Deadline) ->
     declared = [name for volume in volumes for name in volume.drives]
     system = tree.system(deadline)
     controllers = _controllers(tree, system, declared, deadline, with_drives=True)
-    if not controllers and reading.power_of(system) is Power.OFF:
-        return []
+    _check_shown(tree, system, controllers)
     used: dict[str, tuple[str, str]] = {}  # the volume and the name in it, by path of the drive
     faults = []
     for volume in volumes:
@@ -104,8 +105,8 @@ def set_raid(
     declared = [name for volume in volumes for name in volume.drives]
     system = tree.system(deadline)
     controllers = _controllers(tree, system, declared, deadline, with_drives=bool(volumes))
-    if volumes and not controllers and reading.power_of(system) is Power.OFF:
-        raise NeedsPower(f"{tree.name} shows no RAID controller while it is off", "raid")
+    if volumes:
+        _check_shown(tree, system, controllers)
     places = {volume.name: (volume, _placed(tree, volume, controllers)) for volume in volumes}
     surplus = []
     for there in (volume for each in controllers for volume in each.volumes):
@@ -127,6 +128,17 @@ def set_raid(
         _delete(tree, volume, deadline)
     for missing, controller in places.values():
         _create(tree, missing, controller, deadline)
+
+
+def _check_shown(tree: Tree, system: Page, controllers: Sequence[Controller]) -> None:
+    """Passes unless no controller is shown of a machine that is off, or starts: some BMCs know none until it is well on
+    its way. Raises: NeedsPower, Starting."""
+    if controllers:
+        return
+    if reading.power_of(system) is Power.OFF:
+        raise NeedsPower(f"{tree.name} shows no RAID controller while it is off", "raid")
+    if reading.is_starting(system):
+        raise Starting(f"{tree.name} shows no RAID controller yet: it starts", "raid")
 
 
 def _controllers(

@@ -14,11 +14,25 @@ _POWER: Final = {
     "PoweringOff": Power.POWERING_OFF,
 }
 _MODES: Final = {"UEFI": "uefi", "Legacy": "bios"}
+_EARLY: Final = (  # of BootProgress
+    "PrimaryProcessorInitializationStarted",
+    "BusInitializationStarted",
+    "MemoryInitializationStarted",
+    "SecondaryProcessorInitializationStarted",
+    "PCIResourceConfigStarted",
+)
+_HPE_EARLY: Final = ("PowerOff", "Reset", "InPost")  # before InPostDiscoveryComplete and FinishedPost
 _LEDS: Final = {"Lit": "lit", "Blinking": "blinking", "Off": "off"}
 
 
 def power_of(system: Page) -> Power:
     return _POWER.get(str(system.get("PowerState")), Power.UNKNOWN)
+
+
+def is_starting(system: Page) -> bool:
+    """Whether the firmware is before the discovery of controllers, where the BMC tells it."""
+    post = inside(inside(system, "Oem"), "Hpe").get("PostState")
+    return inside(system, "BootProgress").get("LastState") in _EARLY or post in _HPE_EARLY
 
 
 def found(system: Page, bios: Page) -> NodeFound:

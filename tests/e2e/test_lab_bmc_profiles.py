@@ -483,13 +483,14 @@ def _(bmc: Bmc, media: str) -> None:
 @check("storage-needs-power")
 def _(bmc: Bmc, media: str) -> None:
     assert bmc.get("/Storage")["Members"] == [] and bmc.ask("GET", "/Storage/RAID.1").status_code == 404
+    bmc.behave("storage-needs-power", storage_seconds=600)
     bmc.reset("On")
-    assert bmc.get("/Storage")["Members"] == [] and bmc.get()["BootProgress"] == {
-        "LastState": "PCIResourceConfigStarted"
-    }
+    assert bmc.get("/Storage")["Members"] == []
+    assert bmc.get()["BootProgress"] == {"LastState": "PCIResourceConfigStarted"}
+    bmc.behave("storage-needs-power")
     until(lambda: bmc.get("/Storage")["Members"], 30, "the firmware knows what there is")
-    assert len(bmc.get("/Storage")["Members"]) == 2 and bmc.get()["BootProgress"] == {"LastState": "OSRunning"}
-    assert len(bmc.get("/Storage/RAID.1")["Drives"]) == 4
+    assert bmc.get()["BootProgress"] == {"LastState": "OSRunning"}
+    assert len(bmc.get("/Storage")["Members"]) == 2 and len(bmc.get("/Storage/RAID.1")["Drives"]) == 4
 
 
 @check("raid-at-boot")

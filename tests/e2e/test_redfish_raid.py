@@ -251,11 +251,12 @@ def test_volume_that_is_shown_once_the_machine_is_on_is_lost_when_the_plan_says_
 def test_volumes_of_a_machine_that_starts_are_not_told_until_its_firmware_knows_them(bmc: LightBmc) -> None:
     with bmc.session() as session:
         session.set_raid((SYSTEM,), soon())
-        bmc.behave("storage-needs-power")
+        bmc.behave("storage-needs-power", storage_seconds=600)
         assert bmc.reset("On") == 204
         assert session.observe(soon(), RAID).raid is None
         with pytest.raises(Starting, match="shows no RAID controller yet: it starts"):
             session.set_raid((SYSTEM,), soon())
+        bmc.behave("storage-needs-power")
         until(lambda: session.observe(soon(), RAID).raid, 30, "the firmware knows them")
         session.set_raid((SYSTEM,), soon())
     assert len(made(bmc)) == 1

@@ -501,15 +501,6 @@ servers: {db: {flavor: metal, image: picture}}
 """
 
 
-HELD = """\
-stack: shop
-fleet: fleet.yaml
-flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
-images: {picture: {source: picture.raw, format: raw, checksum: "sha256:CHECKSUM"}}
-servers: {db: {flavor: metal, image: picture}}
-"""
-
-
 @pytest.fixture
 def command(
     bmc: LightBmc, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -520,7 +511,7 @@ def command(
     fleet = {"fleet": "f", "deploy": {"listen": "127.0.0.1:0"}, "nodes": {"bm1": node}}
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
     (tmp_path / "picture.raw").write_bytes(bytes(4096))
-    (tmp_path / "stack.yaml").write_text(HELD.replace("CHECKSUM", hashlib.sha256(bytes(4096)).hexdigest()))
+    (tmp_path / "stack.yaml").write_text(APPLIED.replace("CHECKSUM", hashlib.sha256(bytes(4096)).hexdigest()))
 
     def run_it(*words: str, ramdisk: Ramdisk | None = None, says: str = "") -> tuple[int, str]:
         capsys.readouterr()

@@ -26,16 +26,16 @@ SYSTEM = RaidVolume("system", "RAID1", ("Bay0", "Bay1"), 100 * 10**9)
 DATA = RaidVolume("data", "RAID1", ("Bay2", "Bay3"))
 RAID, FIRMWARE = Aspects(raid=True), Aspects(firmware=True)
 BIOS, BMC = "BIOS firmware", "BMC firmware"
-STOPPED = """\
+STACK = """\
 stack: shop
 fleet: fleet.yaml
-flavors: {metal: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
+flavors: {gold: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
 servers:
   db:
-    flavor: metal
-    power_state: stopped
-    bare_metal: {raid: [{name: system, raid_type: RAID1, drives: [Bay0, Bay1]}]}
+    flavor: gold
+    bare_metal: {raid: [{name: system, raid_type: LEVEL, drives: DRIVES}]}
 """
+STOPPED = STACK.replace("LEVEL", "RAID1").replace("DRIVES", "[Bay0, Bay1]") + "    power_state: stopped\n"
 
 
 @pytest.fixture(scope="module")
@@ -460,17 +460,6 @@ def test_update_that_fails_says_why(
 
 
 # --- by the command line
-
-
-STACK = """\
-stack: shop
-fleet: fleet.yaml
-flavors: {gold: {vcpus: 1, ram: 1024, extra_specs: {"resources:CUSTOM_BAREMETAL": "1"}}}
-servers:
-  db:
-    flavor: gold
-    bare_metal: {raid: [{name: system, raid_type: LEVEL, drives: DRIVES}]}
-"""
 
 
 def test_plan_says_which_volumes_are_lost_and_apply_needs_leave_for_it(

@@ -86,9 +86,15 @@ def _explained(step: Step, found: Found, begun: Begun) -> bool:
             return ours and not found.partial and _is_on_the_way(step, found)
         case Operation.DELETE:
             made_by_us = (Operation.CREATE.value, step.address, step.uuid) in begun
-            return ours or (half and made_by_us)
+            return ours or (half and made_by_us) or (step.address.kind in SHARED_KINDS and _is_part(step, found))
         case _:
             return False
+
+
+def _is_part(step: Step, found: Found) -> bool:
+    """Whether nothing is there that the plan did not see: another image of the same bytes was removed, and a file
+    with it."""
+    return all(change.wanted is None for change in compare(to_data(found.spec), UNKNOWN, step.before))
 
 
 def _as_wanted(step: Step, found: Found) -> bool:

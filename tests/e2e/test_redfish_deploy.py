@@ -39,7 +39,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 32
+BMCS = 33
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -386,6 +386,24 @@ def test_time_that_is_over_before_the_ramdisk_says_anything_has_both_hints(bmc: 
     assert re.search("deploy.advertise_url.*; .*deploy_timeout_seconds", str(run.fault.hint))
 
 
+def test_iso_of_a_run_whose_time_is_over_before_the_node_is_on_is_taken_out(bmc: LightBmc) -> None:
+    clock = Jump(0.0)
+
+    class Late(list[str]):
+        def append(self, words: str) -> None:
+            super().append(words)
+            if words == "switching on":
+                assert bmc.get("/VirtualMedia/Cd")["Inserted"] is True
+                clock.by = clock.to
+
+    run = Run(bmc, clock.deadline())
+    run.said = Late()
+    with run:
+        pass
+    assert isinstance(run.fault, TimedOut) and "its time is over" in str(run.fault)
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False
+
+
 def test_bmc_that_fails_until_the_time_is_over_is_told_with_it(bmc: LightBmc) -> None:
     bmc.behave(fail_every=1)
     with Run(bmc, soon(3)) as run:
@@ -436,8 +454,9 @@ def test_whole_disks_are_not_wiped_by_the_time_of_a_deployment(
             assert bmc.reset("ForceOff") == 204
 
         served = pool.submit(serve)
-        assert run([*words, "--whole"]) == 0
-        served.result()
+        status = run([*words, "--whole"])
+        served.result()  # why it was not heard, when it was not
+        assert status == 0
     assert ramdisk.jobs[0]["wipe"] == "whole"
 
 

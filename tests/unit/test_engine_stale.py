@@ -142,6 +142,22 @@ def test_image_of_which_another_stack_has_a_file_is_no_surprise(bench: Bench) ->
     assert len(bench.world.objects("hv1")) == 2
 
 
+def test_delete_of_an_image_whose_file_went_with_another_image_is_no_surprise(bench: Bench) -> None:
+    disk, kernel = shape("image.debian"), ImageFile("kernel", "sha256:" + "b" * 64)
+    assert isinstance(disk, Image)
+    both = Image((*disk.files, kernel))
+    bench.run(create("image.debian@hv1"), create("image.direct@hv1", both))
+    debian = bench.seen("image.debian@hv1")
+    mark = Mark(FLEET, STACK, Address.parse("image.direct@hv1"), "", to_data(both))
+    whole = bench.sessions["hv1"].drivers["image"].read(mark)
+    assert whole is not None and whole.spec == both
+    direct = {"fingerprint": whole.fingerprint, "before": to_data(both)}
+    assert bench.run(delete("image.debian@hv1", **debian)).exit_status == 0
+    assert bench.run(delete("image.direct@hv1", **direct)).exit_status == 0
+    with pytest.raises(Stale, match=r"files\[kernel\] was not set, is \{"):
+        check(delete("image.direct@hv1", **debian), whole, (FLEET, STACK), frozenset())
+
+
 def test_object_that_another_stack_took_is_left_to_it(bench: Bench) -> None:
     bench.run(create("server.db"))
     planned = delete("server.db", **bench.seen("server.db"))

@@ -89,9 +89,6 @@ class Deployer:
             if refusal.path == NO_DISK:
                 run.put_away(waits=False)
             raise
-        except KeyboardInterrupt:
-            run.eject_quietly()
-            raise
         run.put_away()
 
     def close(self) -> None:
@@ -135,6 +132,9 @@ class Deployer:
             run.survive("switching on", run.bmc.switch_on)
             reached(Stage.BOOTED)
             return run.wait(offer)
+        except (ProviderError, KeyboardInterrupt):
+            run.eject_quietly()  # nobody serves the ISO any longer
+            raise
         finally:
             server.withdraw(offer)
 
@@ -199,8 +199,8 @@ class _Run:
 
     def insert(self, url: str) -> None:
         """Off, with the ISO in, from which the next boot is."""
-        self._served_at = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self.survive("switching off", lambda limit: self.bmc.switch_off(True, limit))
+        self._served_at = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self.survive("inserting virtual media", lambda limit: self.bmc.insert_media(url, limit))
         self.survive("setting the next boot", lambda limit: self.bmc.boot_once("cd", self._mode, limit))
 
@@ -299,14 +299,12 @@ class _Run:
         if self.settings.method == "embedded" and is_fetched and not last:
             self.progress(UNVERIFIED)
             return UNVERIFIED
-        self.eject_quietly()
         after = f"after {last}" if last else "before its ramdisk said anything"
         hint = "its console or its BMC's log tells why; what the disk has of it is gone on with by the next run"
         raise Refused(f"cannot {self._verb} {self.node}: it went off {after}", last, hint)
 
     def _is_over(self, event: Event) -> bool:
         if event.state is State.FAILED:
-            self.eject_quietly()
             hint = NOT_EMPTY_HINT if event.step in IN_THE_WAY else None
             raise Refused(f"cannot {self._verb} {self.node}: {event.step}: {event.detail}", event.step, hint)
         self.progress(f"{event.step}: {event.detail}")
@@ -315,7 +313,6 @@ class _Run:
     def _silent(self, last: str, seconds: float, is_fetched: bool) -> TimedOut:
         is_late = not self.deadline.seconds
         power = self._power_now()
-        self.eject_quietly()
         state = f"it is {power}" if isinstance(power, Power) else f"whether it is on is not known: {power}"
         if last and is_late:
             return self._late(f"it was at {last}; {state}")
@@ -347,7 +344,9 @@ class _Run:
         return TimedOut(f"cannot {self._verb} {self.node}: {why}: {state}", hint="; ".join(filter(None, hints)) or None)
 
     def eject_quietly(self) -> None:
-        """The failure that is about to be told is the news, not this one."""
+        """Takes out what the BMC was given. The failure that is about to be told is the news, not that of this."""
+        if not self._served_at:
+            return
         try:
             self.bmc.eject_media(Deadline(self.deadline.clock() + EJECT_SECONDS, self.deadline.clock))
         except ProviderError:

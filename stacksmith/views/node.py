@@ -168,7 +168,8 @@ def node_text(each: NodeSnapshot, tenancy: Tenancy, untold: Mapping[str, str], p
 
 def _volume(volume: RaidVolume) -> str:
     size = f" {volume.size_bytes / GIB:.1f} GiB" if volume.size_bytes else ""
-    return f"{volume.level}{size} on {', '.join(volume.drives)}"
+    drives = f" on {', '.join(volume.drives)}" if volume.drives else ""
+    return f"{volume.level}{size}{drives}"
 
 
 def inspections_text(inspections: Sequence[NodeInspection], paint: Paint = PLAIN) -> str:

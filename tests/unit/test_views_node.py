@@ -5,7 +5,8 @@ import pytest
 from stacksmith.engine.tenancy import Tenancy
 from stacksmith.model.fleet import Fleet
 from stacksmith.model.node_found import Disk, NodeFound, NodeInspection, NodeInventory, NodeSnapshot, Power
-from stacksmith.views.node import inspections_data, inspections_text, nodes_data, nodes_text
+from stacksmith.model.realised import RaidVolume
+from stacksmith.views.node import inspections_data, inspections_text, node_text, nodes_data, nodes_text
 
 FLEET = Fleet.model_validate(
     {
@@ -71,6 +72,12 @@ def test_hints_of_nodes_that_cannot_be_read_are_told_once_below_and_beside_the_e
     found = inspections_data(inspections)
     assert isinstance(found, dict)
     assert [each["hint"] for each in found["nodes"]] == hints
+
+
+def test_volumes_of_a_node_name_the_drives_that_are_told() -> None:
+    raid = RaidVolume("os", "RAID1", ("D1", "D2"), 2**30), RaidVolume("data", "RAID5")
+    text = node_text(NodeSnapshot("bm1", NodeFound(power_state=Power.ON, raid=raid)), Tenancy("available"), {})
+    assert {"os RAID1 1.0 GiB on D1, D2", "data RAID5"} <= {" ".join(line.split()) for line in text.splitlines()}
 
 
 def test_disks_of_one_name_are_all_shown_each_with_its_serial() -> None:

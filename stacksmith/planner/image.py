@@ -1,8 +1,14 @@
-"""Images of which a file was edited in the stack."""
+"""Images of which a file was edited in the stack, and those that have a file in common."""
 
-from stacksmith.model.realised import Image, from_data
+from collections.abc import Mapping
+from dataclasses import replace
+
+from stacksmith.address import Address
+from stacksmith.model.realised import Image, from_data, to_data
 from stacksmith.model.record import Record
-from stacksmith.planner.step import is_superseded
+from stacksmith.planner.build import Wanted
+from stacksmith.planner.plan import Step
+from stacksmith.planner.step import forget, is_superseded
 from stacksmith.planner.view import View
 
 
@@ -20,3 +26,24 @@ def is_edited_image(record: Record, view: View) -> bool:
         for file in found.spec.files
     }
     return isinstance(applied, Image) and {file.checksum for file in applied.files} <= there
+
+
+def sparing(step: Step, record: Record | None, wanted: Mapping[Address, Wanted]) -> list[Step]:
+    """The delete of an image without the files that an image which stays on the host has too: they are one file there.
+    Of one that has no others the record goes alone, if there is one. A delete of another kind as it is."""
+    image = from_data(step.address.kind, step.before) if step.before is not None else None
+    if not isinstance(image, Image):
+        return [step]
+    others = {
+        (file.role, file.checksum): str(other.address)
+        for other in wanted.values()
+        if other.host == step.host and isinstance(other.spec, Image)
+        for file in other.spec.files
+    }
+    own = tuple(file for file in image.files if (file.role, file.checksum) not in others)
+    if own == image.files:
+        return [step]
+    if own:
+        return [replace(step, before=to_data(Image(own)))]
+    stays = ", ".join(sorted({others[file.role, file.checksum] for file in image.files}))
+    return [forget(step.address, step.host, record, f"its files are those of {stays}")] if record else []

@@ -21,7 +21,7 @@ from stacksmith.planner.diff import differences
 from stacksmith.planner.edge import after_leavers, connect, leavers
 from stacksmith.planner.fit import overgrown
 from stacksmith.planner.graph import check_named, matches, ordered, selected
-from stacksmith.planner.image import is_edited_image
+from stacksmith.planner.image import is_edited_image, sparing
 from stacksmith.planner.inventory import host_states
 from stacksmith.planner.ledger import Ledger, Sight, make_claims
 from stacksmith.planner.machine import (
@@ -397,4 +397,4 @@ def _plan_unwanted(
         else:
             gone = f"nothing on {host} needs it any more" if declared(address) else "it is not in the stack any more"
             reason = "the stack is destroyed" if options.destroy else gone
-            plan.steps.append(_delete(address, host, found, view, plan, reason))
+            plan.steps += sparing(_delete(address, host, found, view, plan, reason), record, wanted)

@@ -389,6 +389,37 @@ def test_files_of_a_changed_or_removed_image_do_not_stay_behind(shop: Shop) -> N
     assert left == {"volume"} and shop.plan().steps == ()
 
 
+def test_renamed_image_is_forgotten_and_its_file_stays(shop: Shop) -> None:
+    shop.stack["images"]["debian"] = shop.stack["images"].pop("base")
+    for server in shop.stack["servers"].values():
+        server["image"] = "debian"
+    shop.stack["servers"]["db"]["block_device_mapping"][0]["image"] = "debian"
+    plan = shop.apply()
+    assert {s.operation for s in plan.steps} == {Operation.FORGET}
+    assert {s.reason for s in plan.steps} == {f"its files are those of image.debian@{s.host}" for s in plan.steps}
+    assert shop.plan().steps == ()
+
+
+def test_file_that_another_image_on_the_host_has_too_stays_when_its_image_goes_or_changes(shop: Shop) -> None:
+    for name in ("vmlinuz", "initrd1", "initrd2", "initrd3"):
+        (shop.folder / name).write_text(name)
+    direct = {n: {"kernel": {"source": "vmlinuz"}, "ramdisk": {"source": f"initrd{n}"}} for n in (1, 2)}
+    shop.stack["flavors"]["bare"] = {"vcpus": 1, "ram": 64}
+    shop.stack["images"] |= {f"direct{n}": image for n, image in direct.items()}
+    shop.stack["servers"] = {f"s{n}": {"flavor": "bare", "image": f"direct{n}", "host": "hv1"} for n in (1, 2)}
+    shop.apply(Impact.DATA_LOSS)
+    shop.stack["images"]["direct1"] = {"kernel": {"source": "initrd3"}, "ramdisk": {"source": "initrd1"}}
+    assert not any(".superseded-" in step.id for step in shop.apply(Impact.REPLACE).steps)  # direct2 has the old kernel
+    assert shop.plan().steps == ()
+    shop.stack["images"]["direct1"] = direct[1]
+    shop.apply(Impact.REPLACE)
+    del shop.stack["servers"]["s1"]
+    (image,) = (step for step in shop.apply(Impact.DATA_LOSS).steps if step.address.kind == "image")
+    assert image.operation is Operation.DELETE and [f["role"] for f in image.before["files"]] == ["ramdisk"]  # type: ignore[call-overload, index]
+    left = [o.spec.files[0].role for o in shop.world.objects("hv1") if isinstance(o.spec, Image)]
+    assert sorted(left) == ["kernel", "ramdisk"] and shop.plan().steps == ()
+
+
 def test_apply_without_steps_makes_lost_and_half_made_records_whole(shop: Shop) -> None:
     options = shop.options()
     stack = session.load(options).stack

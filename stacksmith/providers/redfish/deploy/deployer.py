@@ -103,7 +103,6 @@ class Deployer:
         return _Run(bmc, wanted, (node.redfish, self._settings.for_node(node.deploy)), progress, deadline)
 
     def _write(self, run: "_Run", wanted: Job, reached: Tell) -> str:
-        source = image.source(wanted, run.settings.method, self._cache, run.progress)
         config = job.drive(wanted)
 
         def pack(offer: Offer, way: Way) -> Archive:
@@ -115,7 +114,8 @@ class Deployer:
                 files["config.iso"] = config
             return _packed(files)
 
-        return self._run_ramdisk(run, pack, source.packed, reached)
+        with image.source(wanted, run.settings.method, self._cache, run.progress) as source:
+            return self._run_ramdisk(run, pack, source.packed, reached)
 
     def _run_ramdisk(
         self, run: "_Run", pack: Callable[[Offer, Way], Archive], embedded: Path | None, reached: Tell

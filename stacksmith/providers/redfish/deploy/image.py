@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from stacksmith.model.deploy import Method
 from stacksmith.providers.base import Refused
+from stacksmith.providers.bmc import Tell
 from stacksmith.providers.deployment import Job
 from stacksmith.providers.redfish.deploy.job import Source
 
@@ -20,39 +22,43 @@ KEPT_IMAGES = 4
 ALGORITHMS = ("sha256", "sha512")
 
 
-def source(job: Job, method: Method, cache: Path, progress: Callable[[str], None]) -> Source:
-    """The raw bytes of a job's image. Raises: Refused."""
+@contextmanager
+def source(job: Job, method: Method, cache: Path, progress: Tell) -> Iterator[Source]:
+    """The raw bytes of a job's image, which stay as long as the block lasts. Raises: Refused."""
     if job.image is None or job.checksum.partition(":")[0] not in ALGORITHMS:
         raise Refused(f"cannot deploy {job.node}: an image with a sha256 or sha512 checksum is needed", "image")
-    found = Source(job.image, job.checksum, job.image.stat().st_size)
-    if job.format != "raw":
-        found = _converted(job, cache, progress)
-    if method == "embedded":
-        return Source(found.path, found.checksum, found.size, _packed(found, cache, progress))
-    return found
+    with ExitStack() as stack:
+        found = Source(job.image, job.checksum, job.image.stat().st_size)
+        if job.format != "raw":
+            found = stack.enter_context(_converted(job, cache, progress))
+        if method == "embedded":
+            packed = stack.enter_context(_packed(found, cache, progress))
+            found = Source(found.path, found.checksum, found.size, packed)
+        yield found
 
 
-def _converted(job: Job, cache: Path, progress: Callable[[str], None]) -> Source:
+@contextmanager
+def _converted(job: Job, cache: Path, progress: Tell) -> Iterator[Source]:
     """The image as raw, of which the checksum is noted beside it."""
-    assert job.image is not None
+    image = job.image
+    assert image is not None
     path = _home(cache) / f"{job.checksum.replace(':', '-')}.raw"
     note = path.with_suffix(".json")
-    with _turn(path):
-        if not note.exists() or not path.exists():
-            progress(f"converting {job.image.name} to raw")
-            if _digest(job.image, job.checksum.partition(":")[0]) != job.checksum:
-                raise Refused(
-                    f"cannot deploy {job.node}: {job.image} does not have the checksum {job.checksum}", "image"
-                )
-            draft = path.with_suffix(".draft")
-            _convert(job.image, job.format, draft)
-            facts = {"checksum": _digest(draft, "sha256"), "size": draft.stat().st_size}
-            draft.replace(path)
-            note.with_suffix(".note").write_text(json.dumps(facts))
-            note.with_suffix(".note").replace(note)
-            _prune(path.parent)
+
+    def make() -> None:
+        progress(f"converting {image.name} to raw")
+        if _digest(image, job.checksum.partition(":")[0]) != job.checksum:
+            raise Refused(f"cannot deploy {job.node}: {image} does not have the checksum {job.checksum}", "image")
+        draft = path.with_suffix(".draft")
+        _convert(image, job.format, draft)
+        facts = {"checksum": _digest(draft, "sha256"), "size": draft.stat().st_size}
+        note.with_suffix(".note").write_text(json.dumps(facts))
+        note.with_suffix(".note").replace(note)
+        draft.replace(path)
+
+    with _kept(path, make):
         facts = json.loads(note.read_text())
-    return Source(path, facts["checksum"], facts["size"])
+        yield Source(path, facts["checksum"], facts["size"])
 
 
 def _convert(image: Path, format: str, target: Path) -> None:
@@ -72,20 +78,22 @@ def _convert(image: Path, format: str, target: Path) -> None:
         raise Refused(f"cannot convert {image} from {format}: {fault.stderr.strip()}", "image") from fault
 
 
-def _packed(found: Source, cache: Path, progress: Callable[[str], None]) -> Path:
+@contextmanager
+def _packed(found: Source, cache: Path, progress: Tell) -> Iterator[Path]:
     path = _home(cache) / f"{found.checksum.replace(':', '-')}.gz"
-    with _turn(path):
-        if not path.exists():
-            progress(f"packing {found.size >> 20} MiB")
-            draft = path.with_suffix(".draft")
-            with found.path.open("rb") as source, draft.open("wb") as file:
-                with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0, filename="") as packed:
-                    shutil.copyfileobj(source, packed, CHUNK_BYTES)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            _prune(path.parent)
-    return path
+
+    def make() -> None:
+        progress(f"packing {found.size >> 20} MiB")
+        draft = path.with_suffix(".draft")
+        with found.path.open("rb") as source, draft.open("wb") as file:
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0, filename="") as packed:
+                shutil.copyfileobj(source, packed, CHUNK_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    with _kept(path, make):
+        yield path
 
 
 def _home(cache: Path) -> Path:
@@ -94,26 +102,31 @@ def _home(cache: Path) -> Path:
     return home
 
 
-class _turn:
-    """One maker at a time, in any process."""
+@contextmanager
+def _kept(path: Path, make: Callable[[], None]) -> Iterator[None]:
+    """The file, which no other process takes away as long as the block lasts; made by one at a time, once."""
+    with path.with_suffix(".lock").open("w") as lock:
+        while True:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if path.exists():
+                break
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                make()
+                _prune(path)
+        os.utime(path)
+        yield
 
-    def __init__(self, path: Path) -> None:
-        self._path = path.with_suffix(".lock")
 
-    def __enter__(self) -> None:
-        self._file = self._path.open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *cause: object) -> None:
-        self._file.close()
-
-
-def _prune(home: Path) -> None:
-    """Forgets all but the newest; one that is being sent stays until it is closed."""
+def _prune(new: Path) -> None:
+    """Forgets all but those used last, and those in use."""
+    home = new.parent
     made = sorted((*home.glob("*.raw"), *home.glob("*.gz")), key=lambda path: path.stat().st_mtime)
     for path in made[:-KEPT_IMAGES]:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        with path.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _digest(path: Path, algorithm: str) -> str:

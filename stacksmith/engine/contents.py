@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class StackContents:
 
     def _downloaded(self, url: str, checksum: str) -> Path:
         path = self.cache / checksum.replace(":", "-")
-        if path.exists():
+        with suppress(FileNotFoundError, NotADirectoryError):  # not there, or taken away by another process
             if self._digest(path, checksum) == checksum:
                 return path
             path.unlink()  # damaged since it was downloaded: have it again

@@ -53,11 +53,11 @@ def interruptible(stop: Stop, leave: Callable[[int], None] = os._exit) -> Iterat
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    first = 0.0
+    first: float | None = None
 
     def take(number: int, frame: FrameType | None) -> None:
         nonlocal first
-        if stop.signal is None:
+        if first is None:
             first = time.monotonic()
             stop.request(signal.Signals(number).name, number)
         elif time.monotonic() - first > ECHO_SECONDS:

@@ -191,6 +191,22 @@ def test_download_damaged_in_the_cache_is_made_again(tmp_path: Path, web: Web) -
     assert len(web.asked) == 2
 
 
+def test_damaged_download_that_another_process_takes_away_is_made_again(
+    tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got = stack_contents(tmp_path, web.url("/disk")).image_file(SUM)
+    got.write_bytes(b"damaged")
+    digest = StackContents._digest
+
+    def and_it_goes(contents: StackContents, path: Path, checksum: str) -> str:
+        found = digest(contents, path, checksum)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(StackContents, "_digest", and_it_goes)
+    assert stack_contents(tmp_path, web.url("/disk")).image_file(SUM).read_bytes() == BODY
+
+
 def test_steps_at_once_download_once(tmp_path: Path, web: Web) -> None:
     whole = stack_contents(tmp_path, web.url("/slow"))
     got: list[Path] = []

@@ -16,6 +16,7 @@ from engine_parts import STACK, Bench, create, outcomes, requires
 
 from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
+from stacksmith.engine import interrupt
 from stacksmith.engine.interrupt import Stop, interruptible
 from stacksmith.events import RunEnded, StepSkipped
 from stacksmith.model.found import Found, Mark
@@ -144,13 +145,17 @@ def test_signal_requests_the_stop_and_handlers_come_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_second_signal_leaves_at_once_unless_it_is_an_echo() -> None:
+@pytest.mark.parametrize("cause", ["", "the lease was lost"])
+def test_second_signal_leaves_at_once_unless_it_is_an_echo(monkeypatch: pytest.MonkeyPatch, cause: str) -> None:
     stop, left = Stop(), list[int]()
+    if cause:
+        stop.request(cause)
     with interruptible(stop, left.append):
+        monkeypatch.setattr(interrupt, "ECHO_SECONDS", 60.0)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         assert left == []
-        time.sleep(0.4)
+        monkeypatch.setattr(interrupt, "ECHO_SECONDS", 0.0)
         os.kill(os.getpid(), signal.SIGTERM)
     assert left == [143]
 

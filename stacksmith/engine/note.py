@@ -14,6 +14,7 @@ from stacksmith.providers.deployment import LOSING, Stage
 from stacksmith.state.store import JournalEntry, NodeNote, Store
 
 DEPLOYING, FAILED = "deploying", "failed"
+_OTHERS = (MAINTENANCE, CLEANING)  # states that somebody else has noted, and that stay
 
 
 @dataclass(slots=True)
@@ -126,14 +127,14 @@ class Notebook:
     def _kept(self) -> NodeNote | None:
         """The note of the node that is somebody else's, and stays."""
         notes = self.store.nodes()
-        return next((n for n in notes if n.name == self.step.host and n.state in (MAINTENANCE, CLEANING)), None)
+        return next((n for n in notes if n.name == self.step.host and n.state in _OTHERS), None)
 
     def _write(self, state: str, stage: str, reason: str = "") -> None:
         """In place of what there is; of a node that is kept from servers it is told beside that."""
-        kept, stack, uuid = self._kept(), self.entry.stack, self.step.uuid
-        if kept is None:
-            self.store.note_node(NodeNote(self.step.host, state, stage, reason, stack, uuid))
-        elif kept.state == MAINTENANCE and stage:
+        stack, uuid = self.entry.stack, self.step.uuid
+        self.store.note_node(NodeNote(self.step.host, state, stage, reason, stack, uuid), unless=_OTHERS)
+        kept = self._kept()
+        if kept is not None and kept.state == MAINTENANCE and stage:
             self.store.note_node(replace(kept, stage=stage, stack=stack, uuid=uuid))
 
 

@@ -1,7 +1,7 @@
 """The store in SQL: every statement is here, once for SQLite and PostgreSQL; writes of threads share transactions."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,9 +174,9 @@ class SqlStore:
         )
         return self._read(lambda db: {str(host): int(count) for host, count in db.execute(query)})
 
-    def note_node(self, note: NodeNote) -> None:
+    def note_node(self, note: NodeNote, unless: Collection[str] = ()) -> None:
         """Writes a note."""
-        self._write(lambda db: _note(db, self._database.now(db), note))
+        self._write(lambda db: _note(db, self._database.now(db), note, tuple(unless)))
 
     def clear_node(self, name: str) -> None:
         """Drops a note."""
@@ -217,12 +217,15 @@ class SqlStore:
             raise Faults([self._database.fault("write", broken)]) from broken
 
 
-def _note(db: Connection, now: float, note: NodeNote) -> None:
+def _note(db: Connection, now: float, note: NodeNote, unless: tuple[str, ...]) -> None:
+    """The statements themselves say ``unless``: another program may write between them."""
     had = db.execute("SELECT state, since FROM node WHERE name = ?", (note.name,)).fetchone()
     since = had[1] if had and had[0] == note.state else now
-    db.execute("DELETE FROM node WHERE name = ?", (note.name,))
+    others = "".join(" AND state <> ?" for _ in unless)
+    db.execute(f"DELETE FROM node WHERE name = ?{others}", (note.name, *unless))
+    stays = " ON CONFLICT (name) DO NOTHING" if unless else ""
     values = astuple(replace(note, since=since))
-    db.execute(f"INSERT INTO node ({_NODE}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    db.execute(f"INSERT INTO node ({_NODE}) VALUES (?, ?, ?, ?, ?, ?, ?){stays}", values)
 
 
 def _begin(db: Connection, now: float, entry: JournalEntry, record: Record | None) -> None:

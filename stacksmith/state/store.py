@@ -1,6 +1,6 @@
 """What a state store does: records, a journal, claims and a lease per stack. Which one, its URL says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -170,8 +170,9 @@ class Store(Reader, Protocol):
         hold and what all stacks hold of the providers that are claimed: no other program claims meanwhile.
         Raises: Refused (``stacksmith.placement``) with what ``check`` found."""
 
-    def note_node(self, note: NodeNote) -> None:
-        """Writes a node's note in place of what it had; ``since`` is set to now when the state is another."""
+    def note_node(self, note: NodeNote, unless: Collection[str] = ()) -> None:
+        """Writes a node's note in place of what it had; ``since`` is set to now when the state is another. Nothing is
+        written where its state is one of ``unless``."""
 
     def clear_node(self, name: str) -> None:
         """Drops a node's note; none is fine."""

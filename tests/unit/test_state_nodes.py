@@ -35,3 +35,15 @@ def test_notes_are_in_order_of_name_and_cleared_ones_are_gone(place: Place) -> N
     store.clear_node("bm2")
     store.clear_node("bm2")
     assert [note.name for note in store.nodes()] == ["bm1", "bm10"]
+
+
+def test_note_is_not_written_over_one_of_a_state_that_stays(place: Place) -> None:
+    store = place.open()
+    stays = ("maintenance", "cleaning")
+    store.note_node(NOTE, unless=stays)
+    store.note_node(replace(NOTE, stage="booted a1"), unless=stays)
+    assert [note.stage for note in store.nodes()] == ["booted a1"]
+    for state in stays:
+        store.note_node(NodeNote("bm1", state))
+        store.note_node(NOTE, unless=stays)
+        assert [note.state for note in store.nodes()] == [state]

@@ -142,5 +142,6 @@ def test_range_without_bytes(first: str, last: str) -> None:
 
 
 def test_address_that_is_taken_is_refused(server: Server) -> None:
-    with pytest.raises(Refused, match=r"cannot listen at 127\.0\.0\.1:"):
+    with pytest.raises(Refused, match=r"cannot listen at 127\.0\.0\.1:") as refusal:
         Server(f"127.0.0.1:{server.port}")
+    assert "another run may deploy from here; port 0" in str(refusal.value.hint)

@@ -3,6 +3,7 @@
 Nothing can be listed. Who lacks the token of a node changes nothing, and gets its ISO only who knows its path.
 """
 
+import errno
 import hmac
 import os
 import queue
@@ -77,6 +78,8 @@ class Server:
             self._http = _Http((host, port), _Exchange)
         except OSError as fault:
             hint = "deploy.listen in the fleet file"
+            if fault.errno == errno.EADDRINUSE:
+                hint += ": another run may deploy from here; port 0 takes any that is free"
             raise Refused(f"cannot listen at {listen}: {fault.strerror or fault}", "deploy.listen", hint) from fault
         self.host, self.port = host, int(self._http.server_address[1])
         self._http.run = secrets.token_urlsafe(16)

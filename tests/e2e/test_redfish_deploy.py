@@ -39,7 +39,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 33
+BMCS = 34
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -151,6 +151,14 @@ def test_bmc_that_never_asks_for_the_iso_is_told_from_a_node_that_is_silent(bmc:
     assert re.search(silent, str(run.fault))
     assert f"reach this machine at {url.rsplit('/', 2)[0]}: deploy.advertise_url" in str(run.fault.hint)
     assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False and bmc.get()["PowerState"] == "On"
+
+
+def test_media_that_are_out_before_the_bmc_says_so_are_out(bmc: LightBmc) -> None:
+    with bmc.session(read_timeout_seconds=4) as session:
+        session.insert_media("http://127.0.0.1:9/a.iso", soon())
+        bmc.behave(write_seconds=8)
+        session.eject_media(soon(60))
+    assert bmc.get("/VirtualMedia/Cd")["Inserted"] is False
 
 
 def test_node_that_got_its_iso_and_is_silent_has_a_console(bmc: LightBmc) -> None:

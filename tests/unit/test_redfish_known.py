@@ -41,6 +41,18 @@ def test_what_was_found_out_is_known_to_later_runs_of_that_bmc_alone(tmp_path: P
     assert (Known(folder, BMC).expands, Known(folder, BMC).bios) == (False, None)
 
 
+def test_two_things_found_out_at_once_are_both_kept(tmp_path: Path) -> None:
+    known = Known(tmp_path, BMC)
+    known.note_expands(True)
+    other = threading.Thread(target=known.note_bios, args=(BIOS,))
+    with known._lock:
+        other.start()
+        other.join(0.2)  # it waits for the lock
+        known._note(False, None)
+    other.join()
+    assert (known.expands, known.bios) == (False, BIOS)
+
+
 def test_what_was_found_out_long_ago_is_not_known(tmp_path: Path) -> None:
     Known(tmp_path, BMC).note_expands(True)
     (file,) = tmp_path.iterdir()

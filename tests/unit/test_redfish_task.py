@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Gone
-from stacksmith.providers.redfish import task
+from stacksmith.providers.base import Deadline, Gone, TimedOut
+from stacksmith.providers.redfish import firmware, raid, task
 from stacksmith.providers.redfish.connection import Answer
 from stacksmith.providers.redfish.tree import Tree
 
@@ -54,3 +54,46 @@ def test_task_that_is_listed_and_gone_neither_runs_nor_waits_nor_failed(
     assert task.waits(there, (), NEVER) is waits
     assert [name for name in states if task.has_failed(there, name, NEVER)] == failed
     assert task.listed(there, NEVER) == (set(states) or None)
+
+
+class Late:
+    """A clock, and answers of a BMC that take their time by it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.deadline = Deadline(100.0, lambda: self.now)
+
+    def takes(self, seconds: float, limit: Deadline) -> None:
+        if seconds > limit.seconds:
+            self.now += limit.seconds
+            raise TimedOut("no answer")
+        self.now += seconds
+
+
+def test_change_whose_task_ends_between_two_looks_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, made = Late(), list[str]()
+
+    def is_working(tree: Tree, deadline: Deadline) -> bool:
+        made.append("volume")  # its last act
+        return False
+
+    def is_so() -> bool:
+        clock.takes(2.0, clock.deadline)
+        return bool(made)
+
+    monkeypatch.setattr(task, "is_working", is_working)
+    raid._await(tree(), is_so, TimedOut("the answer is lost"), "cannot make it", clock.deadline)
+    assert made == ["volume"]
+
+
+def test_task_of_an_update_whose_answer_was_lost_is_found_in_a_list_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Late()
+
+    def listed(tree: Tree, deadline: Deadline) -> set[str]:
+        clock.takes(firmware.LOST_SECONDS + 3, deadline)
+        return {"old", "new"}
+
+    monkeypatch.setattr(task, "listed", listed)
+    assert firmware._begun(tree(), {"old"}, clock.deadline) == "new"

@@ -94,7 +94,7 @@ def _begun(tree: Tree, known: set[str] | None, deadline: Deadline) -> str | None
     told = None
     while known is not None and until.seconds:
         try:
-            told = sorted((task.listed(tree, until) or set()) - known)
+            told = sorted((task.listed(tree, deadline) or set()) - known)
         except (Transient, TimedOut):
             told = None
         if told:

@@ -38,11 +38,13 @@ class Known:
 
     def note_expands(self, is_so: bool) -> None:
         """Keeps what was found out."""
-        self._note(is_so, self._bios)
+        with self._lock:
+            self._note(is_so, self._bios)
 
     def note_bios(self, path: str | None) -> None:
         """Keeps what its page said; None when it shows none."""
-        self._note(self._expands, path)
+        with self._lock:
+            self._note(self._expands, path)
 
     def _read(self, clock: Callable[[], float]) -> Mapping[str, Any]:
         with suppress(OSError, ValueError):
@@ -52,14 +54,13 @@ class Known:
         return {}
 
     def _note(self, expands: bool | None, bios: str | None) -> None:
-        with self._lock:
-            if (expands, bios) == (self._expands, self._bios):
-                return
-            self._expands, self._bios = expands, bios
-            if self._file is None:
-                return
-            with suppress(OSError):
-                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-                draft.write_text(json.dumps({"expands": expands, "bios": bios}))
-                draft.replace(self._file)
+        if (expands, bios) == (self._expands, self._bios):
+            return
+        self._expands, self._bios = expands, bios
+        if self._file is None:
+            return
+        with suppress(OSError):
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+            draft.write_text(json.dumps({"expands": expands, "bios": bios}))
+            draft.replace(self._file)

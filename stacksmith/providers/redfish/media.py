@@ -263,7 +263,7 @@ def _eject(connection: Connection, path: str, deadline: Deadline) -> None:
                 asked_at = deadline.clock()
             except Unreachable:
                 raise
-            except Transient:
+            except (Transient, TimedOut):
                 pass
             except (Refused, Gone):
                 if action:

@@ -322,16 +322,17 @@ def _settle(tree: Tree, act: Callable[[], Answer], is_so: Callable[[], bool], te
 
 
 def _await(tree: Tree, is_so: Callable[[], bool], lost: ProviderError | None, text: str, deadline: Deadline) -> None:
-    """Waits until it is so: long enough after a task, and after a lost answer as long as any task runs."""
+    """Waits until it is so: long enough after a task, and after a lost answer as long as any task runs. The tasks are
+    asked for first: one may end between the two, and then it is so."""
     began = deadline.clock()
     while True:
         try:
+            is_over = deadline.clock() - began > (LOST_SECONDS if lost else SHOWN_SECONDS)
+            is_over = is_over and not (lost is not None and task.is_working(tree, deadline))
             if is_so():
                 return
-            is_over = deadline.clock() - began > (LOST_SECONDS if lost else SHOWN_SECONDS)
             if is_over and lost is None:
                 raise Refused(f"{text}: its BMC took it, and nothing came of it", "raid")
-            is_over = is_over and not task.is_working(tree, deadline)
         except Unreachable:
             raise
         except (Transient, TimedOut):

@@ -18,6 +18,7 @@ from stacksmith.providers.redfish.leftover import Leftovers, Opened, is_same
 
 SESSIONS: Final = "/redfish/v1/SessionService/Sessions"  # where DSP0266 lets everybody ask for a session
 CLOSE_SECONDS, CLOSE_ATTEMPTS = 10.0, 4
+CLOSE_TRY_SECONDS = 4.0  # so long one answer is waited for
 
 
 def _user_name(name: str, node: Node) -> str:
@@ -114,7 +115,8 @@ class SignIn:
         deadline = Deadline(time.monotonic() + CLOSE_SECONDS, time.monotonic)
         for attempt in range(CLOSE_ATTEMPTS):
             try:
-                self._exchange("DELETE", session.path, None, session.signature, deadline)
+                limit = Deadline(min(deadline.at, time.monotonic() + CLOSE_TRY_SECONDS), time.monotonic)
+                self._exchange("DELETE", session.path, None, session.signature, limit)
                 return self._ended(session.path)
             except (Gone, NotSigned):  # it has ended by itself
                 return self._ended(session.path)

@@ -12,8 +12,10 @@ from tests.postgres import Place, PostgresServer
 CASES = Path(__file__).parent / "cases"
 OF_E2E = ("e2e", "conformance")  # the folders that `make test` looks into for the tests that are marked e2e
 
-# A slow machine breaks no promise that an example is about.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow machine breaks no promise that an example is about. The examples are the same in every run; others are searched
+# for with --hypothesis-profile=search.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", settings.get_profile("search"), derandomize=True)
 settings.load_profile("any machine")
 
 

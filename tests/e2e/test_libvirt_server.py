@@ -257,6 +257,31 @@ def test_domain_that_is_transient_is_partial_and_create_makes_it_last(host: Lab)
         host.delete("server.web", spec)
 
 
+def test_server_that_is_transient_is_deleted_with_its_files(host: Lab) -> None:
+    spec = replace(OFF, power_state="paused", disks=(Disk("vda", "blank", None, 4 * MIB),))
+    made = host.create("server.web", spec)
+    host.connection.lookupByName(made.name).undefine()
+    host.delete("server.web", spec)
+    assert made.name not in {domain.name() for domain in host.connection.listAllDomains()}
+    pool = host.connection.storagePoolLookupByName("stacksmith")
+    assert [n for n in pool.listVolumes() if ".web." in n] == []
+
+
+def test_server_whose_network_was_removed_by_hand_is_read(host: Lab) -> None:
+    net = Network(subnets=(Subnet("10.67.5.0/24"),))
+    network = host.connection.networkLookupByName(host.create("network.net@hv1", net).name)
+    spec = replace(OFF, power_state="paused", nics=(Nic(MAC, "net"),))
+    host.create("server.web", spec)
+    try:
+        network.destroy()
+        network.undefine()
+        read = host.session.drivers["server"].read(target(STACK, "server.web", spec).mark)
+        assert read is not None
+        assert (read.spec, read.facts["addresses"]) == (spec, {})
+    finally:
+        host.delete("server.web", spec)
+
+
 @pytest.mark.parametrize(
     ("wait", "words"),
     [

@@ -100,14 +100,15 @@ def _completed(domain: Any, live: str, sizes: dict[str, int]) -> dict[str, int]:
 
 
 def leases_of(link: Link, uuid: str) -> dict[str, list[str]]:
-    """Addresses by MAC that networks' DHCP gave a running domain; none when it stopped or went."""
+    """Addresses by MAC that networks' DHCP gave a running domain; none when it, or one of its networks, went."""
     domain = find_domain(link, uuid)
     if domain is None:
         return {}
+    gone = {libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK}
     try:
         nics = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
     except libvirt.libvirtError as error:
-        if error.get_error_code() not in {libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN}:
+        if error.get_error_code() not in gone:
             raise
         return {}
     return {nic["hwaddr"].lower(): sorted(a["addr"] for a in nic["addrs"]) for nic in nics.values() if nic["addrs"]}

@@ -169,10 +169,17 @@ def _undefine(mark: Mark, link: Link) -> None:
     domain = owned_domain(link, mark)
     if domain is None:
         return
-    if domain.isActive():
-        power.destroy(domain)
-    if not domain.isPersistent():
-        return
+    try:
+        if domain.isActive():
+            power.destroy(domain)
+        if domain.isPersistent():
+            _remove_definition(domain)
+    except libvirt.libvirtError as error:  # it went, as one without a saved definition does when it ends
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+
+
+def _remove_definition(domain: Any) -> None:
     try:
         domain.undefineFlags(_LEFTOVERS | _TPM)
     except libvirt.libvirtError as error:

@@ -14,6 +14,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 
+from stacksmith import lab
 from stacksmith.lab.guest import boot_sector
 from stacksmith.model.change import Impact
 from stacksmith.model.found import Found
@@ -298,6 +299,24 @@ def test_wait_that_ends_says_which_source_failed_and_why(host: Lab, wait: WaitFo
             host.create("server.web", spec, wait)
     finally:
         host.delete("server.web", spec)
+
+
+@pytest.mark.parametrize("make", [Lab.create, Lab.update])
+def test_network_whose_bridge_got_a_name_that_is_taken_by_now_gets_another(
+    host: Lab, lab_dir: Path, make: Callable[[Lab, str, Network], Found]
+) -> None:
+    """As libvirt gives two networks the same that come at once."""
+    off = NETWORKS["not running"]
+    network = host.connection.networkLookupByName(host.create("network.net@hv1", off).name)
+    taken = network.bridgeName()
+    assert lab.exec_in(lab_dir, "hv1", ["ip", "link", "add", taken, "type", "bridge"]) == 0
+    try:
+        on = replace(off, active=True)
+        assert make(host, "network.net@hv1", on).spec == host.observed("network.net@hv1").spec == on
+        assert network.bridgeName() != taken
+    finally:
+        host.delete("network.net@hv1", off)
+        assert lab.exec_in(lab_dir, "hv1", ["ip", "link", "del", taken]) == 0
 
 
 def test_network_restart_plugs_its_guests_in_again(host: Lab) -> None:

@@ -70,7 +70,7 @@ def _make(host: LibvirtHost, target: Target, spec: Network, link: Link) -> Netwo
     else:
         network = link.connect.networkDefineXML(network_xml.render(spec, mark))
     if spec.active and not active:
-        network.create()
+        network_update.start(network, spec, link)
     if spec.autostart != autostart:
         network.setAutostart(int(spec.autostart))
     saved = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)

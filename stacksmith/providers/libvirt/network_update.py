@@ -4,6 +4,7 @@ A restart leaves the guests' interfaces on a bridge that is gone; each is moved 
 plugs it in again without its guest seeing more than a short loss of its link.
 """
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -168,12 +169,31 @@ def _finish(target: Target, paths: Sequence[Path], link: Link) -> None:
     network, spec = _must_own(link, target.mark), _wanted(target)
     fields = {p.field for p in paths}
     if "active" in fields and spec.active != bool(network.isActive()):
-        _ = network.create() if spec.active else network.destroy()
+        if spec.active:
+            start(network, spec, link)
+        else:
+            network.destroy()
     if "autostart" in fields:
         network.setAutostart(int(spec.autostart))
     saved = _saved(network)
     mark_xml.put(saved, target.mark)
     link.connect.networkDefineXML(domain_xml.text(saved))
+
+
+def start(network: Any, spec: Network, link: Link) -> None:
+    """Starts it; when the name that libvirt chose for its bridge is taken by now, with one that it chooses anew.
+
+    It gives two networks that are defined at once the same.
+    """
+    try:
+        network.create()
+    except libvirt.libvirtError as error:
+        if error.get_int1() != errno.EEXIST or spec.bridge:
+            raise
+        saved = _saved(network)
+        for bridge in saved.findall("bridge"):
+            bridge.attrib.pop("name", "")
+        link.connect.networkDefineXML(domain_xml.text(saved)).create()
 
 
 def _restart(host: LibvirtHost, target: Target, deadline: Deadline) -> None:

@@ -277,7 +277,7 @@ def _plan_existing(wanted: Wanted, found: Found, view: View, rules: Rules, optio
     address = wanted.address
     changes = [rules(found.host).impact(address.kind, c, found) for c in differences(wanted, found, view)]
     changes = left_alone(as_adopted(changes, view.records.get(address)), found.host, plan.kept)
-    if found.mark is not None and found.mark.applied is None and all(_comes_with_time(c) for c in changes):
+    if found.mark is not None and found.mark.applied is None and all(_is_start(address.kind, c) for c in changes):
         plan.steps.append(create(wanted, found, "a run that did not finish left it half made"))
         return
     drift = tuple(c for c in changes if c.status != "change")
@@ -342,9 +342,9 @@ def _check(stack: Stack, steps: Sequence[Step], wanted: Mapping[Address, Wanted]
         raise Faults(faults)
 
 
-def _comes_with_time(change: Change) -> bool:
+def _is_start(kind: str, change: Change) -> bool:
     """True for what a host may still be at when the client that asked for it was killed: a start."""
-    return change.path == "power_state" or change.found is None
+    return kind == "server" and (change.path == "power_state" or change.found is None)
 
 
 def _is_replacing(kind: str, change: Change) -> bool:

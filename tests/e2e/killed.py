@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import libvirt
+
 from stacksmith.engine import session
 from stacksmith.engine import store as store_of_stack
 from stacksmith.model.change import Impact
@@ -44,3 +46,16 @@ def main(at: int, stack: Path, fleet: Path, *drained: str) -> int:
         real = store_of_stack.open_store
         store_of_stack.open_store = lambda *words, **more: Killer(real(*words, **more), at)  # type: ignore[assignment]
     return session.apply(options, made, lambda event: None, session.ApplyOptions(allowed=Impact.MIGRATE)).exit_status
+
+
+def main_at_call(call: str, stack: Path, fleet: Path) -> int:
+    """An apply that kills itself when a call of libvirt, ``virNetwork.create`` say, has returned."""
+    kind, _, name = call.partition(".")
+    real = getattr(getattr(libvirt, kind), name)
+
+    def last(*words: Any) -> None:
+        real(*words)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(getattr(libvirt, kind), name, last)
+    return main(0, stack, fleet)

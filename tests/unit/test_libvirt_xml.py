@@ -1,5 +1,6 @@
 """What is rendered as libvirt XML is read back as the spec it was made of (rule 3), without a host."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -215,6 +216,17 @@ def test_network_with_a_bridge_that_libvirt_chose_shows_it_only_as_fact() -> Non
     root.find("bridge").set("name", "virbr7")
     found = network_xml.read(root, True, True)
     assert (found.spec.bridge, found.bridge) == (None, "virbr7")
+
+
+def test_network_of_a_restart_that_did_not_end_reads_as_its_spec_half_made_until_its_mark_is_put() -> None:
+    spec = Network(subnets=(Subnet("10.20.0.0/24"),))
+    mark = mark_of("network", "lan", spec, "hv1")
+    root = network_xml.parse(network_xml.render(spec, mark))
+    mark_xml.begin(root, mark)
+    found = network_xml.read(root, True, True)
+    assert (found.spec, found.mark) == (spec, replace(mark, applied=None))
+    mark_xml.put(root, mark)
+    assert network_xml.read(root, True, True).mark == mark
 
 
 def test_network_redefined_keeps_the_bridge_and_mac_that_libvirt_chose() -> None:

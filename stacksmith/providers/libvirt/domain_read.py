@@ -20,6 +20,7 @@ from stacksmith.model.realised import ConfigDrive, Disk, Nic, Server
 from stacksmith.model.types import JSON
 from stacksmith.providers.libvirt import mark_xml, native, numa_xml
 from stacksmith.providers.libvirt.domain_xml import CONFIG_DEVICE, WHOLE_MODES, default_serial
+from stacksmith.providers.libvirt.network_xml import BETWEEN
 
 _KIB_PER_UNIT = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 2**20, "G": 2**20}
 _UNDECLARABLE = tuple(f.name for f in fields(Server) if f.default is None and f.name not in {"config_drive"})
@@ -329,7 +330,7 @@ def _nic(element: etree._Element, mark: Mark | None) -> Nic:
 
 def _network(kind: str, source: Mapping[Any, Any], mark: Mark | None) -> str:
     if kind == "network":
-        name = str(source.get("network", ""))
+        name = str(source.get("network", "")).removeprefix(BETWEEN)
         prefix = network_name(mark.stack, Address("network", "")) if mark is not None else None
         return name.removeprefix(prefix) if prefix and name.startswith(prefix) else f"network:{name}"
     return f"{kind}:{source.get('bridge') or source.get('dev') or source.get('name') or ''}"

@@ -14,6 +14,7 @@ from stacksmith.model.realised import Policy
 URI = "urn:stacksmith:1"
 PREFIX = "stacksmith"
 _TAG = f"{{{URI}}}"
+_BEGUN = f"{_TAG}begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,17 @@ def put(root: etree._Element, mark: Mark, details: Details | None = None) -> Non
     for old in metadata.findall(f"{_TAG}{PREFIX}"):
         metadata.remove(old)
     metadata.append(element(mark, details))
+
+
+def begin(root: etree._Element, mark: Mark) -> None:
+    """Sets the mark as of what is begun: it is not whole until the mark is put again."""
+    put(root, mark)
+    root.findall(f"metadata/{_TAG}{PREFIX}")[0].append(etree.Element(_BEGUN))
+
+
+def is_begun(root: etree._Element) -> bool:
+    """Whether what the mark tells was begun and did not end."""
+    return root.find(f"metadata/{_TAG}{PREFIX}/{_BEGUN}") is not None
 
 
 def read(root: etree._Element) -> tuple[Mark, Details] | None:

@@ -7,11 +7,11 @@ import libvirt
 from stacksmith.model.found import Found, Mark
 from stacksmith.model.realised import Network
 from stacksmith.providers.base import Contents, Deadline, Gone, Target
-from stacksmith.providers.libvirt import found, network_update, network_xml, reading
+from stacksmith.providers.libvirt import found, mark_xml, network_update, network_xml, reading
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.found import NetworkText
 from stacksmith.providers.libvirt.host import LibvirtHost
-from stacksmith.providers.libvirt.ownership import owned_network
+from stacksmith.providers.libvirt.ownership import owned_network, read_network
 
 
 class NetworkDriver:
@@ -74,13 +74,19 @@ def _make(host: LibvirtHost, target: Target, spec: Network, link: Link) -> Netwo
     if spec.autostart != autostart:
         network.setAutostart(int(spec.autostart))
     saved = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+    if mark_xml.is_begun(network_xml.parse(saved)):
+        network_update.complete(network, mark, link)
+        saved = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
     return NetworkText(saved if active or spec.active else None, saved, spec.autostart)
 
 
 def _remove(mark: Mark, link: Link) -> None:
-    network = owned_network(link, mark)
-    if network is None:
+    there = read_network(link, mark)
+    if there is None:
         return
+    network, saved = there
+    if mark_xml.is_begun(saved):
+        network_update.remove_between(network, link)
     if network.isActive():
         network.destroy()
     if network.isPersistent():

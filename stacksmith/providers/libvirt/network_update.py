@@ -10,6 +10,7 @@ from copy import deepcopy
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
+from uuid import UUID, uuid5
 
 import libvirt
 from lxml import etree
@@ -19,7 +20,7 @@ from stacksmith.model.change import Impact
 from stacksmith.model.found import Mark
 from stacksmith.model.realised import Network
 from stacksmith.providers.base import Deadline, Gone, Refused, Target
-from stacksmith.providers.libvirt import domain_read, domain_xml, mark_xml, network_xml, server_live
+from stacksmith.providers.libvirt import domain_read, domain_xml, mark_xml, network_xml, reading, server_live
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.domain_edit import Path, fields_of
 from stacksmith.providers.libvirt.host import LibvirtHost
@@ -62,7 +63,7 @@ def apply(host: LibvirtHost, target: Target, deadline: Deadline) -> None:
     if late:
         host.call(partial(_define, target, paths), deadline)
         if target.allowed >= Impact.RESTART:
-            _restart(host, target, deadline)
+            host.call(partial(_bounce, target), deadline)
     else:
         host.call(partial(_update, target, paths), deadline)
     host.call(partial(_finish, target, paths), deadline)
@@ -153,7 +154,10 @@ def _essence(element: etree._Element) -> tuple[Any, ...]:
 
 
 def _define(target: Target, paths: Sequence[Path], link: Link) -> None:
-    """Writes the saved definition with the changed elements; the bridge's name and MAC stay."""
+    """Writes the saved definition with the changed elements; the bridge's name and MAC stay.
+
+    Its mark says that a restart is begun, if one follows: its guests are cut off until they are plugged in again.
+    """
     network = _must_own(link, target.mark)
     saved = _saved(network)
     wanted = network_xml.parse(network_xml.render(_wanted(target), target.mark, saved))
@@ -161,6 +165,8 @@ def _define(target: Target, paths: Sequence[Path], link: Link) -> None:
         for old in saved.findall(tag):
             saved.remove(old)
         saved.extend([deepcopy(new) for new in wanted.findall(tag)])
+    if target.allowed >= Impact.RESTART:
+        mark_xml.begin(saved, target.mark)
     link.connect.networkDefineXML(domain_xml.text(saved))
 
 
@@ -175,9 +181,14 @@ def _finish(target: Target, paths: Sequence[Path], link: Link) -> None:
             network.destroy()
     if "autostart" in fields:
         network.setAutostart(int(spec.autostart))
-    saved = _saved(network)
-    mark_xml.put(saved, target.mark)
-    link.connect.networkDefineXML(domain_xml.text(saved))
+    complete(network, target.mark, link)
+
+
+def _bounce(target: Target, link: Link) -> None:
+    network = _must_own(link, target.mark)
+    if network.isActive():
+        network.destroy()
+        start(network, _wanted(target), link)
 
 
 def start(network: Any, spec: Network, link: Link) -> None:
@@ -196,46 +207,70 @@ def start(network: Any, spec: Network, link: Link) -> None:
         link.connect.networkDefineXML(domain_xml.text(saved)).create()
 
 
-def _restart(host: LibvirtHost, target: Target, deadline: Deadline) -> None:
-    """Restarts the network when it runs, and plugs its guests in again."""
-    if host.call(partial(_bounce, target.mark), deadline):
-        host.call(partial(replug, target.mark), deadline)
+def complete(network: Any, mark: Mark, link: Link) -> None:
+    """Writes the mark, after what a restart began has ended: redefining keeps all else as it is."""
+    saved = _saved(network)
+    if mark_xml.is_begun(saved) and network.isActive():
+        _replug(network, link)
+    mark_xml.put(saved, mark)
+    link.connect.networkDefineXML(domain_xml.text(saved))
 
 
-def _bounce(mark: Mark, link: Link) -> bool:
-    network = _must_own(link, mark)
-    if not network.isActive():
-        return False
-    network.destroy()
-    network.create()
-    return True
+def remove_between(network: Any, link: Link) -> None:
+    """Removes what a killed run left of plugging the network's guests in."""
+    left = reading.find_network(link, _uuid_between(network))
+    if left is not None:
+        left.destroy()
 
 
-def replug(mark: Mark, link: Link) -> None:
-    """Plugs the running guests' interfaces on the network in again: libvirt does nothing for the same network."""
-    network = _must_own(link, mark)
-    guests = list(_guests(link, network.name()))
-    if not guests:
-        return
-    other = etree.Element("network")
-    etree.SubElement(other, "name").text = f"ss.replug.{mark.uuid[:8]}"
-    etree.SubElement(other, "bridge", stp="off", delay="0")
-    between = link.connect.networkCreateXML(domain_xml.text(other))
-    try:
-        for domain, nic in guests:
-            _move(domain, nic, between.name())
+def _uuid_between(network: Any) -> str:
+    return str(uuid5(UUID(network.UUIDString()), "between"))
+
+
+def _replug(network: Any, link: Link) -> None:
+    """Plugs the running guests' interfaces on the network in again: libvirt does nothing for the same network.
+
+    What one guest refuses does not keep the others; the first such fault is raised at the end.
+    """
+    guests, uuid, faults = list(_guests(link, network.name())), _uuid_between(network), []
+    between = reading.find_network(link, uuid)
+    if between is None and guests:
+        between = link.connect.networkCreateXML(network_xml.render_between(network.name(), uuid))
+    for domain, nic in guests:
+        try:
+            _move(domain, nic, f"{network_xml.BETWEEN}{network.name()}")
             _move(domain, nic, network.name())
-    finally:
+        except libvirt.libvirtError as error:
+            if not _is_off(domain):
+                faults.append(error)
+    if between is not None:
         between.destroy()
+    if faults:
+        raise faults[0]
 
 
 def _guests(link: Link, name: str) -> Iterator[tuple[Any, etree._Element]]:
+    """The interfaces on the network, and those that a killed run left on the one between."""
     for domain in link.connect.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-        root = domain_read.parse(domain.XMLDesc(0))
+        try:
+            root = domain_read.parse(domain.XMLDesc(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            continue  # it went since it was listed
         for nic in root.findall("devices/interface"):
             source = nic.find("source")
-            if source is not None and source.get("network") == name:
+            if source is not None and source.get("network") in {name, f"{network_xml.BETWEEN}{name}"}:
                 yield domain, nic
+
+
+def _is_off(domain: Any) -> bool:
+    try:
+        return not domain.isActive()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return True
 
 
 def _move(domain: Any, nic: etree._Element, network: str) -> None:

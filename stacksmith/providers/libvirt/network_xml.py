@@ -12,11 +12,12 @@ from lxml import etree
 
 from stacksmith.frozen import dataclass
 from stacksmith.model.found import Mark
-from stacksmith.model.naming import network_name
+from stacksmith.model.naming import PREFIX, network_name
 from stacksmith.model.realised import DhcpHost, DnsHost, Network, Subnet
 from stacksmith.model.types import JSON
 from stacksmith.providers.libvirt import mark_xml
 
+BETWEEN = f"{PREFIX}replug."  # then the name of the network whose guests are on it for a moment
 _FORWARDED = frozenset({"nat", "route", "bridge"})
 
 E = TypeVar("E", Subnet, DhcpHost, DnsHost)
@@ -57,6 +58,15 @@ def render(spec: Network, mark: Mark, pinned: etree._Element | None = None) -> s
             dns.append(dns_element(name))
     for subnet in spec.subnets:
         root.append(_subnet_element(subnet, spec.hosts))
+    return etree.tostring(root, encoding="unicode")
+
+
+def render_between(name: str, uuid: str) -> str:
+    """A network without addresses. Its bridge has a name that libvirt gives to no other."""
+    root = etree.Element("network")
+    etree.SubElement(root, "name").text = f"{BETWEEN}{name}"
+    etree.SubElement(root, "uuid").text = uuid
+    etree.SubElement(root, "bridge", name=f"ssr{uuid[:8]}", stp="off", delay="0")
     return etree.tostring(root, encoding="unicode")
 
 
@@ -127,8 +137,10 @@ def dns_element(entry: DnsHost) -> etree._Element:
 
 
 def read(root: etree._Element, active: bool, autostart: bool, saved: etree._Element | None = None) -> FoundNetwork:
-    """The network of ``root``. The mark is taken from ``saved``, the persistent definition, when there is another."""
-    marked = mark_xml.read(root if saved is None else saved)
+    """The network of ``root``. The mark is taken from ``saved``, the persistent definition, when there is another; that
+    of a restart that did not end is one of what is half made."""
+    holder = root if saved is None else saved
+    marked = mark_xml.read(holder)
     mark = marked[0] if marked else None
     bridge, mtu, domain = root.find("bridge"), root.find("mtu"), root.find("domain")
     device = bridge.get("name") if bridge is not None else None
@@ -145,6 +157,8 @@ def read(root: etree._Element, active: bool, autostart: bool, saved: etree._Elem
         autostart=autostart,
     )
     spec = _as_declared(actual, mark.applied) if mark is not None else actual
+    if mark is not None and mark_xml.is_begun(holder):
+        mark = replace(mark, applied=None)
     return FoundNetwork(root.findtext("name", ""), root.findtext("uuid", ""), mark, spec, device)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import libvirt
+from lxml import etree
 
 from stacksmith.model.found import Mark
 from stacksmith.providers.base import Refused
@@ -28,11 +29,18 @@ def owned_domain(link: Link, mark: Mark) -> Any | None:
 
 def owned_network(link: Link, mark: Mark) -> Any | None:
     """The network with the mark's uuid, or None. Raises: Refused when it carries another mark or none."""
+    there = read_network(link, mark)
+    return there[0] if there is not None else None
+
+
+def read_network(link: Link, mark: Mark) -> tuple[Any, etree._Element] | None:
+    """The network with the mark's uuid and its saved definition, or None. Raises: Refused as ``owned_network``."""
     network = reading.find_network(link, mark.uuid)
-    if network is not None:
-        text = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
-        _check("network", network.name(), mark_xml.read(network_xml.parse(text)), mark)
-    return network
+    if network is None:
+        return None
+    saved = network_xml.parse(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+    _check("network", network.name(), mark_xml.read(saved), mark)
+    return network, saved
 
 
 def _check(kind: str, name: str, there: tuple[Mark, Details] | None, mark: Mark) -> None:

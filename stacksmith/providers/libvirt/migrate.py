@@ -277,7 +277,7 @@ def _cold(
             pools = [h.storage.ensure(at, kind) for h, at in ((source, link), (destination, other))]
             volumes = [pool.storageVolLookupByName(name) for pool in pools]
             _copy(link, volumes[0], other, volumes[1], deadline, partial(_told, target, device))
-        has_variables = _define(link, xml, other, deadline)
+        has_variables = _define((source, link), xml, (destination, other), deadline)
     finally:
         other.pools.clear()
         other.connect.close()
@@ -285,22 +285,26 @@ def _cold(
     domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if has_variables else keep)
 
 
-def _define(link: Link, xml: str, other: Link, deadline: Deadline) -> bool:
+def _define(here: tuple[LibvirtHost, Link], xml: str, there: tuple[LibvirtHost, Link], deadline: Deadline) -> bool:
     """Defines the server on the destination; True when that was with variables of its firmware."""
-    path = nvram.path_of(xml, link.connect.getURI())
-    variables = nvram.read(link, path) if path is not None else None
+    (source, link), (destination, other) = here, there
+    path, variables = nvram.path_of(xml, link.connect.getURI()), None
+    if path is not None:
+        with source.alone("nvram", deadline):
+            variables = nvram.read(link, path)
     if path is None or variables is None:
         other.connect.defineXMLFlags(xml, 0)
         return False
     name = etree.fromstring(xml.encode()).findtext("name", "")
     if name in {each.name() for each in other.connect.listAllDomains(0)}:
         raise Refused(f"a domain {name} is there already", "name")  # its variables would be overwritten
-    try:
-        nvram.write(other, path, variables, deadline)
-        other.connect.defineXMLFlags(xml, 0)
-    except BaseException:
-        nvram.remove(other, path)
-        raise
+    with destination.alone("nvram", deadline):
+        try:
+            nvram.write(other, path, variables, deadline)
+            other.connect.defineXMLFlags(xml, 0)
+        except BaseException:
+            nvram.remove(other, path)
+            raise
     return True
 
 

@@ -1,12 +1,12 @@
 """The variables of a server's UEFI firmware: a small file of its host, read and written through a pool of its folder.
 
 libvirt has no call for that file itself. The pool is transient: it is gone when the file has been read or written.
-Every function runs inside a connection's thread.
+Every function runs inside a connection's thread, and alone on its host: the folder is that of all servers.
 """
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ import libvirt
 from lxml import etree
 
 from stacksmith.model.naming import PREFIX
-from stacksmith.providers.base import Deadline, Refused
+from stacksmith.providers.base import Deadline, Refused, Transient
 from stacksmith.providers.libvirt import storage
 from stacksmith.providers.libvirt.connection import Link
 
@@ -78,14 +78,22 @@ def remove(link: Link, path: PurePosixPath) -> None:
 
 @contextmanager
 def _folder(link: Link, path: PurePosixPath) -> Iterator[Any]:
-    """A pool of the file's folder: one that is there, else one for this moment."""
+    """A pool of the file's folder: one that is there, else one for this moment.
+
+    Raises: Transient when another run has ended it: which of them made it nobody knows, and none is left behind.
+    """
     pool = _running_pool(link, str(path.parent)) or _make_pool(link, path)
     try:
         pool.refresh(0)
         yield pool
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+            raise
+        raise Transient(f"the folder of the firmware's variables was let go by another run: {error}") from error
     finally:
         if pool.name().startswith(_POOL):
-            pool.destroy()
+            with suppress(libvirt.libvirtError):  # another run has ended it, or is at work in it and ends it
+                pool.destroy()
 
 
 def _running_pool(link: Link, folder: str) -> Any | None:
@@ -104,8 +112,10 @@ def _make_pool(link: Link, path: PurePosixPath) -> Any:
     text = etree.tostring(root, encoding="unicode")
     try:
         return link.connect.storagePoolCreateXML(text, 0)
-    except libvirt.libvirtError:  # the folder is not there: no guest of the host ever had such a file
-        return link.connect.storagePoolCreateXML(text, libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
+    except libvirt.libvirtError:
+        pool = _running_pool(link, str(path.parent))  # another run made it in this moment
+    # Else the folder is not there: no guest of the host ever had such a file.
+    return pool or link.connect.storagePoolCreateXML(text, libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
 
 
 def _lookup(pool: Any, name: str) -> Any | None:

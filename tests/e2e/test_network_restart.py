@@ -133,6 +133,16 @@ def test_guest_that_stops_before_its_turn_does_not_keep_the_others(host: Host, m
     assert [bridge.startswith("virbr") for bridge in bridges] == [False], "libvirt may give the next one the same name"
 
 
+def test_guests_of_a_network_that_was_stopped_by_hand_are_plugged_in_when_it_starts(host: Host) -> None:
+    guest = host.guest("a", 1)
+    number = guest.ID()
+    host.connection.networkLookupByName(f"{STACK}-lan").destroy()
+    started = host.change("network.lan@hv1", LAN, Impact.LIVE)
+    assert started.mark is not None
+    assert (started.spec, started.mark.applied) == (LAN, to_data(LAN))
+    assert (host.plugged_in(guest), guest.ID()) == (True, number)
+
+
 def test_guests_that_refuse_once_are_plugged_in_by_the_next_run_which_knows_of_them(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

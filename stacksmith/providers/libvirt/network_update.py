@@ -176,7 +176,9 @@ def _finish(target: Target, paths: Sequence[Path], link: Link) -> None:
     fields = {p.field for p in paths}
     if "active" in fields and spec.active != bool(network.isActive()):
         if spec.active:
-            start(network, spec, link)
+            saved = _saved(network)  # guests that ran on when it was stopped by hand are to be plugged in
+            mark_xml.begin(saved, target.mark)
+            start(link.connect.networkDefineXML(domain_xml.text(saved)), spec, link)
         else:
             network.destroy()
     if "autostart" in fields:

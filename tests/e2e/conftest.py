@@ -12,6 +12,7 @@ import pytest
 from stacksmith import lab
 from tests.e2e.kit import Site
 from tests.e2e.light_parts import LightBmc, light_farm
+from tests.e2e.store import Store, opened_store
 
 _numbers = count(1)
 
@@ -26,6 +27,13 @@ def lab_dir() -> Iterator[Path]:
     finally:
         lab.down(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def store(lab_dir: Path, tmp_path: Path) -> Iterator[Store]:
+    """The storage of hv1."""
+    with opened_store(lab_dir, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

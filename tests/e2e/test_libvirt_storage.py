@@ -1,84 +1,23 @@
 """Storage that libvirt does not guard: half made files are never taken for whole, and nothing in use is removed."""
 
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import libvirt
 import pytest
 
-from stacksmith import lab
 from stacksmith.address import Address
 from stacksmith.model.change import Change, Impact, Status
-from stacksmith.model.found import HostSnapshot
 from stacksmith.model.naming import complete_name, image_file_name
 from stacksmith.model.realised import Disk, Image, Server, Volume
-from stacksmith.providers.base import Refused, Scope, Session, TimedOut
+from stacksmith.providers.base import Refused, TimedOut
 from stacksmith.providers.libvirt import image as image_module
 from stacksmith.providers.libvirt import native
-from tests.e2e.libvirt_parts import MIB, Files, deadline, declared, image, session, target
+from tests.e2e.libvirt_parts import MIB, deadline, image, target
+from tests.e2e.store import STACK, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
-STACK = "store"
 QCOW2 = b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(16) + (4 * MIB).to_bytes(8, "big") + bytes(72)
-
-
-@dataclass
-class Store:
-    """A session, and libvirt's own view of the pool."""
-
-    session: Session
-    connection: Any
-    files: Files
-    lab: Path
-
-    @property
-    def pool(self) -> Any:
-        return self.connection.storagePoolLookupByName("stacksmith")
-
-    def names(self) -> set[str]:
-        self.pool.refresh()
-        return set(self.pool.listVolumes())
-
-    def create(self, address: str, spec: Any, stack: str = STACK, seconds: float = 60) -> Any:
-        kind = address.partition(".")[0]
-        return self.session.drivers[kind].create(target(stack, address, spec), self.files, deadline(seconds))
-
-    def delete(self, address: str, spec: Any, stack: str = STACK) -> None:
-        kind = address.partition(".")[0]
-        self.session.drivers[kind].delete(target(stack, address, spec, wanted=False), deadline())
-
-    def observe(self, images: dict[Address, Any] | None = None) -> HostSnapshot:
-        return self.session.observe(Scope("fleet", STACK, {}, images or {}), deadline())
-
-    def on_host(self, command: list[str]) -> None:
-        """Does something behind libvirt's back."""
-        subprocess.run(lab.command_in(self.lab, "hv1", command), check=True)
-
-    def put(self, name: str, size: int = 0) -> Any:
-        """A volume by hand."""
-        xml = f"<volume><name>{name}</name><capacity>{size}</capacity><allocation>0</allocation></volume>"
-        return self.pool.createXML(xml)
-
-
-@pytest.fixture
-def store(lab_dir: Path, tmp_path: Path) -> Iterator[Store]:
-    host = declared(lab_dir)
-    made = Store(session(host), libvirt.open(host.libvirt), Files(tmp_path), lab_dir)
-    made.create("volume.pool", Volume(MIB))  # the pool itself
-    made.delete("volume.pool", Volume(MIB))
-    before = made.names()
-    yield made
-    left = made.names() - before
-    for name in left:
-        made.pool.storageVolLookupByName(name).delete()
-    made.session.close()
-    made.connection.close()
-    assert left == set()
 
 
 def test_killed_upload_is_not_believed_and_is_made_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ _TRANSIENT = frozenset(
 _BUSY = (
     "asynchronous jobs running",
     "still being allocated",
-    "still in use by an upload",
+    "is starting up",
     'Failed to get "write" lock',
 )
 _DENIED = ("Permission denied", "Host key verification failed", "authentication failed", "does not match the hostname")

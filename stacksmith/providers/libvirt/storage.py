@@ -33,13 +33,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class VolumeFacts:
-    """A volume as its file is. ``physical_bytes`` is the file's length."""
+    """A volume as its file is. ``physical_bytes`` is its length, ``allocated_bytes`` what it takes of the disk."""
 
     path: str
     capacity_bytes: int
     physical_bytes: int
     format: str
     backing: str | None
+    allocated_bytes: int = 0
 
 
 class Storage:
@@ -74,8 +75,8 @@ class Storage:
                 return pool
             if pool is None:
                 pool = link.pools[declared.pool] = _make_pool(link, declared)
-            elif not pool.isActive():
-                pool.create(0)
+            else:
+                _start(pool)
             self._directories[declared.pool] = _target_path(pool)
         return pool
 
@@ -127,7 +128,7 @@ class Storage:
         # The pool's list is not what is on the disk: a file was put there, or taken away, behind libvirt.
         with self._making:
             pool.refresh(0)
-        return pool.createXML(xml, 0) if is_listed else None
+        return _unless_listed(pool, xml) if is_listed else None
 
     @staticmethod
     def _is_on_disk(pool: Any, xml: str) -> bool:
@@ -149,6 +150,16 @@ class Storage:
             known = ", ".join(sorted(self.types)) or "none"
             raise Refused(f"the host has no volume type {volume_type!r} (it has {known})", "volume_type")
         return self.types[volume_type]
+
+
+def _unless_listed(pool: Any, xml: str) -> Any | None:
+    """A new volume, or None when the pool lists one of its name."""
+    try:
+        return pool.createXML(xml, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_STORAGE_VOL_EXIST:
+            raise
+        return None
 
 
 def _listed(pool: Any) -> list[Any]:
@@ -182,15 +193,33 @@ def _make_pool(link: Link, declared: VolumeType) -> Any:
     except libvirt.libvirtError:
         # Another run may have made it in this moment; if not, this raises the reason.
         pool = link.connect.storagePoolLookupByName(declared.pool)
-    if not pool.isActive():
-        try:
-            pool.build(0)
-        except libvirt.libvirtError as error:
-            if "File exists" not in str(error):  # another host that sees the storage made the folder in this moment
-                raise
-        pool.create(0)
+    _start(pool, build=True)
     pool.setAutostart(1)
     return pool
+
+
+def _start(pool: Any, build: bool = False) -> None:
+    """Starts a pool that does not run, unless another run does it in this moment. ``build`` makes its folder first."""
+    if pool.isActive():
+        return
+    try:
+        if build:
+            _build(pool)
+        pool.create(0)
+    except libvirt.libvirtError:
+        if pool.isActive():
+            return
+        if build or etree.fromstring(pool.XMLDesc(0).encode()).get("type") != "dir":
+            raise
+        _start(pool, build=True)  # another run defined it, and was killed, or is, before it made the folder
+
+
+def _build(pool: Any) -> None:
+    try:
+        pool.build(0)
+    except libvirt.libvirtError as error:
+        if "File exists" not in str(error):  # another host that sees the storage made the folder in this moment
+            raise
 
 
 def _target_path(pool: Any) -> str:
@@ -225,6 +254,7 @@ def facts(volume: Any) -> VolumeFacts:
         physical_bytes=int(root.findtext("physical", "0")),
         format=form.get("type", "raw") if form is not None else "raw",
         backing=root.findtext("backingStore/path") or None,
+        allocated_bytes=int(root.findtext("allocation", "0")),
     )
 
 

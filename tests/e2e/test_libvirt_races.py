@@ -1,0 +1,91 @@
+"""Storage that several runs change in the same moment: the other acts between two calls of the one, on real libvirt."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import libvirt
+import pytest
+
+from stacksmith.model.fleet import VolumeType
+from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.storage import Storage, volume_xml
+from tests.e2e.libvirt_parts import declared
+from tests.e2e.store import Store
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+RACE = "/var/lib/libvirt/race"
+RACE_XML = f"<pool type='dir'><name>race</name><target><path>{RACE}</path></target></pool>"
+
+Meanwhile = Callable[..., None]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Has another run act once: just before libvirt is called, for the object of that name if one is told, or just
+    after it."""
+
+    def plan(kind: type, method: str, act: Callable[[], object], name: str | None = None, after: bool = False) -> None:
+        real, acts = getattr(kind, method), [act]
+
+        def called(self: Any, *arguments: Any) -> Any:
+            now = acts.pop() if acts and name in (None, self.name()) else None
+            if now is not None and not after:
+                now()
+            answer = real(self, *arguments)
+            if now is not None and after:
+                now()
+            return answer
+
+        monkeypatch.setattr(kind, method, called)
+
+    return plan
+
+
+@pytest.fixture
+def racing(store: Store) -> Iterator[tuple[Storage, Link]]:
+    """A storage whose pool is not there, and a connection to its host."""
+    connection = libvirt.open(declared(store.lab).libvirt)
+    yield Storage({"race": VolumeType(pool="race", path=RACE)}, "race"), Link(connection)
+    for pool in connection.listAllStoragePools():
+        if pool.name() == "race":
+            if pool.isActive():
+                pool.destroy()
+            pool.undefine()
+    store.on_host(["rm", "-rf", RACE])
+    connection.close()
+
+
+@pytest.mark.parametrize("is_defined", [False, True])
+def test_pool_that_another_run_starts_is_no_fault(
+    store: Store, racing: tuple[Storage, Link], meanwhile: Meanwhile, is_defined: bool
+) -> None:
+    if is_defined:
+        store.connection.storagePoolDefineXML(RACE_XML)
+
+    def start() -> None:
+        pool = store.connection.storagePoolLookupByName("race")
+        pool.build()
+        pool.create()
+
+    meanwhile(libvirt.virStoragePool, "isActive", start, after=True)
+    storage, link = racing
+    assert storage.ensure(link, "race").isActive()
+
+
+def test_pool_whose_folder_another_run_did_not_make_yet_is_started(store: Store, racing: tuple[Storage, Link]) -> None:
+    store.connection.storagePoolDefineXML(RACE_XML)
+    storage, link = racing
+    assert storage.ensure(link, "race").isActive()
+
+
+def test_volume_that_another_run_makes_while_the_pool_is_refreshed_is_taken(
+    store: Store, racing: tuple[Storage, Link], meanwhile: Meanwhile
+) -> None:
+    (storage, link), xml = racing, volume_xml("one", 0, "raw")
+    assert storage.create(link, "race", xml) is not None
+    store.on_host(["rm", f"{RACE}/one"])
+    other = store.connection.storagePoolLookupByName("race")
+    meanwhile(libvirt.virStoragePool, "refresh", lambda: other.createXML(xml), after=True)
+    assert storage.create(link, "race", xml) is None
+    assert storage.lookup(link, "race", "one") is not None

@@ -7,10 +7,13 @@ import libvirt
 import pytest
 
 from stacksmith.model.fleet import VolumeType
+from stacksmith.model.naming import complete_name, image_file_name
+from stacksmith.providers.base import ProviderError, Transient
+from stacksmith.providers.libvirt import native
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.storage import Storage, volume_xml
-from tests.e2e.libvirt_parts import declared
-from tests.e2e.store import Store
+from tests.e2e.libvirt_parts import MIB, declared, image
+from tests.e2e.store import STACK, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -40,6 +43,60 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
         monkeypatch.setattr(kind, method, called)
 
     return plan
+
+
+def test_image_that_another_stack_removes_while_it_is_looked_at_is_uploaded_again(
+    store: Store, meanwhile: Meanwhile
+) -> None:
+    file = store.files.make("disk", b"short" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    store.create("image.base@hv1", image(file))
+    meanwhile(libvirt.virStorageVol, "XMLDesc", lambda: store.delete("image.base@hv1", image(file), "other"), name)
+    assert store.create("image.base@hv1", image(file)).spec == image(file)
+    store.delete("image.base@hv1", image(file))
+
+
+def test_image_that_cannot_be_read_in_a_moment_is_kept(store: Store, meanwhile: Meanwhile) -> None:
+    file = store.files.make("disk", b"shy" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    store.create("image.base@hv1", image(file))
+
+    def fail() -> None:
+        raise libvirt.libvirtError("the disk is slow")
+
+    meanwhile(libvirt.virStorageVol, "XMLDesc", fail, name)
+    with pytest.raises(ProviderError, match="slow"):
+        store.create("image.base@hv1", image(file))
+    assert store.names() >= {name, complete_name(name)}
+    store.delete("image.base@hv1", image(file))
+
+
+def test_upload_of_another_stack_that_ends_while_it_is_looked_at_is_not_waited_for(
+    store: Store, meanwhile: Meanwhile
+) -> None:
+    file = store.files.make("disk", b"ended" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    claim = native.claim_name(name, "fleet", "other")
+    others = [store.put(claim), store.put(name, 5 * MIB)]
+    meanwhile(libvirt.virStorageVol, "XMLDesc", lambda: [each.delete() for each in others], name)
+    assert store.create("image.base@hv1", image(file)).spec == image(file)
+    store.delete("image.base@hv1", image(file))
+
+
+def test_upload_that_another_run_removes_is_tried_again(store: Store, meanwhile: Meanwhile) -> None:
+    file = store.files.make("disk", b"slept" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    claim = native.claim_name(name, "fleet", STACK)
+
+    def clear() -> None:
+        for each in (claim, name):
+            store.pool.storageVolLookupByName(each).delete()
+
+    meanwhile(libvirt.virStorageVol, "XMLDesc", clear, name)
+    with pytest.raises(Transient, match="was removed while it was uploaded"):
+        store.create("image.base@hv1", image(file))
+    store.create("image.base@hv1", image(file))
+    store.delete("image.base@hv1", image(file))
 
 
 @pytest.fixture

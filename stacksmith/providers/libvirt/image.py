@@ -158,8 +158,11 @@ class ImageDriver:
         if hashed.hexdigest() != digest:
             storage.discard(volume)
             raise Refused(f"the file for {target.mark.address} changed while it was read: its {algorithm} is another")
-        if storage.facts(volume).physical_bytes < size:
-            raise Transient(f"the host kept {storage.facts(volume).physical_bytes} of {size} bytes of {name}")
+        there = inventory.facts_or_none(volume)
+        if there is None:
+            raise Transient(f"{name} was removed while it was uploaded")
+        if there.physical_bytes < size:
+            raise Transient(f"the host kept {there.physical_bytes} of {size} bytes of {name}")
 
     def _await_other(self, name: str, target: Target, deadline: Deadline) -> None:
         """Waits while another stack's upload grows; removes one that stands still."""
@@ -219,20 +222,18 @@ def _is_whole(host: LibvirtHost, name: str, link: Link) -> bool:
         return False
     volume = pools.lookup(link, kind, name)
     if volume is not None:
-        with suppress(libvirt.libvirtError):
-            storage.facts(volume)
+        if inventory.facts_or_none(volume) is not None:
             return True
-        volume.delete(0)
+        storage.discard(volume)
     storage.discard(marker)
     return False
 
 
 def _growth(host: LibvirtHost, name: str, link: Link) -> tuple[int, int] | None:
-    """What changes while a file is written: (length, allocation); None when it is not there."""
+    """What changes while a file is written: (length, allocation); None when it is not there, or not made yet."""
     volume = host.storage.lookup(link, host.storage.default, name)
-    if volume is None:
-        return None
-    return storage.facts(volume).physical_bytes, int(volume.info()[2])
+    there = None if volume is None else inventory.facts_or_none(volume)
+    return None if there is None else (there.physical_bytes, there.allocated_bytes)
 
 
 def _clear(host: LibvirtHost, name: str, link: Link) -> None:

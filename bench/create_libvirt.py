@@ -49,7 +49,7 @@ def _rows(wire: Wire, rtt: float, imports: Cost, times: int) -> Iterator[Row]:
         yield Row(f"{name}: raw, {threads} thread{'s' if threads > 1 else ''}", raw[threads])
     found = best(partial(_stacksmith, wire), times)
     limit = 1.5 * raw[4].wall_seconds + imports.wall_seconds
-    bars = (Bar("calls", sum(found.calls.values()), 100), Bar("wall s", found.wall_seconds, limit))
+    bars = (Bar("calls", sum(found.calls.values()), 120), Bar("wall s", found.wall_seconds, limit))
     yield Row(f"{name}: stacksmith", found, bars)
 
 

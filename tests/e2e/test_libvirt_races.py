@@ -1,6 +1,9 @@
 """Storage that several runs change in the same moment: the other acts between two calls of the one, on real libvirt."""
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import libvirt
@@ -8,11 +11,12 @@ import pytest
 
 from stacksmith.model.fleet import VolumeType
 from stacksmith.model.naming import complete_name, image_file_name
-from stacksmith.providers.base import ProviderError, Transient
+from stacksmith.model.realised import Disk, ImageFile, Server
+from stacksmith.providers.base import ProviderError, Stale, Transient
 from stacksmith.providers.libvirt import native
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.storage import Storage, volume_xml
-from tests.e2e.libvirt_parts import MIB, declared, image
+from tests.e2e.libvirt_parts import MIB, declared, image, session
 from tests.e2e.store import STACK, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -32,7 +36,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
         real, acts = getattr(kind, method), [act]
 
         def called(self: Any, *arguments: Any) -> Any:
-            now = acts.pop() if acts and name in (None, self.name()) else None
+            now = acts.pop() if acts and (name is None or name == self.name()) else None
             if now is not None and not after:
                 now()
             answer = real(self, *arguments)
@@ -96,6 +100,132 @@ def test_upload_that_another_run_removes_is_tried_again(store: Store, meanwhile:
     with pytest.raises(Transient, match="was removed while it was uploaded"):
         store.create("image.base@hv1", image(file))
     store.create("image.base@hv1", image(file))
+    store.delete("image.base@hv1", image(file))
+
+
+@pytest.fixture
+def other(store: Store) -> Iterator[Store]:
+    """Another stack's run, on the same host."""
+    opened = replace(store, session=session(declared(store.lab)))
+    yield opened
+    opened.session.close()
+
+
+def overlay(file: ImageFile) -> Server:
+    return Server("web", 1, 32, disks=(Disk("vda", "image", file.checksum, 8 * MIB),), power_state="stopped")
+
+
+def cdrom(file: ImageFile) -> Server:
+    disks = (Disk("sda", "image", file.checksum, bus="sata", device_type="cdrom"),)
+    return Server("web", 1, 32, disks=disks, power_state="stopped")
+
+
+def booted(file: ImageFile) -> Server:
+    return Server("web", 1, 32, kernel=file.checksum, power_state="stopped")
+
+
+USES = pytest.mark.parametrize(("role", "use"), [("disk", overlay), ("disk", cdrom), ("kernel", booted)])
+
+
+@USES
+def test_image_that_a_server_begins_to_use_while_it_is_removed_stays(
+    store: Store, other: Store, meanwhile: Meanwhile, role: str, use: Callable[[ImageFile], Server]
+) -> None:
+    file = store.files.make(role, b"begun" * MIB, role=role)
+    name, spec = image_file_name(file.checksum, role), use(file)
+    store.create("image.base@hv1", image(file))
+    # It was looked at, and nothing is removed yet.
+    meanwhile(libvirt.virStorageVol, "delete", lambda: other.create("server.web", spec))
+    store.delete("image.base@hv1", image(file))
+    assert store.names() >= {name, complete_name(name)}
+    other.delete("server.web", spec)
+    store.delete("image.base@hv1", image(file))
+    assert {each for each in store.names() if each.startswith(name)} == set()
+
+
+@pytest.mark.parametrize("last", ["marker", "file"])
+@USES
+def test_server_that_begins_to_use_an_image_that_goes_is_stale_and_leaves_no_disk(
+    store: Store, other: Store, meanwhile: Meanwhile, role: str, use: Callable[[ImageFile], Server], last: str
+) -> None:
+    file = store.files.make(role, b"goes" * MIB, role=role)
+    name, spec = image_file_name(file.checksum, role), use(file)
+    store.create("image.base@hv1", image(file))
+    other.create("server.web", spec)  # its session knows the image from now on
+    other.delete("server.web", spec)
+
+    def begin() -> None:
+        with pytest.raises(Stale, match="as a whole file"):
+            other.create("server.web", spec)
+
+    removed = name if last == "file" else complete_name(name)
+    meanwhile(libvirt.virStorageVol, "delete", begin, removed, after=True)
+    store.delete("image.base@hv1", image(file))
+    left = store.names()
+    assert not [each for each in left if ".web." in each], "a disk without its image"
+    assert (name in left) == (complete_name(name) in left)
+    other.delete("server.web", spec)
+    store.delete("image.base@hv1", image(file))
+
+
+def test_disk_that_was_there_before_its_image_went_is_kept(store: Store, other: Store, meanwhile: Meanwhile) -> None:
+    file = store.files.make("disk", b"data" * MIB)
+    spec, marker = overlay(file), complete_name(image_file_name(file.checksum, "disk"))
+    store.create("image.base@hv1", image(file))
+    domain = store.connection.lookupByName(other.create("server.web", spec).name)
+    domain.undefine()
+    disks = {each for each in store.names() if ".web." in each}
+    store.pool.storageVolLookupByName(marker).delete()
+    with pytest.raises(Stale, match="as a whole file"):
+        other.create("server.web", spec)
+    assert disks
+    assert store.names() >= disks
+    store.put(marker)
+    other.delete("server.web", spec)
+    store.delete("image.base@hv1", image(file))
+
+
+def test_image_that_is_copied_while_it_is_removed_stays_whole(store: Store) -> None:
+    """The copy may end before it is removed: then it goes, and its marker with it."""
+    file = ImageFile("disk", f"sha256:{'c' * 64}", "raw")
+    name = image_file_name(file.checksum, "disk")
+    store.put(name, 2048 * MIB)
+    store.put(complete_name(name))
+    with ThreadPoolExecutor(1) as threads:
+        copying = threads.submit(copy, store, name)
+        while not copying.done() and "copy" not in store.pool.listVolumes():
+            time.sleep(0.01)
+        store.delete("image.base@hv1", image(file))
+        copying.result()
+    left = store.names()
+    assert (name in left) == (complete_name(name) in left)
+    for each in left & {"copy", name, complete_name(name)}:
+        store.pool.storageVolLookupByName(each).delete()
+
+
+def copy(store: Store, name: str) -> None:
+    """On a connection of this thread's own."""
+    connection = libvirt.open(declared(store.lab).libvirt)
+    pool = connection.storagePoolLookupByName("stacksmith")
+    pool.createXMLFrom(volume_xml("copy", 2048 * MIB, "raw"), pool.storageVolLookupByName(name))
+    connection.close()
+
+
+def test_image_whose_users_cannot_be_looked_for_again_stays_whole(store: Store, meanwhile: Meanwhile) -> None:
+    file = store.files.make("disk", b"blind" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    store.create("image.base@hv1", image(file))
+
+    def fail() -> None:
+        raise libvirt.libvirtError("the daemon is slow")
+
+    def blind() -> None:
+        meanwhile(libvirt.virConnect, "getAllDomainStats", fail)
+
+    meanwhile(libvirt.virStorageVol, "delete", blind, complete_name(name), after=True)
+    with pytest.raises(ProviderError, match="slow"):
+        store.delete("image.base@hv1", image(file))
+    assert store.names() >= {name, complete_name(name)}
     store.delete("image.base@hv1", image(file))
 
 

@@ -8,7 +8,6 @@ claim is respected as long as the file grows.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +23,7 @@ from stacksmith.providers.libvirt import domain_read, inventory, native, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.inventory import Inventory, Shelf
+from stacksmith.providers.libvirt.storage import Stored
 
 STALLED_SECONDS = 6.0  # an upload that did not grow for so long is a dead one's
 _POLL_SECONDS = 0.5
@@ -256,25 +256,55 @@ def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link)
         if is_foreign or (name in present and present[name][0].path in used):
             if own_claim in claims:
                 storage.discard(volumes[own_claim][1])
+            present.pop(name, None)
             continue
         for leftover in volumes:
             if leftover == complete_name(name) or leftover.startswith(f"{name}.by."):
                 storage.discard(volumes[leftover][1])
-        if name in present:
-            storage.discard(present[name][1])
-        host.bases.pop(present[name][0].path if name in present else "", None)
+    _remove_unmarked(host, present, {n for n in present if complete_name(n) in volumes}, link)
+
+
+def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]], whole: set[str], link: Link) -> None:
+    """Removes image files whose marker was removed just now; marks those ``whole`` ones again that are used by now.
+
+    Who begins to use an image looks for its marker afterwards: so one of the two sees what the other did.
+    """
+    gone: set[str] = set()
+    try:
+        others = [v for s, v in host.storage.volumes(link) if s.name not in files] if whole else []
+        used = _used_files(link, others) if whole else set()
+        for name, (stored, volume) in files.items():
+            if stored.path not in used and not _is_copied(volume):
+                gone.add(name)
+                host.bases.pop(stored.path, None)
+    finally:
+        for name in sorted(whole - gone):
+            host.storage.create(link, host.storage.default, storage.volume_xml(complete_name(name), 0, "raw"))
+
+
+def _is_copied(volume: Any) -> bool:
+    """True when a copy is made of the file in this moment; else the file is removed."""
+    try:
+        storage.discard(volume)
+    except libvirt.libvirtError as error:
+        if "is still in use" not in str(error):
+            raise
+        return True
+    return False
 
 
 def _used_files(link: Link, volumes: list[Any]) -> set[str]:
     """Paths that a volume is built on or that a domain names anywhere."""
     used = set(storage.disk_users(link))
     for volume in volumes:
-        with suppress(libvirt.libvirtError):  # deleted in this moment: it uses nothing
-            if backing := storage.facts(volume).backing:
-                used.add(backing)
+        if (there := inventory.facts_or_none(volume)) and there.backing:
+            used.add(there.backing)
     for domain in link.connect.listAllDomains(0):
-        with suppress(libvirt.libvirtError):
+        try:
             used |= _paths(domain.XMLDesc(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
     return used
 
 

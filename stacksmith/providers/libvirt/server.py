@@ -143,6 +143,7 @@ def _make(
     )
     xml = domain_xml.render(spec, parts)
     _set_autostart(link.connect.defineXMLFlags(xml, 0), spec)
+    server_disk.check_images(host, spec, link)
     return xml
 
 

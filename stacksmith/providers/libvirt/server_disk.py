@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stacksmith.address import Address, identity
 from stacksmith.model.found import Mark
 from stacksmith.model.naming import complete_name, config_drive_name, image_file_name, local_disk_name
-from stacksmith.model.realised import Disk
+from stacksmith.model.realised import Disk, Server
 from stacksmith.providers.base import Deadline, Refused, Stale
 from stacksmith.providers.libvirt import native, storage
 from stacksmith.providers.libvirt.connection import Link
@@ -50,10 +50,27 @@ def _local(host: LibvirtHost, mark: Mark, disk: Disk, link: Link) -> DiskFile:
     pools, kind = host.storage, host.storage.default
     name = local_disk_name(mark.stack, mark.address, mark.uuid, disk.device)
     backing = (base.path, base.format) if base else None
-    xml = storage.volume_xml(name, size, "qcow2", backing)
-    if pools.create(link, kind, xml) is None and not _is_as_wanted(host, name, (size, backing), link):
-        _remake(host, name, xml, link)
+    is_made = False
+    try:
+        is_made = _make(host, name, (size, backing), link)
+    finally:  # libvirt tells of an image that was removed meanwhile only that it cannot be read, or nothing
+        if base and not _is_whole(host, disk.ref or "", "disk", link):
+            if is_made:
+                pools.remove(link, kind, name)
+            raise _not_whole(host, f"the image of disk {disk.device}", f"disks[{disk.device}]")
     return DiskFile(f"{pools.directory(link, kind)}/{name}", "qcow2", backing)
+
+
+def _make(host: LibvirtHost, name: str, wanted: tuple[int, tuple[str, str] | None], link: Link) -> bool:
+    """Makes the overlay, or blank disk, of (size, backing); False when a killed run had left it."""
+    size, backing = wanted
+    xml = storage.volume_xml(name, size, "qcow2", backing)
+    if host.storage.create(link, host.storage.default, xml) is not None:
+        return True
+    if _is_as_wanted(host, name, wanted, link):
+        return False
+    _remake(host, name, xml, link)
+    return True
 
 
 def _is_as_wanted(host: LibvirtHost, name: str, wanted: tuple[int, tuple[str, str] | None], link: Link) -> bool:
@@ -87,11 +104,32 @@ def _base(host: LibvirtHost, disk: Disk, link: Link) -> VolumeFacts:
         if path not in host.bases:
             pools, kind = host.storage, host.storage.default
             volume = pools.lookup(link, kind, name)
-            if volume is None or pools.lookup(link, kind, complete_name(name)) is None:
-                cause = f"the image of disk {disk.device} is not on {host.name} as a whole file"
-                raise Stale(cause, f"disks[{disk.device}]")
+            if volume is None or not _is_whole(host, disk.ref or "", "disk", link):
+                raise _not_whole(host, f"the image of disk {disk.device}", f"disks[{disk.device}]")
             host.bases[path] = storage.facts(volume)
         return host.bases[path]
+
+
+def _is_whole(host: LibvirtHost, checksum: str, role: str, link: Link) -> bool:
+    """True when the marker of an image file is there: who removes the file removes it first, and then looks again for
+    what uses the file."""
+    name = complete_name(image_file_name(checksum, role))
+    return host.storage.lookup(link, host.storage.default, name) is not None
+
+
+def _not_whole(host: LibvirtHost, what: str, path: str) -> Stale:
+    return Stale(f"{what} is not on {host.name} as a whole file", path)
+
+
+def check_images(host: LibvirtHost, spec: Server, link: Link) -> None:
+    """Raises: Stale when an image that the server reads itself, as cdrom or to boot, is not there as a whole file. To
+    be called once the domain is defined: before, another stack may still remove it."""
+    files = [
+        (d.ref, "disk", f"disks[{d.device}]") for d in spec.disks if d.source == "image" and d.device_type == "cdrom"
+    ]
+    for checksum, role, path in [*files, (spec.kernel, "kernel", "kernel"), (spec.ramdisk, "ramdisk", "ramdisk")]:
+        if checksum and not _is_whole(host, checksum, role, link):
+            raise _not_whole(host, f"the image of {path}", path)
 
 
 def _volume(host: LibvirtHost, mark: Mark, address: Address, link: Link) -> DiskFile:

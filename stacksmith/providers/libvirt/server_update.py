@@ -157,6 +157,8 @@ def _define(host: LibvirtHost, target: Target, edit: Edit, link: Link) -> None:
         domain = link.connect.defineXMLFlags(after, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
     if edit.touches("autostart"):
         domain.setAutostart(int(edit.spec.autostart))
+    if edit.touches("disks", "kernel", "ramdisk"):
+        server_disk.check_images(host, edit.spec, link)
 
 
 def _power(host: LibvirtHost, target: Target, was: tuple[str, bool], verdicts: Verdicts, deadline: Deadline) -> None:

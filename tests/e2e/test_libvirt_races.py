@@ -11,7 +11,7 @@ import pytest
 
 from stacksmith.model.fleet import VolumeType
 from stacksmith.model.naming import complete_name, image_file_name
-from stacksmith.model.realised import Disk, ImageFile, Server
+from stacksmith.model.realised import Disk, ImageFile, Server, Volume
 from stacksmith.providers.base import ProviderError, Stale, Transient
 from stacksmith.providers.libvirt import native
 from stacksmith.providers.libvirt.connection import Link
@@ -183,6 +183,16 @@ def test_disk_that_was_there_before_its_image_went_is_kept(store: Store, other: 
     store.put(marker)
     other.delete("server.web", spec)
     store.delete("image.base@hv1", image(file))
+
+
+def test_volume_whose_image_goes_before_it_is_copied_is_stale(store: Store, meanwhile: Meanwhile) -> None:
+    file = store.files.make("disk", b"early" * MIB)
+    store.create("image.base@hv1", image(file))
+    meanwhile(libvirt.virStoragePool, "createXMLFrom", lambda: store.delete("image.base@hv1", image(file)))
+    spec = Volume(8 * MIB, image=file.checksum)
+    with pytest.raises(Stale, match="as a whole file"):
+        store.create("volume.data", spec)
+    store.delete("volume.data", spec)
 
 
 def test_image_that_is_copied_while_it_is_removed_stays_whole(store: Store) -> None:

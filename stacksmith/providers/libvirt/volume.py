@@ -136,7 +136,12 @@ def _make_copy(host: LibvirtHost, mark: Mark, spec: Volume, link: Link) -> None:
     if volume is not None:
         storage.discard(volume)
     xml = storage.volume_xml(name, spec.size_bytes, spec.format)
-    copy = pools.ensure(link, kind).createXMLFrom(xml, base, 0)
+    try:
+        copy = pools.ensure(link, kind).createXMLFrom(xml, base, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+        raise _not_whole(host, spec) from error
     if storage.facts(copy).capacity_bytes < spec.size_bytes:  # a copy is as large as what it was made from
         copy.resize(spec.size_bytes, 0)
     pools.create(link, kind, storage.volume_xml(origin, 0, "raw"))
@@ -148,11 +153,15 @@ def _image(host: LibvirtHost, spec: Volume, link: Link) -> Any:
     name, pools = image_file_name(spec.image or "", "disk"), host.storage
     base = pools.lookup(link, pools.default, name)
     if base is None or pools.lookup(link, pools.default, complete_name(name)) is None:
-        raise Stale(f"the image {spec.image} is not on {host.name} as a whole file", "image")
+        raise _not_whole(host, spec)
     needed = storage.facts(base).capacity_bytes
     if spec.size_bytes < needed:
         raise Refused(f"the volume of {spec.size_bytes} bytes is smaller than its image of {needed}", "size_bytes")
     return base
+
+
+def _not_whole(host: LibvirtHost, spec: Volume) -> Stale:
+    return Stale(f"the image {spec.image} is not on {host.name} as a whole file", "image")
 
 
 def _grow(path: str, size: int, link: Link) -> None:

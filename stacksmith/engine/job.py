@@ -19,6 +19,7 @@ from stacksmith.planner.claim import Allocations
 from stacksmith.planner.layout import Layout
 from stacksmith.planner.plan import Plan, Step
 from stacksmith.providers.base import (
+    Busy,
     Contents,
     Deadline,
     Gone,
@@ -34,6 +35,7 @@ from stacksmith.state.store import LeaseLost, Store
 
 _KINDS = {
     Transient: "transient",
+    Busy: "transient",
     Unserved: "transient",
     Refused: "refused",
     Stale: "stale",
@@ -47,8 +49,8 @@ class RunOptions:
     """How a run goes. ``run`` is its id, under which it holds the stack's lease.
 
     A step has ``step_timeout_seconds`` and what its ``wait_for`` adds, and tries again what may pass by itself for
-    ``retry_seconds`` from its first fault; one that does not answer ``overdue_seconds`` after its deadline is given up.
-    On a stop, what is in flight has ``grace_seconds``.
+    ``retry_seconds`` from its first fault, and as long as its host is at work on something else; one that does not
+    answer ``overdue_seconds`` after its deadline is given up. On a stop, what is in flight has ``grace_seconds``.
     """
 
     run: str

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from threading import Event as Flag
 from typing import TYPE_CHECKING, TypeVar
 
-from stacksmith.providers.base import Deadline, Transient, Unserved
+from stacksmith.providers.base import Busy, Deadline, Transient, Unserved
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -21,7 +21,8 @@ Tell = Callable[[str, int, float], None]
 def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, most_seconds: float = math.inf) -> T:
     """What ``call`` returns; on ``Transient`` it is called again after 0.5, 1, 2, … 15 s, each with a jitter of up to
     0.5 s, until the next wait would pass ``until`` or ``most_seconds`` since the first fault, however long the call
-    took to get there, or ``halted`` is set; on ``Unserved`` 5 times at most. ``tell`` gets cause, attempt and wait.
+    took to get there, or ``halted`` is set; on ``Unserved`` 5 times at most, on ``Busy`` until ``until`` alone.
+    ``tell`` gets cause, attempt and wait.
 
     Raises: the last Transient, or at once whatever else ``call`` raises.
     """
@@ -38,17 +39,18 @@ def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, mo
         raise fault
 
     end = Deadline(min(until.at, until.clock() + most_seconds), until.clock)
-    return _again(attempt, end, halted, tell)
+    return _again(attempt, (end, until), halted, tell)
 
 
-def _again(attempt: Callable[[], T], until: Deadline, halted: Flag, tell: Tell) -> T:
+def _again(attempt: Callable[[], T], limits: tuple[Deadline, Deadline], halted: Flag, tell: Tell) -> T:
+    """``limits`` are the one of all faults, and that of ``Busy``."""
     from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
 
     def over(state: "RetryCallState") -> bool:
         fault = state.outcome.exception() if state.outcome else None
         if isinstance(fault, Unserved) and state.attempt_number >= FEW_TRIES:
             return True
-        return halted.is_set() or state.upcoming_sleep >= until.seconds
+        return halted.is_set() or state.upcoming_sleep >= limits[isinstance(fault, Busy)].seconds
 
     def before_sleep(state: "RetryCallState") -> None:
         fault = state.outcome.exception() if state.outcome else None

@@ -29,6 +29,11 @@ class Transient(ProviderError):
     """May pass by itself: connection lost, pool busy. The engine tries again within the step's deadline."""
 
 
+class Busy(Transient):
+    """The host is at work on something that ends by itself, such as a copy of a large file. The engine tries again for
+    as long as the step has."""
+
+
 class Unserved(Transient):
     """Nobody serves what is asked for: the connection is refused, or nobody knows the name. It is mostly mistyped, so
     the engine tries a few times only."""

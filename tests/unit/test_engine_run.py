@@ -27,7 +27,7 @@ from stacksmith.model.realised import Disk, Policy, Server, Volume, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation
-from stacksmith.providers.base import TimedOut, WaitFor
+from stacksmith.providers.base import Busy, Deadline, TimedOut, WaitFor
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 
 
@@ -328,6 +328,35 @@ def test_transient_fault_at_the_end_of_a_long_step_is_tried_again(bench: Bench) 
     report = bench.run(create("server.a"), clock=lambda: time.monotonic() + passed[0], step_timeout_seconds=3600)
     assert ([one.cause for one in report.failed], passed) == ([], [800.0])
     assert [event.cause for event in bench.named(StepRetried)] == ["it reboots"]  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_host_at_work_is_waited_for_as_long_as_the_step_has(bench: Bench) -> None:
+    passed = [0.0]
+
+    def work(call: Call, point: str) -> None:
+        if point == "define":
+            passed[0] += 150.0
+            if passed[0] < 600:
+                raise Busy("a volume is copied")
+
+    bench.world.hooks.append(work)
+    report = bench.run(create("server.a"), clock=lambda: time.monotonic() + passed[0], step_timeout_seconds=3600)
+    assert ([one.cause for one in report.failed], passed) == ([], [600.0])
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_host_at_work_is_waited_for_no_longer_than_the_step_has() -> None:
+    passed = [0.0]
+
+    def work() -> None:
+        passed[0] += 150.0
+        raise Busy("a volume is copied")
+
+    until = Deadline(600.0, lambda: passed[0])
+    with pytest.raises(Busy):
+        retry.retried(work, until, threading.Event(), lambda cause, attempt, seconds: None, 120.0)
+    assert passed == [600.0]
 
 
 @pytest.mark.usefixtures("quick_retries")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from stacksmith.frozen import dataclass
-from stacksmith.providers.base import Deadline, Gone, ProviderError, Refused, TimedOut, Transient
+from stacksmith.providers.base import Busy, Deadline, Gone, ProviderError, Refused, TimedOut, Transient
 
 T = TypeVar("T")
 
@@ -34,12 +34,8 @@ _GONE = frozenset(
 _TRANSIENT = frozenset(
     {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RESOURCE_BUSY, libvirt.VIR_ERR_AGENT_UNRESPONSIVE}
 )
-_BUSY = (
-    "asynchronous jobs running",
-    "still being allocated",
-    "is starting up",
-    'Failed to get "write" lock',
-)
+_PASSING = ("is starting up", 'Failed to get "write" lock')
+_AT_WORK = ("asynchronous jobs running", "still being allocated", "is still in use")  # while a volume is copied
 _DENIED = ("Permission denied", "Host key verification failed", "authentication failed", "does not match the hostname")
 # What ssh says, and what to do about it: it is run so that it asks nothing.
 _SSH_ADVICE = {
@@ -72,7 +68,9 @@ def fault(error: libvirt.libvirtError) -> ProviderError:
         return Gone(text)
     if any(words in text for words in _DENIED):
         return Refused(text, hint=next((advice for words, advice in _SSH_ADVICE.items() if words in text), None))
-    if _is_lost(error) or code in _TRANSIENT or any(words in text for words in _BUSY):
+    if any(words in text for words in _AT_WORK):
+        return Busy(text)
+    if _is_lost(error) or code in _TRANSIENT or any(words in text for words in _PASSING):
         return Transient(text)
     return Refused(text)
 

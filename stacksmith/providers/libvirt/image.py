@@ -25,7 +25,7 @@ from stacksmith.providers.libvirt.host import LibvirtHost
 from stacksmith.providers.libvirt.inventory import Inventory, Shelf
 from stacksmith.providers.libvirt.storage import Stored
 
-STALLED_SECONDS = 6.0  # an upload that did not grow for so long is a dead one's
+STALLED_SECONDS = 30.0  # an upload that did not grow for so long is a dead one's
 _POLL_SECONDS = 0.5
 _MIB = 2**20
 _QCOW2_MAGIC = b"QFI\xfb"

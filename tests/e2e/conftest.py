@@ -1,5 +1,6 @@
 """One lab for all tests of a worker; each test has a stack of its own name and leaves nothing on the hosts."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def _sites(lab_dir: Path, folder: Path) -> Iterator[Callable[[], Site]]:
     made: list[Site] = []
 
     def make() -> Site:
-        name = f"t{next(_numbers)}"
+        name = f"t{os.getpid()}-{next(_numbers)}"  # no other on the machine, whose processes tests look through
         made.append(Site(name, folder / name, _fleet(lab_dir, name), lab_dir))
         return made[-1]
 

@@ -1,6 +1,5 @@
 """How many calls, and which, reads and creates cost: counted at the socket, so independent of the machine's load."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -110,8 +109,7 @@ def test_observe_over_a_long_wire_overlaps_its_calls(
     host, proxy = proxied(rtt_seconds=0.4)
     opened = session(host, read_only=True)
     proxy.take()
-    began = time.monotonic()
     opened.observe(made[0], deadline())
-    took, calls = time.monotonic() - began, proxy.take().total
+    counts = proxy.take()
     opened.close()
-    assert took < 0.75 * 0.4 * calls
+    assert counts.overlapping > counts.total / 10, counts

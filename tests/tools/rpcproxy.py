@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Self
 
 REMOTE_PROGRAM, QEMU_PROGRAM = 0x20008086, 0x20008087
-CALL, CALL_WITH_FDS = 0, 4  # virNetMessageType, libvirt's src/rpc/virnetprotocol.x
+CALL, REPLY, CALL_WITH_FDS, REPLY_WITH_FDS = 0, 1, 4, 5  # virNetMessageType, libvirt's src/rpc/virnetprotocol.x
 HEADER = struct.Struct(">IIIiiIi")  # length, program, version, procedure, type, serial, status
 PROCEDURES = [
     line
@@ -61,9 +61,11 @@ def is_write(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What went through the proxy: calls by procedure name, connections, bytes."""
+    """What went through the proxy: calls by procedure name, those that began while another had no answer yet,
+    connections, bytes."""
 
     calls: Mapping[str, int] = field(default_factory=dict)
+    overlapping: int = 0
     connections: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
@@ -83,13 +85,14 @@ class RpcProxy:
 
     def __init__(self, real: Path, listen: Path, rtt_seconds: float = 0.0) -> None:
         self.socket = listen
-        self.sent: Callable[[str], object] = _ignore  # told the name of each call that is on its way to `real`
+        self.sent: Callable[[str], object] = _ignore  # told the name of each call just before it goes on to `real`
         self.swallows_after: float = math.inf  # of a connection's bytes on their way to `real`; what follows is lost
         self._real = real
         self._delay = rtt_seconds / 2
         self._lock = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
+        self._unanswered = 0
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -118,16 +121,18 @@ class RpcProxy:
     def counts(self) -> Counts:
         """What went through since the start or the last `take`."""
         with self._lock:
-            sums = self._sums
-            return Counts(dict(self._calls), sums["connections"], sums["bytes_up"], sums["bytes_down"])
+            return self._counted()
 
     def take(self) -> Counts:
         """What `counts` says, and start again from nothing."""
-        counts = self.counts()
         with self._lock:
+            counts = self._counted()
             self._calls.clear()
             self._sums.clear()
         return counts
+
+    def _counted(self) -> Counts:
+        return Counts(dict(self._calls), **self._sums)
 
     def _start(self, task: Callable[..., None], *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=task, args=arguments, name="rpcproxy", daemon=True)
@@ -166,19 +171,24 @@ class RpcProxy:
         with contextlib.suppress(OSError):
             for frame in _frames(source):
                 passed += len(frame)
+                self._note(frame, up)  # first: who has the answer finds the call counted
                 if not up or passed <= self.swallows_after:
                     outbox.put((time.monotonic() + self._delay, frame))
-                self._note(frame, up)
         outbox.put((time.monotonic() + self._delay, b""))
         sender.join()
 
     def _note(self, frame: bytes, up: bool) -> None:
         _, program, _, procedure, kind, _, _ = HEADER.unpack_from(frame)
-        is_call = up and kind in (CALL, CALL_WITH_FDS) and program in (REMOTE_PROGRAM, QEMU_PROGRAM)
+        is_known = program in (REMOTE_PROGRAM, QEMU_PROGRAM)
+        is_call = is_known and up and kind in (CALL, CALL_WITH_FDS)
         with self._lock:
             self._sums["bytes_up" if up else "bytes_down"] += len(frame)
             if is_call:
                 self._calls[name_of(program, procedure)] += 1
+                self._sums["overlapping"] += self._unanswered > 0
+                self._unanswered += 1
+            elif is_known and not up and kind in (REPLY, REPLY_WITH_FDS):
+                self._unanswered -= 1
         if is_call:
             self.sent(name_of(program, procedure))
 

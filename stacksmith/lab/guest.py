@@ -163,7 +163,7 @@ def boot_sector() -> bytes:
 
     The ports are as SeaBIOS sets them on QEMU's pc and q35: PM1_STS 0x600, PM1_EN 0x602, PM1_CNT 0x604.
     """
-    code = b"\xfb" + _print("BOOTOK\r\n") + _out16(0x602, 0x0100)  # sti; print; PM1_EN.PWRBTN_EN
+    code = b"\xfb" + _out16(0x602, 0x0100) + _print("BOOTOK\r\n")  # sti; PM1_EN.PWRBTN_EN; print
     loop = len(code)
     code += b"\xf4\xba" + struct.pack("<H", 0x600) + b"\xed\xf6\xc4\x01"  # hlt; mov dx, PM1_STS; in ax, dx; test ah, 1
     code += b"\x74" + struct.pack("b", loop - len(code) - 2)  # jz loop

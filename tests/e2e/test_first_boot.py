@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.takes(30), pytest.mark.xdist_group("l
 NAME = "firstboot"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmAm9fFk0cSAUVz9o1LPm2IV9Xw1Y5cVbDWRnS5zE0U ops@example"
 CLOUD_CONFIG = "#cloud-config\nhostname: cloud-tools\n"
+LEASED = "until [ -e /run/lease.eth0 ]; do sleep 0.1; done"  # a guest does not wait for a slow lease for long
 # web: OpenStack's config drive; db: NoCloud; tools: a disk image. The address of each: leased by the network's
 # reservation (lan), set by the guest (back, without DHCP), leased from the pool (tools).
 STACK = f"""\
@@ -43,6 +44,7 @@ servers:
     metadata: {{role: web, place: "{{{{ index }}}} of 2", awkward: 'say "hi" \\ größe 😀'}}
     user_data: |
       #!/bin/sh
+      {LEASED}
       echo "told-web-{{{{ index }}}} $(hostname) $(ip route | awk '/^default/ {{print $3, $5}}')"
       for name in database.firstboot.test nobody.firstboot.test; do
         echo "resolved $name: $(nslookup -type=a $name 2>&1 | awk '/^Name:/ {{n = 1}} n && /^Address/ {{print $NF}}')"
@@ -58,6 +60,7 @@ servers:
     metadata: {{role: database, awkward: 'it''s: #no 漢字 😀'}}
     user_data: |
       #!/bin/sh
+      {LEASED}
       echo "told-db $(hostname) $(ip route | awk '/^default/ {{print $3, $5}}')"
   tools:
     flavor: disk
@@ -89,11 +92,16 @@ def site(lab_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     try:
         site.apply()
         for name in SERVERS:
-            until(lambda name=name: "STACKSMITH-READY" in site.console(name), 150, f"{name} is ready")  # type: ignore[misc]
+            until(lambda name=name: is_ready(site.console(name)), 300, f"{name} is ready, with addresses")  # type: ignore[misc]
         yield site
     finally:
         site.write("servers: {}")
         site.destroy()
+
+
+def is_ready(log: str) -> bool:
+    """Whether it has booted, and has an address, which a guest without user data may get later."""
+    return all(re.search(f"STACKSMITH-{word} .*\n", log) for word in ("READY", "ADDRESS"))
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +188,10 @@ def test_memory_and_vcpus_raised_by_hand_are_drift_and_memory_is_given_back_live
     (host,) = {record.host for record in session.records(site.options()) if record.address == SERVERS["db"]}
     assert not site.plan().steps  # a guest that has just started may have all of max_ram
     monkeypatch.setattr(reading, "BALLOON_SECONDS", 0)
-    until(lambda: not site.plan().steps, what="the guest gives back what it got at its start")
+    until(lambda: not site.plan().steps, 300, "the guest gives back what it got at its start")
     site.virsh(host, "setmem", f"{NAME}-db", "160M", "--live")
-    until(lambda: changes(site.plan(), "server.db") == {"ram_mib": (160, 128, "drift")}, what="160 MiB is seen")
+    until(lambda: changes(site.plan(), "server.db") == {"ram_mib": (160, 128, "drift")}, 300, "160 MiB is seen")
     site.apply()
-    until(lambda: not site.plan().steps, what="the guest has 128 MiB again")
+    until(lambda: not site.plan().steps, 300, "the guest has 128 MiB again")
     site.virsh(host, "setvcpus", f"{NAME}-db", "2", "--live")
     assert changes(site.plan(), "server.db") == {"vcpus": (2, 1, "drift")}

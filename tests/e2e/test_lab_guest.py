@@ -78,7 +78,7 @@ class Guest:
     domain: libvirt.virDomain
     log: Path
 
-    def says(self, pattern: str, seconds: float = 90.0) -> str:
+    def says(self, pattern: str, seconds: float = 300.0) -> str:
         """The first line that matches whole, waited for."""
         deadline = time.monotonic() + seconds
         while True:
@@ -92,6 +92,11 @@ class Guest:
     def lines(self, word: str) -> list[str]:
         text = self.log.read_text(errors="replace").replace("\r", "")
         return re.findall(rf"^STACKSMITH-{word} (.*)$", text, re.MULTILINE)
+
+    def addresses(self) -> list[str]:
+        """Those it has said, waited for: a slow lease may come after READY."""
+        self.says("STACKSMITH-ADDRESS .*")
+        return self.lines("ADDRESS")
 
 
 def iso(label: str, files: Mapping[str, bytes]) -> bytes:
@@ -162,7 +167,7 @@ def test_direct_guest_reports_its_config_drive(guests: dict[str, Guest]) -> None
     assert guest.lines("FORMAT") == ["configdrive"]
     assert guest.lines("META") == ['role=say "hi" \\ there', "näme=漢字 😀 = x", "lines=one\\ntwo"]
     assert guest.lines("KEY") == [KEY]
-    assert guest.lines("ADDRESS") == ["eth0 52:54:00:00:00:01 10.77.0.11/24"]
+    assert guest.addresses() == ["eth0 52:54:00:00:00:01 10.77.0.11/24"]
     assert f"vda {64 << 20} data-1" in guest.lines("DISK")
     guest.says("hello from direct-1")
     assert guest.lines("USERDATA") == ["rc=3"]
@@ -175,7 +180,7 @@ def test_guest_with_a_nocloud_cdrom_on_scsi_reports_it(guests: dict[str, Guest])
     assert guest.lines("FORMAT") == ["nocloud"]
     assert guest.lines("META") == ['role=say "hi" \\ there', "näme=漢字 😀 = x", "lines=one\\ntwo"]
     assert guest.lines("KEY") == [KEY]
-    assert guest.lines("ADDRESS") == ["eth0 52:54:00:00:00:02 10.77.0.99/24"]
+    assert guest.addresses() == ["eth0 52:54:00:00:00:02 10.77.0.99/24"]
     assert guest.lines("USERDATA") == [f"cloud-config {hashlib.sha256(CLOUD_CONFIG).hexdigest()}"]
 
 
@@ -183,13 +188,13 @@ def test_disk_image_boots_from_a_larger_overlay(guests: dict[str, Guest]) -> Non
     guest = guests["disk"]
     guest.says("STACKSMITH-READY .*")
     assert guest.lines("HOSTNAME") == ["disk-1"]
-    assert guest.lines("ADDRESS") == ["eth0 52:54:00:00:00:03 10.77.0.13/24"]
+    assert guest.addresses() == ["eth0 52:54:00:00:00:03 10.77.0.13/24"]
     assert f"vda {1 << 30} root" in guest.lines("DISK")
 
 
 def test_guest_agent_answers(guests: dict[str, Guest]) -> None:
     guests["direct"].says("STACKSMITH-READY .*")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while True:
         try:
             answer = libvirt_qemu.qemuAgentCommand(guests["direct"].domain, '{"execute": "guest-get-host-name"}', 5, 0)
@@ -223,8 +228,8 @@ def test_guests_answer_the_power_button(guests: dict[str, Guest]) -> None:
     for guest in guests.values():
         guest.says("STACKSMITH-READY .*")
         guest.domain.shutdown()
-        guest.says("STACKSMITH-POWEROFF", 20)
-    deadline = time.monotonic() + 20
+        guest.says("STACKSMITH-POWEROFF")
+    deadline = time.monotonic() + 300
     connection = guests["direct"].domain.connect()
     while connection.listAllDomains():
         assert time.monotonic() < deadline
@@ -236,9 +241,9 @@ def test_boot_sector_starts_and_answers_the_power_button(directory: Path, host: 
     text = DOMAIN.format(name="crowd", ports=PORTS, boot="", devices=disk.replace("</disk>", "<readonly/></disk>"))
     domain = host.createXML(text.replace("<memory unit='MiB'>128", "<memory unit='MiB'>16"))
     guest = Guest(domain, layout_of(directory).home("hv1") / "log" / "crowd.log")
-    guest.says("BOOTOK", 20)
+    guest.says("BOOTOK")
     domain.shutdown()
-    guest.says("SHUTDOWN", 10)
+    guest.says("SHUTDOWN")
 
 
 def test_proxy_counts_calls_by_name_and_tells_writes(directory: Path, tmp_path: Path) -> None:

@@ -19,11 +19,16 @@ HOSTS = ("hv1", "hv2", "hv3")
 
 def where(site: Site) -> str:
     """The one host that has the domain; files of the stack are there, and nowhere else."""
-    hosts = [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
+    hosts = holders(site)
     assert len(hosts) == 1, hosts
     files = {h: own_files(site, h) for h in HOSTS}
     assert {h for h, names in files.items() if names} == set(hosts), files
     return hosts[0]
+
+
+def holders(site: Site) -> list[str]:
+    """The hosts that have the domain."""
+    return [h for h in HOSTS if f"{site.name}-web" in site.virsh(h, "list", "--all", "--name").split()]
 
 
 def own_files(site: Site, host: str) -> list[str]:

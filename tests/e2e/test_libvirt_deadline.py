@@ -8,25 +8,25 @@ import pytest
 from stacksmith import lab
 from stacksmith.model.realised import Server, Volume
 from stacksmith.providers.base import Refused, Scope, TimedOut, Transient
-from stacksmith.providers.libvirt.connection import KEEPALIVE_COUNT, KEEPALIVE_SECONDS
+from stacksmith.providers.libvirt import connection
 from tests.e2e.libvirt_parts import MIB, deadline, declared, session, target
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
 SCOPE = Scope("fleet", "hang", {})
-GIVEN_UP_SECONDS = KEEPALIVE_SECONDS * (KEEPALIVE_COUNT + 1)  # after these libvirt itself ends a call
 
 
-def test_frozen_daemon_costs_at_most_the_deadline(lab_dir: Path) -> None:
+def test_frozen_daemon_costs_at_most_the_deadline(lab_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "KEEPALIVE_SECONDS", 30)  # libvirt itself ends a call after four times these
     host = declared(lab_dir)
     opened = session(host, read_only=True)
     opened.observe(SCOPE, deadline())
     lab.freeze(lab_dir, "hv1")
     try:
         began = time.monotonic()
-        with pytest.raises((TimedOut, Transient)):
+        with pytest.raises(TimedOut):
             opened.observe(SCOPE, deadline(2))
-        assert time.monotonic() - began < GIVEN_UP_SECONDS
+        assert time.monotonic() - began < 60
         with pytest.raises(TimedOut):
             session(host, seconds=1.5)
         opened.close()

@@ -34,7 +34,9 @@ from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.providers import rules
 from stacksmith.providers.base import Refused, Scope, Session, TimedOut, WaitFor
 from stacksmith.providers.libvirt import domain_read, domain_xml
+from stacksmith.providers.libvirt import wait as wait_module
 from stacksmith.providers.libvirt.domain_edit import find_disk
+from tests.e2e.kit import until
 from tests.e2e.libvirt_parts import MIB, Files, deadline, declared, image, session, target
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -102,12 +104,12 @@ class Lab:
         wanted = replace(target(STACK, address, spec), wait_for=wait_for)
         return self.session.drivers[address.partition(".")[0]].create(wanted, self.files, deadline())
 
-    def update(self, address: str, spec: Any, allowed: Impact = Impact.LIVE) -> Found:
+    def update(self, address: str, spec: Any, allowed: Impact = Impact.LIVE, seconds: float = 60) -> Found:
         """Makes the object what ``spec`` says, whatever differs."""
         found = self.observed(address)
         changes = tuple(compare(to_data(spec), UNKNOWN, to_data(found.spec)))
         wanted = replace(target(STACK, address, spec, found=found), changes=changes, allowed=allowed)
-        return self.session.drivers[address.partition(".")[0]].update(wanted, self.files, deadline())
+        return self.session.drivers[address.partition(".")[0]].update(wanted, self.files, deadline(seconds))
 
     def number(self, found: Found) -> int:
         """libvirt's number of the running guest: another one after a restart."""
@@ -286,13 +288,16 @@ def test_server_whose_network_was_removed_by_hand_is_read(host: Lab) -> None:
 @pytest.mark.parametrize(
     ("wait", "words"),
     [
-        (WaitFor("lease", 1.5), r"no address of server.web by lease in \d+ s: no DHCP lease was given"),
+        (WaitFor("lease", 0), r"no address of server.web by lease in \d+ s: no DHCP lease was given"),
         (WaitFor("agent", 1.5), r"by agent in \d+ s: Guest agent is not responding"),
         (WaitFor("console", 2, "NEVER"), "did not print 'NEVER' in the time limit"),
     ],
     ids=lambda value: value.source if isinstance(value, WaitFor) else "",
 )
-def test_wait_that_ends_says_which_source_failed_and_why(host: Lab, wait: WaitFor, words: str) -> None:
+def test_wait_that_ends_says_which_source_failed_and_why(
+    host: Lab, wait: WaitFor, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait_module, "_LATE_SECONDS", 60.0)  # a slow machine opens a console late
     spec = replace(OFF, power_state="running")
     try:
         with pytest.raises(TimedOut, match=words):
@@ -411,6 +416,7 @@ def unplug(domain: Any) -> None:
     drive = find_disk(domain_read.parse(domain.XMLDesc(0)), "sda")
     assert drive is not None
     domain.detachDeviceFlags(domain_xml.text(drive), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    until(lambda: find_disk(domain_read.parse(domain.XMLDesc(0)), "sda") is None, 60, "the drive is gone")
 
 
 @pytest.mark.parametrize("gone", [eject, unplug])
@@ -475,7 +481,7 @@ def test_guest_that_missed_the_power_button_while_it_booted_is_asked_again(host:
     spec = replace(OFF, power_state="running", disks=(Disk("vda", "image", file.checksum, MIB, boot_index=0),))
     found = host.create("server.web", spec)
     try:
-        host.update("server.web", replace(spec, power_state="stopped"), Impact.RESTART)
+        host.update("server.web", replace(spec, power_state="stopped"), Impact.RESTART, 300)
         state = host.connection.lookupByName(found.name).state()
         assert state == [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN]
     finally:

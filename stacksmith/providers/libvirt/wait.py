@@ -52,11 +52,13 @@ def wait_for(host: LibvirtHost, mark: Mark, wanted: WaitFor, started_paused: boo
 
 
 def _address(host: LibvirtHost, mark: Mark, source: str, limit: Deadline) -> None:
-    began, cause = limit.clock(), "it was not asked yet"
-    while limit.seconds:
+    began = limit.clock()
+    while True:  # asked once at least, however late it is
         addresses, cause = host.call(partial(_ask, mark, source), Deadline(limit.at + _LATE_SECONDS, limit.clock))
         if addresses:
             return
+        if not limit.seconds:
+            break
         time.sleep(min(_POLL_SECONDS, limit.seconds))
     waited = limit.clock() - began
     raise TimedOut(f"no address of {mark.address} by {source} in {waited:.0f} s: {cause}", "wait_for")

@@ -1,10 +1,12 @@
 """Bringing a lab up and taking it down."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from stacksmith.lab.layout import (
 )
 
 READY_SECONDS = 60.0
+LATE_SECONDS = 30.0  # in which a key is made
 
 
 def up(
@@ -165,7 +168,7 @@ def down(directory: Path | str, progress: Progress = lambda line: None) -> None:
         keep_probes(layout)
         remove_files(layout)
         layout.guard.unlink(missing_ok=True)
-    (layout.run_root / "subnet.guard").unlink(missing_ok=True)
+    switch.remove_subnet_guard(layout)
     with contextlib.suppress(OSError):  # another lab is there
         layout.run_root.rmdir()
 
@@ -215,15 +218,21 @@ def remove_files(layout: Layout) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree; files that belong to the user's subordinate ids need root of a user namespace."""
-    if not path.exists():
-        return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        if os.getuid() == 0:
-            raise
-        process.run(["unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--one-file-system", str(path)])
+    """Remove a tree; files that belong to the user's subordinate ids need root of a user namespace.
+
+    A program that an `up` was waiting for when it was killed may still write into it for a moment.
+    """
+    deadline = time.monotonic() + LATE_SECONDS
+    while path.exists():
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            if os.getuid() == 0:
+                raise
+            process.run(["unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--one-file-system", str(path)])
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.ENOENT} or time.monotonic() > deadline:
+                raise
 
 
 def status(directory: Path | str) -> list[HostStatus]:

@@ -17,6 +17,7 @@ from stacksmith.lab.layout import LabError, Layout
 
 NAME = "switch"
 BRIDGE = "lab0"
+SUBNET_GUARD = "subnet.guard"
 SUBNETS = [f"198.18.{third}" for third in range(256)]  # RFC 2544: set aside for tests, so seldom in use
 
 
@@ -28,6 +29,20 @@ def guarded(layout: Layout) -> Iterator[int]:
         raise LabError(f"cannot use {layout.run_root}: it belongs to another user")
     with _lock(layout.guard) as descriptor:
         yield descriptor
+
+
+@contextlib.contextmanager
+def subnet_guarded(layout: Layout) -> Iterator[int]:
+    """Hold the lock under which the user's labs take their subnets; yields its descriptor."""
+    with _lock(layout.run_root / SUBNET_GUARD) as descriptor:
+        yield descriptor
+
+
+def remove_subnet_guard(layout: Layout) -> None:
+    """Remove the lock's file when nobody holds it; who waits for it makes another one."""
+    if (layout.run_root / SUBNET_GUARD).exists():
+        with subnet_guarded(layout):
+            (layout.run_root / SUBNET_GUARD).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -64,7 +79,7 @@ def ensure(layout: Layout, guard: int, wanted: str) -> tuple[int, str]:
     if pid:
         process.end(pid)
     if layout.uid == 0:
-        with _lock(layout.run_root / "subnet.guard"):
+        with subnet_guarded(layout):
             subnet = wanted or free_subnet(int(layout.id, 16))
             _start(layout, guard, subnet)
     else:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import libvirt
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from stacksmith import lab
+from stacksmith.lab import switch
 from stacksmith.lab.layout import Layout, layout_of
 from stacksmith.lab.process import first_process
 from tests.e2e.kit import until
@@ -191,7 +193,7 @@ def test_caller_reaches_a_host_by_address(directory: Path) -> None:
     ) as server:
         assert server.stdout is not None
         server.stdout.readline()
-        socket.create_connection((lab.status(directory)[0].address, 9998), 2).close()
+        socket.create_connection((lab.status(directory)[0].address, 9998), 300).close()
 
 
 @pytest.mark.root  # nobody else has a wire to the hosts
@@ -233,6 +235,19 @@ def test_two_labs_at_once_differ_in_subnet_and_sockets(directory: Path, empty: P
     assert here.address.rpartition(".")[0] != there.address.rpartition(".")[0]
     lab.down(empty)
     assert states(directory) == ["up", "up"]
+
+
+def test_lock_of_the_subnets_is_not_removed_while_another_lab_has_it(empty: Path) -> None:
+    layout = layout_of(empty)
+    with switch.guarded(layout):
+        pass
+    with ThreadPoolExecutor(1) as threads:
+        with switch.subnet_guarded(layout) as held:
+            ending = threads.submit(lab.down, empty)
+            until(lambda: not layout.guard.exists(), 60, "the rest has been removed")
+            time.sleep(0.2)
+            assert os.path.samestat(os.fstat(held), os.stat(layout.run_root / "subnet.guard"))
+        ending.result(60)
 
 
 def test_deep_directory_keeps_the_socket_path_short(tmp_path: Path) -> None:
@@ -292,6 +307,16 @@ def test_down_after_a_kill_of_up_leaves_nothing(empty: Path, after_seconds: floa
     assert not empty.exists()
 
 
+def test_down_removes_what_a_program_of_a_killed_up_still_writes(empty: Path) -> None:
+    keys = layout_of(empty).private / "keys"
+    keys.mkdir(parents=True)
+    writes = 'while :; do : >"$0/$((n += 1))"; done'
+    with subprocess.Popen(["timeout", "0.3", "sh", "-c", writes, str(keys)], stderr=subprocess.DEVNULL):
+        until(lambda: any(keys.iterdir()), 60, "it writes")
+        lab.down(empty)
+    assert not empty.exists()
+
+
 def test_kill_of_the_switch_ends_every_host_and_up_mends_it(empty: Path) -> None:
     lab.up(empty, hosts=2)
     layout = layout_of(empty)
@@ -341,7 +366,7 @@ def test_frozen_host_answers_nothing_until_thawed(directory: Path, whole: bool) 
     finally:
         lab.thaw(directory, "hv1")
     assert states(directory) == ["up", "up"]
-    assert subprocess.run(argv, timeout=10, capture_output=True, check=False).returncode == 0
+    assert subprocess.run(argv, timeout=300, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.root

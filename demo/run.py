@@ -47,7 +47,7 @@ def say(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def guests_speak(lab: Path, seconds: float = 120) -> None:
+def guests_speak(lab: Path, seconds: float = 300) -> None:
     """Waits until every guest's serial console has said that it is ready; shows what it found on its config drive.
 
     Raises: Failed when one does not in time.

@@ -28,7 +28,7 @@ servers:
 PLAIN = "  plain: {flavor: uefi, image: plain, host: hv1, metadata: {role: firm}}\n"
 SECURE = "  secure: {flavor: secure, image: signed, host: hv1}\n"
 REFUSED = "  refused: {flavor: secure, image: plain, host: hv1}\n"
-READY_SECONDS = 240
+READY_SECONDS = 300
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from stacksmith.address import Address
 from stacksmith.diagnostics import Faults, error
 from stacksmith.model.bare_metal import ON_DISK
 from stacksmith.model.change import Impact
-from stacksmith.model.found import Found
+from stacksmith.model.found import ABANDONED, Found
 from stacksmith.model.realised import Machine, to_data
 from stacksmith.model.types import JSON
 from stacksmith.planner.diff import UNKNOWN, compare
@@ -103,9 +103,10 @@ def _as_wanted(step: Step, found: Found) -> bool:
 
 def _is_on_the_way(step: Step, found: Found) -> bool:
     """Whether nothing more differs from what is wanted than before, but for what the step itself takes while it is at
-    work on a node: its power, and what is told of its disk."""
+    work: on a node its power, and what is told of its disk; of a guest that it moves, that the migration paused it."""
     more = _unlike(step, to_data(found.spec)) - _unlike(step, step.before)
     takes = {"power_state"} if isinstance(step.wanted, Machine) and step.impact >= Impact.RESTART else set()
+    takes |= {"power_state"} if step.operation is Operation.MIGRATE and ABANDONED in found.facts else set()
     takes |= set(ON_DISK) if is_deployment(step) else set()
     return all(path.partition(".")[0] in takes for path, _ in more)
 

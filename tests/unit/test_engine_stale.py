@@ -1,6 +1,7 @@
 """What a run does when objects are not as its plan saw them, by others' hands or by its own killed run's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,11 @@ from engine_parts import FLEET, GIB, STACK, Bench, create, delete, outcomes, req
 from stacksmith.address import Address
 from stacksmith.engine.check import Begun, check
 from stacksmith.model.change import Change, Status
-from stacksmith.model.found import Found, Mark
+from stacksmith.model.found import ABANDONED, Found, Mark
 from stacksmith.model.naming import volume_name
 from stacksmith.model.realised import Disk, Image, ImageFile, Nic, Server, Volume, to_data
 from stacksmith.model.report import Outcome
+from stacksmith.model.types import JSON
 from stacksmith.planner.plan import Operation, Step
 from stacksmith.providers.base import Refused, Stale
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
@@ -197,6 +199,28 @@ def test_update_that_a_killed_run_began_may_find_its_object_nearer_to_what_is_wa
     ):
         with pytest.raises(Stale, match="it changed since the plan"):
             look(now, known)
+
+
+@pytest.mark.parametrize(
+    ("operation", "facts", "is_surprise"),
+    [
+        (Operation.MIGRATE, {ABANDONED: True}, False),
+        (Operation.MIGRATE, {}, True),  # somebody paused it
+        (Operation.UPDATE, {ABANDONED: True}, True),
+    ],
+)
+def test_migration_that_a_killed_run_began_may_find_its_guest_paused_by_it(
+    operation: Operation, facts: Mapping[str, JSON], is_surprise: bool
+) -> None:
+    """The plan saw it run; then the migration came to its end, where it pauses the guest."""
+    runs = Server("db", 1, 128)
+    planned = step(operation, "server.db", runs, fingerprint="f1", before=to_data(runs))
+    mark = Mark(FLEET, STACK, planned.address, planned.uuid, to_data(runs))
+    paused = replace(runs, power_state="paused")
+    now = Found(planned.address, "hv1", planned.uuid, "db", paused, "f2", mark, facts=facts)
+    begun = frozenset({(planned.operation.value, planned.address, planned.uuid)})
+    with pytest.raises(Stale, match="power_state was running, is paused") if is_surprise else nullcontext():
+        check(planned, now, (FLEET, STACK), begun)
 
 
 def test_stale_step_skips_what_depends_on_it(bench: Bench) -> None:

@@ -33,7 +33,7 @@ from stacksmith.model.realised import (
 from stacksmith.planner.diff import UNKNOWN, compare
 from stacksmith.providers import rules
 from stacksmith.providers.base import Refused, Scope, Session, TimedOut, WaitFor
-from stacksmith.providers.libvirt import domain_read, domain_xml
+from stacksmith.providers.libvirt import domain_read, domain_xml, power
 from stacksmith.providers.libvirt import wait as wait_module
 from stacksmith.providers.libvirt.domain_edit import find_disk
 from tests.e2e.kit import until
@@ -475,7 +475,10 @@ def test_more_devices_than_a_running_guest_has_ports_for_are_refused_as_a_whole_
         host.delete("server.web", wanted)
 
 
-def test_guest_that_missed_the_power_button_while_it_booted_is_asked_again(host: Lab) -> None:
+def test_guest_that_missed_the_power_button_while_it_booted_is_asked_again(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(power, "SHUTDOWN_SECONDS", 300)  # a slow machine boots it late
     file = host.files.make("boot", boot_sector().ljust(MIB, b"\0"))
     host.create("image.boot@hv1", image(file))
     spec = replace(OFF, power_state="running", disks=(Disk("vda", "image", file.checksum, MIB, boot_index=0),))

@@ -73,10 +73,15 @@ def test_profile(bmc: Bmc, media: str, profile: str) -> None:
 
 @check("powering-states")
 def _(bmc: Bmc, media: str) -> None:
+    bmc.behave(settle=3600)
     bmc.reset("On")
     assert bmc.get()["PowerState"] == "PoweringOn"
     assert bmc.reset("ForceOff") == 409
-    until(lambda: bmc.get()["PowerState"] == "On", 10, "the machine is on")
+    bmc.behave("powering-states")
+    until(lambda: bmc.get()["PowerState"] == "On", 30, "the machine is on")
+    bmc.behave()
+    bmc.reset("ForceRestart")  # which leaves nothing on its way
+    bmc.behave(settle=3600)
     bmc.reset("ForceOff")
     assert bmc.get()["PowerState"] == "PoweringOff"
 
@@ -91,27 +96,32 @@ def _(bmc: Bmc, media: str) -> None:
     bmc.behave()
     bmc.reset("On")
     bmc.reset("ForceOff")
-    bmc.behave("on-after-off")
+    bmc.behave(on_after_off=3600)
     refused = bmc.ask("POST", RESET, {"ResetType": "On"})
     assert (refused.status_code, bmc.message(refused).rpartition(".")[2]) == (409, "ActionParameterValueConflict")
-    until(lambda: bmc.reset("On") == 204, 10, "On is taken later")
+    bmc.behave("on-after-off")
+    until(lambda: bmc.reset("On") == 204, 30, "On is taken later")
 
 
 @check("post")
 def _(bmc: Bmc, media: str) -> None:
+    bmc.behave(post=3600)
     bmc.reset("On")
     answers = [bmc.ask("PATCH", "", {"AssetTag": "x"}), bmc.ask("POST", RESET, {"ResetType": "ForceRestart"})]
     words = ["UnableToModifyDuringSystemPOST", "InvalidOperationForSystemState"]
     assert [bmc.message(answer).rpartition(".")[2] for answer in answers] == words
-    until(lambda: bmc.patch("", {"AssetTag": "x"}) == 204, 10, "settings are taken later")
+    bmc.behave("post")
+    until(lambda: bmc.patch("", {"AssetTag": "x"}) == 204, 30, "settings are taken later")
 
 
 @check("busy-after-job")
 def _(bmc: Bmc, media: str) -> None:
+    bmc.behave(busy_after_job=3600)
     assert bmc.patch("/BIOS/Settings", TURBO) == 204
     busy = bmc.ask("GET", "")
     assert (busy.status_code, bmc.message(busy)) == (503, "IDRAC.2.8.SYS518")
-    until(lambda: bmc.ask("GET", "").status_code == 200, 10, "the BMC is ready again")
+    bmc.behave("busy-after-job")
+    until(lambda: bmc.ask("GET", "").status_code == 200, 30, "the BMC is ready again")
 
 
 @check("graceful-ignored")
@@ -259,11 +269,13 @@ def _(bmc: Bmc, media: str) -> None:
 
 @check("slow-eject")
 def _(bmc: Bmc, media: str) -> None:
+    bmc.behave(eject_seconds=3600)
     assert [bmc.post(INSERT, {"Image": media}), bmc.post(EJECT, {})] == [204, 204]
     slot = bmc.get("/VirtualMedia/Cd")
     assert (slot["Inserted"], slot["Image"]) == (True, media)
     assert bmc.post(INSERT, {"Image": media}) == 409
-    until(lambda: not bmc.get("/VirtualMedia/Cd")["Inserted"], 10, "the media is out")
+    bmc.behave("slow-eject")
+    until(lambda: not bmc.get("/VirtualMedia/Cd")["Inserted"], 30, "the media is out")
     assert bmc.post(INSERT, {"Image": media}) == 204
 
 
@@ -278,21 +290,25 @@ def _(bmc: Bmc, media: str) -> None:
 
 @check("late-bios")
 def _(bmc: Bmc, media: str) -> None:
+    bmc.behave("late-bios", apply_seconds=8)
     assert bmc.patch("/BIOS/Settings", TURBO) == 204
     bmc.reset("On")
     assert bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Enabled"
-    until(lambda: bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Disabled", 10, "the attribute is in force")
+    until(lambda: bmc.get("/BIOS")["Attributes"]["ProcTurboMode"] == "Disabled", 30, "the attribute is in force")
     assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"
+
+
+def seconds_of(is_so: Callable[[], bool]) -> float:
+    """How long it took until it was so."""
+    started = time.monotonic()
+    assert is_so()
+    return time.monotonic() - started
 
 
 @check("slow-bios")
 def _(bmc: Bmc, media: str) -> None:
-    started = time.monotonic()
-    assert bmc.patch("/BIOS/Settings", TURBO) == 204
-    slow = time.monotonic()
-    assert slow - started >= 3
-    assert bmc.patch("", {"AssetTag": "x"}) == 204
-    assert time.monotonic() - slow < slow - started
+    assert seconds_of(lambda: bmc.patch("/BIOS/Settings", TURBO) == 204) >= 3
+    until(lambda: seconds_of(lambda: bmc.patch("", {"AssetTag": "x"}) == 204) < 3, 60, "other writes are quick")
 
 
 @check("few-sessions")
@@ -539,12 +555,8 @@ def _(bmc: Bmc, media: str) -> None:
 
 @check("slow-writes")
 def _(bmc: Bmc, media: str) -> None:
-    started = time.monotonic()
-    assert bmc.patch("", {"AssetTag": "late"}) == 204
-    slow = time.monotonic()
-    assert slow - started >= 3
-    assert bmc.get()["AssetTag"] == "late"
-    assert time.monotonic() - slow < slow - started
+    assert seconds_of(lambda: bmc.patch("", {"AssetTag": "late"}) == 204) >= 3
+    until(lambda: seconds_of(lambda: bmc.get()["AssetTag"] == "late") < 3, 60, "other requests are quick")
 
 
 @check("says-again")
@@ -557,6 +569,18 @@ def _(bmc: Bmc, media: str) -> None:
 
 def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) -> None:
     bmc.behave("slow", jitter=0, latency=2)
+
+    def are_together() -> bool:
+        """Unless this machine was slow."""
+        ends = ends_of_three(bmc)
+        assert ends[0] >= 2 and ends[2] >= 4
+        return ends[1] - ends[0] < 2
+
+    until(are_together, 60, "the second is answered with the first")
+
+
+def ends_of_three(bmc: Bmc) -> list[float]:
+    """When each of three requests was answered that were sent together, in seconds."""
     started = time.monotonic()
     ends: list[float] = []
 
@@ -569,4 +593,4 @@ def test_two_requests_at_once_are_answered_together_and_a_third_waits(bmc: Bmc) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert ends[0] >= 2 and ends[1] - ends[0] < 2 and ends[2] >= 4
+    return ends

@@ -36,7 +36,7 @@ class Bmc:
         self._count = itertools.count(1)
         self._turn = threading.Condition()
         self._running = 0
-        self._busy_until = -1e9
+        self._job_at = -1e9  # when what makes it busy was asked for
 
     def answer(self, request: Request, behaviour: Behaviour) -> Answer | None:
         """The answer, late as the profile says; None: close the connection without one."""
@@ -95,7 +95,7 @@ class Bmc:
         refused = self._sessions.refuse(request, behaviour)
         if refused is not None or request.path in OPEN:
             return refused
-        if time.monotonic() < self._busy_until:
+        if time.monotonic() - self._job_at < behaviour.busy_after_job:
             return refusal(503, "IDRAC.2.8.SYS518", "iDRAC is currently unable to display any information")
         if behaviour.registries_compressed and request.path.startswith(f"{ROOT}/Registries/"):
             codings = request.headers.get("accept-encoding", "identity")
@@ -122,7 +122,7 @@ class Bmc:
             return Answer(200, {})
         answer = self._route(request, behaviour)
         if answer.status < 300 and request.is_write and ("/BIOS" in request.path or "InsertMedia" in request.path):
-            self._busy_until = time.monotonic() + behaviour.busy_after_job
+            self._job_at = time.monotonic() if behaviour.busy_after_job else -1e9
             if behaviour.tasks and "/BIOS" in request.path:
                 return self._tasks.start(is_odd=True)
         return answer

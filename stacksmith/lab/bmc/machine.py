@@ -29,7 +29,7 @@ class Machine:
         self.switched_on = self.switched_off = -1e9
         self.booted_from = ""  # at the last boot: Hdd, Cd, …
         self._remembered = remembered
-        self._settling = ("", 0.0)  # a state on the way, and when it ends
+        self._settling = ("", -1e9)  # a state on the way, and since when
 
     def save(self) -> None:
         state.save(self.state, self._remembered)
@@ -41,10 +41,10 @@ class Machine:
         """Whether the firmware knows what storage there is."""
         return time.monotonic() - self.switched_on > behaviour.storage_seconds
 
-    def power_state(self, found: str) -> str:
+    def power_state(self, found: str, behaviour: Behaviour) -> str:
         """The power state to show: the real one once it has settled."""
-        word, until = self._settling
-        return word if time.monotonic() < until else found
+        word, since = self._settling
+        return word if time.monotonic() - since < behaviour.settle else found
 
     def version(self, name: str) -> str:
         """The version of firmware that runs."""
@@ -82,8 +82,9 @@ class Machine:
     def _refuse(self, kind: str, behaviour: Behaviour) -> Answer | None:
         is_on = self.is_on()
         since_off = time.monotonic() - self.switched_off
-        if self._settling[1] > time.monotonic():
-            return refusal(409, CONFLICT, f"The machine is {self._settling[0]}")
+        on_its_way = self.power_state("", behaviour)
+        if on_its_way:
+            return refusal(409, CONFLICT, f"The machine is {on_its_way}")
         if kind in ("On", "ForceOn") and not is_on and since_off < behaviour.on_after_off:
             return refusal(409, CONFLICT, "The value On for ResetType conflicts with the state of the machine")
         if kind in ("On", "ForceOn") and is_on:
@@ -103,7 +104,7 @@ class Machine:
         answer = self._post("On")
         if answer.status < 300:
             self.switched_on, self.booted_from = time.monotonic(), target
-            self._settling = ("PoweringOn", self.switched_on + behaviour.settle)
+            self._settling = ("PoweringOn", self.switched_on if behaviour.settle else -1e9)
             if behaviour.apply_seconds:
                 timer = threading.Timer(behaviour.apply_seconds, self._apply_bios)
                 timer.daemon = True
@@ -152,7 +153,7 @@ class Machine:
         answer = self._post(kind)
         if kind == "ForceOff":
             self.switched_on, self.switched_off = -1e9, time.monotonic()
-            self._settling = ("PoweringOff", self.switched_off + behaviour.settle)
+            self._settling = ("PoweringOff", self.switched_off if behaviour.settle else -1e9)
         return answer
 
     def _boot_once_off(self, behaviour: Behaviour) -> None:

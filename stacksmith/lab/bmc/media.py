@@ -25,7 +25,7 @@ class Media:
         self._emulator = emulator
         self._identity = identity
         self._real = f"{ROOT}/Systems/{identity}/VirtualMedia"
-        self._ejecting: dict[str, tuple[float, JSON]] = {}  # until when an ejected slot looks full, and how
+        self._ejecting: dict[str, tuple[float, JSON]] = {}  # since when an ejected slot looks full, and how
 
     def base(self, behaviour: Behaviour) -> str:
         """The path of the collection."""
@@ -75,7 +75,7 @@ class Media:
         if behaviour.says_again:
             words = f"The resource at the URI {body['Image']} is in a format not recognized by the service"
             return refusal(400, "Base.1.12.ResourceAtUriInUnknownFormat", words)
-        if self._is_full(slot):
+        if self._shown(slot, behaviour)["Inserted"]:
             return refusal(409, "Base.1.12.ResourceInUse", f"There is media in {slot}: eject it first")
         return self._emulator.call("POST", f"{self._real}/{slot}/Actions/{INSERT}", body)
 
@@ -84,12 +84,14 @@ class Media:
         answer = self._emulator.call("POST", f"{self._real}/{slot}/Actions/{EJECT}", {})
         if before["Inserted"] and answer.status < 300:
             self._emulator.remove_media(str(before["ImageName"]).replace(".", "-"))
-            self._ejecting[slot] = (time.monotonic() + behaviour.eject_seconds, before)
+            self._ejecting[slot] = (time.monotonic() if behaviour.eject_seconds else -1e9, before)
         return answer
 
-    def _is_full(self, slot: str) -> bool:
-        until, _ = self._ejecting.get(slot, (0.0, None))
-        return until > time.monotonic() or bool(self._emulator.call("GET", f"{self._real}/{slot}").data["Inserted"])
+    def _shown(self, slot: str, behaviour: Behaviour) -> dict[str, JSON]:
+        """The page of a slot: of one that was just ejected, as it was before."""
+        since, before = self._ejecting.get(slot, (-1e9, None))
+        is_late = time.monotonic() - since < behaviour.eject_seconds
+        return dict(before if is_late else self._emulator.call("GET", f"{self._real}/{slot}").data)
 
     def _collection(self, base: str, behaviour: Behaviour) -> Answer:
         answer = self._emulator.call("GET", self._real)
@@ -99,14 +101,11 @@ class Media:
         return answer
 
     def _page(self, base: str, slot: str, behaviour: Behaviour) -> JSON:
-        until, before = self._ejecting.get(slot, (0.0, None))
-        late = time.monotonic() < until
-        page = dict(before if late else self._emulator.call("GET", f"{self._real}/{slot}").data)
         actions = {
             f"#{action}": {"target": f"{base}/{slot}/Actions/{action}"}
             for action in (() if behaviour.media == "patch-only" else (INSERT, EJECT))
         }
-        return {**page, "@odata.id": f"{base}/{slot}", "Actions": actions}
+        return {**self._shown(slot, behaviour), "@odata.id": f"{base}/{slot}", "Actions": actions}
 
     def _kvm(self, base: str, request: Request) -> Answer:
         if request.method != "GET":

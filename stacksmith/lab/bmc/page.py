@@ -22,7 +22,7 @@ def of_root(data: dict[str, JSON], behaviour: Behaviour) -> dict[str, JSON]:
 def of_system(machine: Machine, behaviour: Behaviour, data: dict[str, JSON], name: str) -> dict[str, JSON]:
     """The system's page."""
     own: dict[str, JSON] = {
-        "PowerState": machine.power_state(data["PowerState"]),
+        "PowerState": machine.power_state(data["PowerState"], behaviour),
         "AssetTag": machine.state.asset_tag,
         "Boot": boot.shown(machine, behaviour, data["Boot"]),
         "SerialNumber": f"LAB{data['UUID'][:8].upper()}",

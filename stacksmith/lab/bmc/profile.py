@@ -16,7 +16,10 @@ Media = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Everything that can differ between BMCs. Times are in seconds; the defaults are those of a BMC without quirks."""
+    """Everything that can differ between BMCs. Times are in seconds; the defaults are those of a BMC without quirks.
+
+    What a BMC begins under a time lasts as long as it has that time: another behaviour may end it.
+    """
 
     latency: float = 0.0
     jitter: float = 0.0  # share of the latency that it varies by, up and down

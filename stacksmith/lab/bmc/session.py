@@ -5,6 +5,7 @@ import binascii
 import hmac
 import os
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,9 +40,19 @@ class Sessions:
         self._tokens = tokens
         self._sessions: dict[str, Session] = {}
         self._count = 0
+        self._lock = threading.Lock()
 
     def refuse(self, request: Request, behaviour: Behaviour) -> Answer | None:
         """The refusal of a request that nobody signed; None when it may pass."""
+        with self._lock:
+            return self._refuse(request, behaviour)
+
+    def answer(self, request: Request, behaviour: Behaviour) -> Answer | None:
+        """The answer of the session service; None when the path is not its own."""
+        with self._lock:
+            return self._answer(request, behaviour)
+
+    def _refuse(self, request: Request, behaviour: Behaviour) -> Answer | None:
         self._expire(behaviour)
         if request.path in OPEN or (request.method == "POST" and request.path == SESSIONS):
             return None
@@ -57,8 +68,7 @@ class Sessions:
         answer.headers["WWW-Authenticate"] = 'Basic realm="bmc"'
         return answer
 
-    def answer(self, request: Request, behaviour: Behaviour) -> Answer | None:
-        """The answer of the session service; None when the path is not its own."""
+    def _answer(self, request: Request, behaviour: Behaviour) -> Answer | None:
         if request.path == f"{ROOT}/SessionService":
             data = {
                 "@odata.id": request.path,

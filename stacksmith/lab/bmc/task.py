@@ -51,7 +51,7 @@ class Tasks:
 
     @property
     def is_busy(self) -> bool:
-        return any(task.outcome is None for task in self._tasks.values())
+        return any(task.outcome is None for task in list(self._tasks.values()))
 
     def start(self, work: Work | None = None, seconds: float = 0.0, *, is_odd: bool) -> Answer:
         """The answer of a write that has become a task, which does `work` after so many seconds."""
@@ -75,7 +75,7 @@ class Tasks:
         if path == f"{ROOT}/TaskService":
             return Answer(200, {"@odata.id": path, "Id": "TaskService", "Tasks": {"@odata.id": TASKS}})
         if path == TASKS:
-            return collection(TASKS, "Task", [f"{TASKS}/{key}" for key in self._tasks])
+            return collection(TASKS, "Task", [f"{TASKS}/{key}" for key in list(self._tasks)])
         key = path.removeprefix(f"{TASKS}/")
         if not path.startswith(f"{TASKS}/"):
             return None

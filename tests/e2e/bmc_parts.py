@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import subprocess
 import threading
 from base64 import b64encode
@@ -14,6 +15,7 @@ from typing import Any
 import requests
 
 from stacksmith import lab
+from stacksmith.lab.layout import RACK, layout_of
 from tests.e2e.kit import until
 
 RESET, INSERT, EJECT = (
@@ -68,6 +70,19 @@ class Bmc:
     def handed_out(self) -> Path:
         """The file with the token of every session that this BMC has opened."""
         return self.node.password.with_name("bmc") / f"{self.node.name}.tokens"
+
+    @property
+    def log(self) -> Path:
+        """What all BMCs were asked."""
+        return layout_of(self.directory).home(RACK) / "log" / "bmc.log"
+
+    def asked(self) -> list[str]:
+        """What this BMC was asked so far, as METHOD PATH; the system's path is left out of it."""
+        found = re.findall(rf'\b{self.node.name}: "([A-Z]+ \S+) HTTP', self.log.read_text())
+        return [each.replace(self.node.system, "") for each in found]
+
+    def writes(self) -> list[str]:
+        return [each for each in self.asked() if not each.startswith("GET ")]
 
     def tokens(self) -> list[bytes]:
         """Those of every session so far."""

@@ -1,7 +1,6 @@
 """BMCs on loopback with machines of pages alone, and the real provider that asks them."""
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -40,6 +39,10 @@ class LightBmc(Bmc):
     def handed_out(self) -> Path:
         return self.folder / f"{self.node.name}.tokens"
 
+    @property
+    def log(self) -> Path:
+        return self.folder / "bmc.log"
+
     def behave(self, *profiles: str, **more: float) -> None:
         path = self.folder / "behaviours.json"
         known = json.loads(path.read_text()) if path.exists() else {}
@@ -59,17 +62,22 @@ class LightBmc(Bmc):
         finally:
             session.close()
 
-    def asked(self) -> list[str]:
-        """What this BMC was asked so far, as METHOD PATH; the system's path is left out of it."""
-        found = re.findall(rf'\b{self.node.name}: "([A-Z]+ \S+) HTTP', (self.folder / "bmc.log").read_text())
-        return [each.replace(self.node.system, "") for each in found]
-
-    def writes(self) -> list[str]:
-        return [each for each in self.asked() if not each.startswith("GET ")]
-
 
 def soon(seconds: float = 30.0) -> Deadline:
     return Deadline(time.monotonic() + seconds, time.monotonic)
+
+
+def soon_after(is_so: Callable[[], object], seconds: float = 0.0) -> Deadline:
+    """A time limit that comes so long after something is so, and is far until then, however slow this machine is."""
+    at, jump = time.monotonic() + 600, list[float]()
+
+    def clock() -> float:
+        now = time.monotonic()
+        if not jump and is_so():
+            jump.append(at - seconds - now)
+        return now + max(jump, default=0.0)
+
+    return Deadline(at, clock)
 
 
 def patiently(call: Callable[[], T], seconds: float = 30.0) -> T:

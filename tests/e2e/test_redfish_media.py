@@ -11,7 +11,8 @@ from stacksmith.model.node import Node, SecretRef
 from stacksmith.providers.base import Deadline, Refused, TimedOut
 from stacksmith.providers.redfish import media as media_of
 from stacksmith.providers.redfish.session import RedfishSession
-from tests.e2e.bmc_parts import Bmc, our_address, served
+from tests.e2e.bmc_parts import EJECT, INSERT, Bmc, our_address, served
+from tests.e2e.light_parts import soon_after
 
 pytestmark = [
     pytest.mark.e2e,
@@ -110,8 +111,9 @@ def test_media_that_the_bmc_cannot_have_is_refused(bmc: Bmc, session: RedfishSes
 def test_bmc_that_cannot_reach_the_url_says_why_and_where(
     bmc: Bmc, session: RedfishSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = len(bmc.asked())
     with pytest.raises(TimedOut, match=r"insert http://127.0.0.1:1/….iso into .*its time is over; .* 500 ") as late:
-        session.insert_media("http://127.0.0.1:1/a.iso", in_seconds(2))
+        session.insert_media("http://127.0.0.1:1/a.iso", soon_after(lambda: f"POST {INSERT}" in bmc.asked()[before:]))
     monkeypatch.setattr(media_of, "FAILING_SECONDS", 1.0)
     with pytest.raises(Refused, match=r"cannot insert virtual media into bm1: .* 500 ") as refusal:
         session.insert_media("http://127.0.0.1:1/a.iso", in_seconds(30))
@@ -129,8 +131,9 @@ def test_missing_licence_is_told_with_what_it_is_needed_for(bmc: Bmc, session: R
 def test_media_that_does_not_come_out_is_given_up_in_time(bmc: Bmc, session: RedfishSession, media: str) -> None:
     session.insert_media(f"{media}/a.iso", in_seconds(30))
     bmc.behave(eject_seconds=3600)
+    before = len(bmc.asked())
     with pytest.raises(TimedOut, match=r"cannot eject the media of .* of bm1: its time is over"):
-        session.eject_media(in_seconds(3))
+        session.eject_media(soon_after(lambda: f"POST {EJECT}" in bmc.asked()[before:]))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """BMCs on loopback with machines of pages alone, and the real provider that asks them."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import yaml
 from stacksmith import lab
 from stacksmith.engine.retry import retried
 from stacksmith.model.node import Node
-from stacksmith.providers.base import Deadline
+from stacksmith.providers.base import Deadline, Transient
 from stacksmith.providers.bmc import BmcSession
 from stacksmith.providers.registry import open_bmc
 from tests.e2e.bmc_parts import Bmc
@@ -83,6 +84,22 @@ def soon_after(is_so: Callable[[], object], seconds: float = 0.0) -> Deadline:
 def patiently(call: Callable[[], T], seconds: float = 30.0) -> T:
     """What ``call`` returns, tried again as the engine does."""
     return retried(call, soon(seconds), threading.Event(), lambda cause, attempt, wait: None)
+
+
+def bad_line(bmc: LightBmc, fault: str, number: int, *profiles: str) -> Callable[[Callable[[], T]], T]:
+    """Calls over a line on which every so many requests meet a fault. After a call that failed one more passes: else
+    each try might meet it at the same request."""
+    numbers = itertools.count(number)
+    bmc.behave(*profiles, **{fault: next(numbers)})
+
+    def called(call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except Transient:
+            bmc.behave(*profiles, **{fault: next(numbers)})
+            raise
+
+    return called
 
 
 @contextmanager

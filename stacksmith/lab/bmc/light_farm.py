@@ -22,7 +22,6 @@ from stacksmith.lab.bmc.profile import Choice
 
 ADDRESS: Final = "127.0.0.1"
 USER, PASSWORD = "admin", "light-secret"
-SPACE: Final = uuid.UUID("6f1c1b0a-3f0e-5d0e-9f0a-2d6f0d0c9a11")
 
 
 class Port(server.Port):
@@ -53,7 +52,7 @@ def main(folder: Path, count: int) -> None:
     Port.note = folder / "connections"
     ports, nodes = [], {}
     for name in (f"bm{number}" for number in range(1, count + 1)):
-        identity = str(uuid.uuid5(SPACE, name))
+        identity = str(uuid.uuid4())
         bmc = Bmc(name, identity, Light(identity), (USER, PASSWORD), folder / f"{name}.json")
         port = Port((ADDRESS, 0), bmc, choice, context)
         ports.append(port)

@@ -1,6 +1,8 @@
 """Settings through the real provider, over HTTPS, on BMCs that do what real ones do."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from stacksmith.model.node_found import Aspects
 from stacksmith.providers.base import ProviderError, Refused, TimedOut, Transient
 from stacksmith.providers.bmc import BmcSession, NextBoot, NotNow
-from tests.e2e.light_parts import LightBmc, patiently, soon
+from tests.e2e.light_parts import LightBmc, bad_line, patiently, soon, soon_after
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 BMCS = 120
@@ -90,10 +92,14 @@ def test_observe_is_never_more_requests_at_once_than_the_bmc_stands(bmc: LightBm
     with bmc.session(connections=1) as alone, bmc.session(connections=4) as four:
         began = time.monotonic()
         slow = alone.observe(soon(), everything)
-        middle = time.monotonic()
-        assert four.observe(soon(), everything) == slow
-        assert time.monotonic() - middle < middle - began
-        assert middle - began >= 0.2 * len(bmc.asked()) / 2
+        took = time.monotonic() - began
+        assert took >= 0.2 * len(bmc.asked())
+        tries = []
+        for _ in range(3):
+            began = time.monotonic()
+            assert four.observe(soon(), everything) == slow
+            tries.append(time.monotonic() - began)
+        assert min(tries) < took
 
 
 @pytest.mark.parametrize("profile", ["apply-time", "expand"])
@@ -182,8 +188,8 @@ def test_bios_attribute_the_bmc_refuses_is_refused_with_its_words(bmc: LightBmc)
 
 
 def test_bios_change_outlasts_the_time_limit_of_other_answers(bmc: LightBmc) -> None:
-    bmc.behave("slow-bios")
-    with bmc.session(read_timeout_seconds=2) as session:
+    bmc.behave("slow-bios", bios_seconds=7)
+    with bmc.session(read_timeout_seconds=5) as session:
         session.set_bios(TURBO, soon())
         with pytest.raises(TimedOut):
             session.set_bios({"PowerCapWatts": 7}, soon(2))
@@ -281,15 +287,15 @@ def test_secure_boot_is_found_once_it_is_in_force(bmc: LightBmc) -> None:
 # --- what BMCs do
 
 
-def everything(session: BmcSession) -> None:
-    """Each kind of setting once."""
+def everything(session: BmcSession, over: Callable[[Callable[[], None]], None] = lambda call: call()) -> None:
+    """Each kind of setting once; ``over`` a line, it may be."""
     for call in (
         lambda: session.set_indicator_led("blinking", soon()),
         lambda: session.set_asset_tag("R1", soon()),
         lambda: session.set_bios(TURBO, soon()),
         lambda: session.set_boot("bios", True, soon()),
     ):
-        patiently(call)
+        patiently(partial(over, call))
 
 
 @pytest.mark.parametrize(
@@ -316,7 +322,6 @@ def test_settings_get_there_whatever_the_bmc_does(bmc: LightBmc, profiles: tuple
     with bmc.session() as session:
         everything(session)
         bmc.behave()
-        time.sleep(2 if "busy-after-job" in profiles else 0)
         boot(bmc)
         found = session.observe(soon(), Aspects(secure_boot=True, pending=True))
     assert (found.indicator_led, found.asset_tag, found.boot_mode) == ("blinking", "R1", "bios")
@@ -325,9 +330,9 @@ def test_settings_get_there_whatever_the_bmc_does(bmc: LightBmc, profiles: tuple
 
 @pytest.mark.parametrize("fault", ["drop_every", "fail_every"])
 def test_settings_get_there_over_a_bad_line(bmc: LightBmc, fault: str) -> None:
-    bmc.behave(**{fault: 5})  # a write takes three requests: every third one would be the same one each time
+    over = bad_line(bmc, fault, 5)
     with bmc.session() as session:
-        everything(session)
+        everything(session, over)
     bmc.behave()
     assert (bmc.get()["IndicatorLED"], bmc.get()["AssetTag"]) == ("Blinking", "R1")
     assert bmc.get("/BIOS/Settings")["Attributes"]["ProcTurboMode"] == "Disabled"
@@ -343,8 +348,8 @@ def test_write_whose_answer_is_lost_is_not_sent_again(bmc: LightBmc) -> None:
 
 
 def test_write_that_is_answered_too_late_is_read_back(bmc: LightBmc) -> None:
-    bmc.behave("slow-writes")
-    with bmc.session(read_timeout_seconds=2) as session:
+    bmc.behave("slow-writes", write_seconds=8)
+    with bmc.session(read_timeout_seconds=5) as session:
         session.set_asset_tag("R1", soon())
 
 
@@ -376,8 +381,9 @@ def test_machine_in_post_is_told_as_such(bmc: LightBmc) -> None:
 def test_request_that_the_time_limit_cuts_off_does_not_hide_what_was_said_before(bmc: LightBmc) -> None:
     assert [bmc.reset("On"), bmc.reset("ForceOff")] == [204, 204]
     bmc.behave(on_after_off=3600, latency=0.4)
+    before = len(bmc.writes())
     with bmc.session() as session, pytest.raises(TimedOut, match=r"it is off; cannot use .*: 409 The value On"):
-        session.switch_on(soon(2))
+        session.switch_on(soon_after(lambda: len(bmc.writes()) > before, 0.6))  # no time for another answer
 
 
 def test_bmc_that_cannot_be_reached_is_not_waited_for(bmc: LightBmc) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stacksmith.lab.process import is_stopped
 from stacksmith.providers.bmc import NotNow
 from stacksmith.providers.redfish.signin import SESSIONS
 from tests.e2e.kit import until
@@ -19,6 +20,16 @@ from tests.e2e.light_parts import LightBmc, soon
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
 BMCS = 15
 OPENED = f"POST {SESSIONS}"
+MAIN = "from stacksmith.cli import main; main()"
+STOPS = f"""\
+import signal
+from stacksmith.providers.redfish.leftover import Leftovers
+note = Leftovers.opened
+def noted(*words):
+    note(*words)
+    signal.raise_signal(signal.SIGSTOP)
+Leftovers.opened = noted
+{MAIN}"""
 
 
 @pytest.fixture
@@ -28,21 +39,22 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Command:
-    """``node list`` of the BMC's node, with a session, as a process of its own."""
+    """``node list`` of the BMC's node, with a session, as a process of its own; ``start`` stops once that is noted."""
 
     def __init__(self, bmc: LightBmc, cache: Path) -> None:
         self._fleet = bmc.folder / f"{bmc.node.name}.yaml"
         node = {**bmc.fields, "auth": "session"}
         self._fleet.write_text(json.dumps({"fleet": "one", "nodes": {bmc.node.name: node}}))
-        self._argv = [sys.executable, "-c", "from stacksmith.cli import main; main()", "--fleet", str(self._fleet)]
-        self._argv += ["node", "list"]
+        self._words = ["--fleet", str(self._fleet), "node", "list"]
         self._environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
 
     def run(self) -> None:
-        subprocess.run(self._argv, env=self._environment, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        argv = [sys.executable, "-c", MAIN, *self._words]
+        subprocess.run(argv, env=self._environment, check=True, stdout=subprocess.DEVNULL, timeout=300)
 
     def start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._argv, env=self._environment, stdout=subprocess.DEVNULL)
+        argv = [sys.executable, "-c", STOPS, *self._words]
+        return subprocess.Popen(argv, env=self._environment, stdout=subprocess.DEVNULL)
 
 
 def sessions(bmc: LightBmc) -> list[str]:
@@ -51,12 +63,13 @@ def sessions(bmc: LightBmc) -> list[str]:
 
 def killed_with_a_session(bmc: LightBmc, folder: Path, cache: Path) -> str:
     """The session of a command that SIGKILL ended while it had it."""
-    bmc.behave(latency=1.0)
     process = Command(bmc, cache).start()
-    until(lambda: any("opened" in each.read_text() for each in folder.glob("*.log")), 30, "a session is noted")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    bmc.behave()
+    try:
+        until(lambda: is_stopped(process.pid) or process.poll() is not None, 300, "a session is noted")
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert any("opened" in each.read_text() for each in folder.glob("*.log"))
     (left,) = sessions(bmc)
     return left
 

@@ -233,9 +233,9 @@ def test_bmc_without_a_cable_costs_its_time_limit_alone(directory: Path, bmc: Bm
     lab.link(directory, RACK, up=False)
     try:
         started = time.monotonic()
-        status, _, err = call("show", "bm1", connect_timeout_seconds=1)
+        status, _, err = call("show", "bm1", connect_timeout_seconds=1, read_timeout_seconds=300)
         assert status == 1 and "cannot reach the BMC of bm1: no connection in time" in err
-        assert time.monotonic() - started < 10, "the time limit of a node that has none of its own"
+        assert time.monotonic() - started < 30, "the time limit of a node that has none of its own"
     finally:
         lab.link(directory, RACK, up=True)
 
@@ -276,7 +276,7 @@ def test_power_that_does_not_come_is_given_up_with_the_last_answer(bmc: Bmc, cal
     bmc.reset("On")
     bmc.reset("ForceOff")
     bmc.behave(on_after_off=3600)
-    status, _, err = call("power", "bm1", "on", power_timeout_seconds=3)
+    status, _, err = call("power", "bm1", "on", power_timeout_seconds=8)
     assert status == 1
     assert "cannot switch bm1 on: it is off; cannot use" in err and "409 The value On for ResetType conflicts" in err
 

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,10 +21,22 @@ from pycdlib.pycdlib import PyCdlib
 
 from stacksmith import lab
 from stacksmith.lab.layout import RACK, layout_of
+from stacksmith.lab.process import is_stopped
 from stacksmith.providers.deployment import Stage
 from tests.e2e.bmc_parts import Bmc, config_drive_of_another, put
 from tests.e2e.kit import until
 
+STOPS = """\
+import signal, sys
+from stacksmith.cli import main
+from stacksmith.state.sql import SqlStore
+note, stage = SqlStore.note_node, sys.argv.pop(1)
+def noted(store, given, *more, **named):
+    note(store, given, *more, **named)
+    if given.stage.partition(" ")[0] == stage:
+        signal.raise_signal(signal.SIGSTOP)
+SqlStore.note_node = noted
+main()"""
 WRITES = "STACKSMITH-DEPLOY writing the image"
 pytestmark = [
     pytest.mark.e2e,
@@ -89,11 +100,14 @@ class Rack:
         text = STACK.format(tag=tag, turbo=turbo, words=words, secret=SECRET, more=more)
         (self.folder / "stack.yaml").write_text(text)
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        program = Path(sys.executable).with_name("stacksmith")
+    def start(self, *words: str, last: str = "") -> "subprocess.Popen[str]":
+        """A command; it stops once it has noted the stage ``last``."""
+        program = [str(Path(sys.executable).with_name("stacksmith"))]
+        if last:
+            program = [sys.executable, "-c", STOPS, last]
         environment = {**os.environ, "NO_COLOR": "1", "XDG_CACHE_HOME": str(self.folder / "cache")}
         return subprocess.Popen(
-            [program, *words],
+            [*program, *words],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -111,15 +125,14 @@ class Rack:
         return self.done[scene]
 
     def kill_at(self, stage: str, *words: str) -> None:
-        """Kills a command once the store has noted the stage; it is stopped before anything else is looked at."""
+        """Kills a command that has stopped once the store has noted the stage."""
         assert self.stage() != stage, "an earlier run has noted it"
-        running = self.start(*words)
+        running = self.start(*words, last=stage)
         try:
-            until(lambda: self.stage() == stage or running.poll() is not None, 600, f"stage {stage} is reached")
+            until(lambda: is_stopped(running.pid) or running.poll() is not None, 900, f"stage {stage} is reached")
             assert running.poll() is None, f"it ended before {stage}: {running.communicate()}"
-            running.send_signal(signal.SIGSTOP)
+            assert self.stage() == stage
             self.arguments += self.arguments_with_secret()
-            running.send_signal(signal.SIGKILL)
         finally:
             running.kill()
             running.communicate()
@@ -223,7 +236,7 @@ def live(rack: Rack) -> None:
             rack.note_token()
         rack.found[f"secret after {stage}"] = rack.holds_secret()
     rack.run("apply", "apply", "--yes", "--json-into", "events.jsonl")
-    until(lambda: "user data of db" in rack.console(), 300, "the deployed system has read its config drive")
+    until(lambda: "user data of db" in rack.console(), 900, "the deployed system has read its config drive")
     rack.run("again", "apply", "--yes")
     rack.run("in sync", "drift")
     rack.found["secret"], rack.found["media"] = rack.holds_secret(), rack.media()
@@ -250,7 +263,7 @@ def live(rack: Rack) -> None:
     rack.found["left"] = WITHDRAWN.encode() in rack.end()
     with rack.disk("bm1-b-disk.img").open("rb") as other:
         rack.found["stale"] = b"CONFIG-2" in other.read(64 << 10)
-    until(lambda: "other words of db" in rack.console(), 300, "the system has read its other config drive")
+    until(lambda: "other words of db" in rack.console(), 900, "the system has read its other config drive")
     faults(rack)
     rack.run("list", "node", "list", "--format", "json")
     rack.run("occupied", "node", "clean", "bm1", "--yes")
@@ -278,7 +291,7 @@ def clean(rack: Rack) -> None:
     begins = "STACKSMITH-DEPLOY clean for"
     before = rack.console().count(begins)
     running = rack.start(*words)
-    until(lambda: rack.console().count(begins) > before, 300, "the node is about to be wiped")
+    until(lambda: rack.console().count(begins) > before, 900, "the node is about to be wiped")
     running.kill()
     running.communicate()
     rack.run("killed", "node", "list", "--format", "json")

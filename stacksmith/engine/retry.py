@@ -21,8 +21,8 @@ Tell = Callable[[str, int, float], None]
 def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, most_seconds: float = math.inf) -> T:
     """What ``call`` returns; on ``Transient`` it is called again after 0.5, 1, 2, … 15 s, each with a jitter of up to
     0.5 s, until the next wait would pass ``until`` or ``most_seconds`` since the first fault, however long the call
-    took to get there, or ``halted`` is set; on ``Unserved`` 5 times at most, on ``Busy`` until ``until`` alone.
-    ``tell`` gets cause, attempt and wait.
+    took to get there, or ``halted`` is set; on ``Unserved`` 5 times at most. ``Busy`` is no fault: it counts until
+    ``until`` alone, and what comes after it counts anew. ``tell`` gets cause, attempt and wait.
 
     Raises: the last Transient, or at once whatever else ``call`` raises.
     """
@@ -38,19 +38,23 @@ def retried(call: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, mo
         fault, first = first, None
         raise fault
 
-    end = Deadline(min(until.at, until.clock() + most_seconds), until.clock)
-    return _again(attempt, (end, until), halted, tell)
+    return _again(attempt, until, halted, tell, most_seconds)
 
 
-def _again(attempt: Callable[[], T], limits: tuple[Deadline, Deadline], halted: Flag, tell: Tell) -> T:
-    """``limits`` are the one of all faults, and that of ``Busy``."""
+def _again(attempt: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, most_seconds: float) -> T:
     from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
 
+    since: float | None = None  # the first of the faults that came one after the other
+
     def over(state: "RetryCallState") -> bool:
+        nonlocal since
         fault = state.outcome.exception() if state.outcome else None
         if isinstance(fault, Unserved) and state.attempt_number >= FEW_TRIES:
             return True
-        return halted.is_set() or state.upcoming_sleep >= limits[isinstance(fault, Busy)].seconds
+        now = until.clock()
+        since = None if isinstance(fault, Busy) else now if since is None else since
+        end = until.at if since is None else min(until.at, since + most_seconds)
+        return halted.is_set() or state.upcoming_sleep >= end - now
 
     def before_sleep(state: "RetryCallState") -> None:
         fault = state.outcome.exception() if state.outcome else None

@@ -26,7 +26,7 @@ class ProviderError(Exception):
 
 
 class Transient(ProviderError):
-    """May pass by itself: connection lost, pool busy. The engine tries again within the step's deadline."""
+    """May pass by itself: connection lost, too many requests. The engine tries again for a while."""
 
 
 class Busy(Transient):

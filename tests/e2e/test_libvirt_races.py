@@ -1,5 +1,6 @@
 """Storage that several runs change in the same moment: the other acts between two calls of the one, on real libvirt."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,13 @@ from stacksmith.model.fleet import VolumeType
 from stacksmith.model.naming import complete_name, image_file_name
 from stacksmith.model.realised import Disk, ImageFile, Server, Volume
 from stacksmith.providers.base import ProviderError, Stale, Transient
+from stacksmith.providers.libvirt import image as image_module
 from stacksmith.providers.libvirt import native
 from stacksmith.providers.libvirt.connection import Link
+from stacksmith.providers.libvirt.image import ImageDriver
 from stacksmith.providers.libvirt.storage import Storage, volume_xml
 from tests.e2e.libvirt_parts import MIB, declared, image, session
+from tests.e2e.light_parts import Killed
 from tests.e2e.store import STACK, Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -239,6 +243,53 @@ def test_image_whose_users_cannot_be_looked_for_again_stays_whole(store: Store, 
     store.delete("image.base@hv1", image(file))
 
 
+def test_image_in_use_whose_remover_dies_is_whole_again_without_an_upload(
+    store: Store, other: Store, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next that removes it, or that needs it."""
+    file = store.files.make("disk", b"dies" * MIB)
+    name, spec = image_file_name(file.checksum, "disk"), overlay(file)
+    store.create("image.base@hv1", image(file))
+
+    def die(*of: Any) -> None:
+        raise Killed
+
+    def killed() -> set[str]:
+        meanwhile(libvirt.virStorageVol, "delete", lambda: other.create("server.web", spec))
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(image_module, "_remove_unmarked", die)
+            store.delete("image.base@hv1", image(file))
+        return {each.removeprefix(name) for each in store.names() if each.startswith(name)}
+
+    assert killed() == {"", ".going"}
+    store.delete("image.base@hv1", image(file))
+    assert store.names() >= {name, complete_name(name)}
+    other.delete("server.web", spec)
+    assert killed() == {"", ".going"}
+    monkeypatch.setattr(image_module, "STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(ImageDriver, "_fill", pytest.fail)
+    store.create("image.base@hv1", image(file))
+    other.delete("server.web", spec)
+    store.delete("image.base@hv1", image(file))
+    assert {each for each in store.names() if each.startswith(name)} == set()
+
+
+def test_image_that_is_for_the_next_start_of_a_running_guest_stays(
+    store: Store, other: Store, meanwhile: Meanwhile
+) -> None:
+    file = store.files.make("kernel", b"next" * MIB, role="kernel")
+    name, spec = image_file_name(file.checksum, "kernel"), Server("web", 1, 32, power_state="paused", autostart=False)
+    store.create("image.base@hv1", image(file))
+    domain = store.connection.lookupByName(other.create("server.web", spec).name)
+    saved = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    kernel = f"<kernel>{store.pool.storageVolLookupByName(name).path()}</kernel></os>"
+    store.connection.defineXML(saved.replace("</os>", kernel))
+    store.delete("image.base@hv1", image(file))
+    assert store.names() >= {name, complete_name(name)}
+    other.delete("server.web", spec)
+    store.delete("image.base@hv1", image(file))
+
+
 @pytest.fixture
 def racing(store: Store) -> Iterator[tuple[Storage, Link]]:
     """A storage whose pool is not there, and a connection to its host."""
@@ -274,6 +325,17 @@ def test_pool_whose_folder_another_run_did_not_make_yet_is_started(store: Store,
     store.connection.storagePoolDefineXML(RACE_XML)
     storage, link = racing
     assert storage.ensure(link, "race").isActive()
+
+
+def test_pool_that_was_whole_and_has_no_folder_is_not_made_anew(store: Store, racing: tuple[Storage, Link]) -> None:
+    """The storage that is to be mounted there is not: what is on it would be made again, empty."""
+    storage, link = racing
+    storage.ensure(link, "race").destroy()
+    store.on_host(["rm", "-r", RACE])
+    with pytest.raises(libvirt.libvirtError, match="No such file or directory"):
+        Storage(storage.types, "race").ensure(link, "race")
+    with pytest.raises(subprocess.CalledProcessError):
+        store.on_host(["test", "-e", RACE])
 
 
 def test_volume_that_another_run_makes_while_the_pool_is_refreshed_is_taken(

@@ -27,7 +27,7 @@ from stacksmith.model.realised import Disk, Policy, Server, Volume, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation
-from stacksmith.providers.base import Busy, Deadline, TimedOut, WaitFor
+from stacksmith.providers.base import Busy, Deadline, TimedOut, Transient, WaitFor
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 
 
@@ -343,6 +343,24 @@ def test_host_at_work_is_waited_for_as_long_as_the_step_has(bench: Bench) -> Non
     bench.world.hooks.append(work)
     report = bench.run(create("server.a"), clock=lambda: time.monotonic() + passed[0], step_timeout_seconds=3600)
     assert ([one.cause for one in report.failed], passed) == ([], [600.0])
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_fault_after_a_host_was_at_work_has_its_own_time() -> None:
+    passed = [0.0]
+
+    def work() -> str:
+        passed[0] += 50.0
+        if passed[0] <= 200.0:
+            raise Busy("a volume is copied")
+        if passed[0] <= 300.0:
+            raise Transient("the connection is lost")
+        return "done"
+
+    until = Deadline(600.0, lambda: passed[0])
+    tell: list[str] = []
+    told = retry.retried(work, until, threading.Event(), lambda cause, attempt, seconds: tell.append(cause), 120.0)
+    assert (told, len(tell)) == ("done", 6)
 
 
 @pytest.mark.usefixtures("quick_retries")

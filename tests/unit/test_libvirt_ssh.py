@@ -36,7 +36,10 @@ def test_what_ssh_says_is_refused_with_what_to_do(
     words: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "ssh"
-    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/words\necho "{words}" >&2\nexit 255\n')
+    # As ssh, it has taken what libvirt says first by the time that it is refused.
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >{tmp_path}/words\nhead -c 4 >{tmp_path}/said\necho "{words}" >&2\nexit 255\n'
+    )
     program.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     pool = ConnectionPool("qemu+ssh://root@hv1/system", 1, True)

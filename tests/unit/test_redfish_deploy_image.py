@@ -109,6 +109,26 @@ def test_image_that_is_taken_away_while_its_turn_is_waited_for_is_made_again(
     assert said == ["packing 0 MiB"] * 3
 
 
+def test_raw_image_whose_note_is_gone_is_made_again(qcow2: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    job = Job("bm1", "u", qcow2, sum_of(qcow2), "qcow2")
+    first = made(job, "http", tmp_path, said.append)
+    first.path.with_suffix(".json").unlink()
+    assert made(job, "http", tmp_path, said.append) == first
+    assert said == ["converting image.qcow2 to raw"] * 2
+
+
+def test_cache_on_nfs_where_a_shared_lock_is_for_readers_is_used(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: IO[bytes], how: int) -> None:
+        """As flock(2) tells of NFS: a lock of all the bytes of the file."""
+        fcntl.lockf(file, how)
+
+    monkeypatch.setattr(image.fcntl, "flock", flock)
+    assert made(Job("bm1", "u", raw, sum_of(raw)), "embedded", tmp_path, str).packed
+
+
 def test_image_with_other_bytes_is_not_converted(qcow2: Path, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="does not have the checksum sha256:00"):
         made(Job("bm1", "u", qcow2, "sha256:00", "qcow2"), "http", tmp_path, str)

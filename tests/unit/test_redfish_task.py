@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from stacksmith.model.types import JSON
-from stacksmith.providers.base import Deadline, Gone, TimedOut
+from stacksmith.providers.base import Deadline, Gone, TimedOut, Transient
 from stacksmith.providers.redfish import firmware, raid, task
 from stacksmith.providers.redfish.connection import Answer
 from stacksmith.providers.redfish.tree import Tree
@@ -84,6 +84,22 @@ def test_change_whose_task_ends_between_two_looks_is_there(monkeypatch: pytest.M
     monkeypatch.setattr(task, "is_working", is_working)
     raid._await(tree(), is_so, TimedOut("the answer is lost"), "cannot make it", clock.deadline)
     assert made == ["volume"]
+
+
+def test_change_is_seen_where_the_list_of_tasks_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Late()
+
+    def fail(tree: Tree, deadline: Deadline) -> bool:
+        raise Transient("503")
+
+    def is_so() -> bool:
+        clock.takes(1.0, clock.deadline)
+        return clock.now > 30
+
+    monkeypatch.setattr(task, "is_working", fail)
+    monkeypatch.setattr(raid, "POLL_SECONDS", 0.0)
+    raid._await(tree(), is_so, TimedOut("the answer is lost"), "cannot make it", clock.deadline)
+    assert 30 < clock.now < 40
 
 
 def test_task_of_an_update_whose_answer_was_lost_is_found_in_a_list_that_takes_long(

@@ -237,17 +237,33 @@ def _growth(host: LibvirtHost, name: str, link: Link) -> tuple[int, int] | None:
 
 
 def _clear(host: LibvirtHost, name: str, link: Link) -> None:
-    """Removes an upload that nobody goes on with: claims first, so that a sleeper cannot seal it."""
-    for stored, volume in host.storage.volumes(link):
+    """Removes an upload that nobody goes on with: claims first, so that a sleeper cannot seal it. A whole file that was
+    being removed, and is used, is marked again."""
+    volumes = {s.name: (s, v) for s, v in host.storage.volumes(link)}
+    others = [v for s, v in volumes.values() if s.name != name]
+    is_going = name in volumes and native.going_name(name) in volumes
+    if is_going and volumes[name][0].path in _used_files(link, others):
+        return _mark(host, name, link)
+    host.storage.remove(link, host.storage.default, native.going_name(name))
+    for stored, volume in volumes.values():
         if stored.name.startswith(f"{name}.by."):
             storage.discard(volume)
     host.storage.remove(link, host.storage.default, name)
 
 
+def _mark(host: LibvirtHost, name: str, link: Link) -> None:
+    """Marks a file as whole again that is not removed after all, unless another run uploads it by now."""
+    pools, kind = host.storage, host.storage.default
+    if not any(stored.name.startswith(f"{name}.by.") for stored, _ in pools.volumes(link)):
+        pools.create(link, kind, storage.volume_xml(complete_name(name), 0, "raw"))
+    pools.remove(link, kind, native.going_name(name))
+
+
 def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link) -> None:
     """Removes image files, each with the claim that is ours, that no volume is an overlay on and no domain uses: the
-    marker first, then the file."""
-    volumes = {s.name: (s, v) for s, v in host.storage.volumes(link)}
+    marker first, then the file. Until that has gone another marker says that it is whole, should a run be killed."""
+    pools, kind = host.storage, host.storage.default
+    volumes = {s.name: (s, v) for s, v in pools.volumes(link)}
     present = {n: volumes[n] for n in own_claims if n in volumes}
     used = _used_files(link, [v for s, v in volumes.values() if s.name not in present]) if present else set()
     for name, own_claim in own_claims.items():
@@ -256,12 +272,17 @@ def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link)
         if is_foreign or (name in present and present[name][0].path in used):
             if own_claim in claims:
                 storage.discard(volumes[own_claim][1])
+            if native.going_name(name) in volumes and not is_foreign:
+                _mark(host, name, link)
             present.pop(name, None)
             continue
+        if complete_name(name) in volumes and name in present:
+            pools.create(link, kind, storage.volume_xml(native.going_name(name), 0, "raw"))
         for leftover in volumes:
             if leftover == complete_name(name) or leftover.startswith(f"{name}.by."):
                 storage.discard(volumes[leftover][1])
-    _remove_unmarked(host, present, {n for n in present if complete_name(n) in volumes}, link)
+    whole = {n for n in present if volumes.keys() & {complete_name(n), native.going_name(n)}}
+    _remove_unmarked(host, present, whole, link)
 
 
 def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]], whole: set[str], link: Link) -> None:
@@ -277,9 +298,10 @@ def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]],
             if stored.path not in used and not _is_copied(volume):
                 gone.add(name)
                 host.bases.pop(stored.path, None)
+                host.storage.remove(link, host.storage.default, native.going_name(name))
     finally:
         for name in sorted(whole - gone):
-            host.storage.create(link, host.storage.default, storage.volume_xml(complete_name(name), 0, "raw"))
+            _mark(host, name, link)
 
 
 def _is_copied(volume: Any) -> bool:
@@ -299,12 +321,14 @@ def _used_files(link: Link, volumes: list[Any]) -> set[str]:
     for volume in volumes:
         if (there := inventory.facts_or_none(volume)) and there.backing:
             used.add(there.backing)
-    for domain in link.connect.listAllDomains(0):
-        try:
-            used |= _paths(domain.XMLDesc(0))
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
+    saved = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE | libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT
+    for which, form in ((0, 0), (saved, libvirt.VIR_DOMAIN_XML_INACTIVE)):  # what runs, and what is at the next start
+        for domain in link.connect.listAllDomains(which):
+            try:
+                used |= _paths(domain.XMLDesc(form))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
     return used
 
 

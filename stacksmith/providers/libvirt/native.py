@@ -58,6 +58,11 @@ def claim_name(file: str, fleet: str, stack: str) -> str:
     return f"{file}.by.{fleet}.{stack}"
 
 
+def going_name(file: str) -> str:
+    """The tiny volume that says: the file is whole, and is being removed: its marker goes first."""
+    return f"{file}.going"
+
+
 def origin_name(stack: str, id8: str, checksum: str) -> str:
     """The tiny volume that says: the volume is a whole copy of the image: ``ss.shop..from.<id8>.<digest>``."""
     return f"{PREFIX}{stack}..from.{id8}.{checksum.partition(':')[2]}"

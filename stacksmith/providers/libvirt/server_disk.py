@@ -54,7 +54,7 @@ def _local(host: LibvirtHost, mark: Mark, disk: Disk, link: Link) -> DiskFile:
     try:
         is_made = _make(host, name, (size, backing), link)
     finally:  # libvirt tells of an image that was removed meanwhile only that it cannot be read, or nothing
-        if base and not _is_whole(host, disk.ref or "", "disk", link):
+        if base and not _is_marked(host, disk.ref or "", "disk", link):
             if is_made:
                 pools.remove(link, kind, name)
             raise _not_whole(host, f"the image of disk {disk.device}", f"disks[{disk.device}]")
@@ -104,13 +104,13 @@ def _base(host: LibvirtHost, disk: Disk, link: Link) -> VolumeFacts:
         if path not in host.bases:
             pools, kind = host.storage, host.storage.default
             volume = pools.lookup(link, kind, name)
-            if volume is None or not _is_whole(host, disk.ref or "", "disk", link):
+            if volume is None or not _is_marked(host, disk.ref or "", "disk", link):
                 raise _not_whole(host, f"the image of disk {disk.device}", f"disks[{disk.device}]")
             host.bases[path] = storage.facts(volume)
         return host.bases[path]
 
 
-def _is_whole(host: LibvirtHost, checksum: str, role: str, link: Link) -> bool:
+def _is_marked(host: LibvirtHost, checksum: str, role: str, link: Link) -> bool:
     """True when the marker of an image file is there: who removes the file removes it first, and then looks again for
     what uses the file."""
     name = complete_name(image_file_name(checksum, role))
@@ -128,7 +128,7 @@ def check_images(host: LibvirtHost, spec: Server, link: Link) -> None:
         (d.ref, "disk", f"disks[{d.device}]") for d in spec.disks if d.source == "image" and d.device_type == "cdrom"
     ]
     for checksum, role, path in [*files, (spec.kernel, "kernel", "kernel"), (spec.ramdisk, "ramdisk", "ramdisk")]:
-        if checksum and not _is_whole(host, checksum, role, link):
+        if checksum and not _is_marked(host, checksum, role, link):
             raise _not_whole(host, f"the image of {path}", path)
 
 

@@ -209,7 +209,8 @@ def _start(pool: Any, build: bool = False) -> None:
     except libvirt.libvirtError:
         if pool.isActive():
             return
-        if build or etree.fromstring(pool.XMLDesc(0).encode()).get("type") != "dir":
+        is_whole = bool(pool.autostart())  # its maker sets that last: the folder was there once, and must be mounted
+        if build or is_whole or etree.fromstring(pool.XMLDesc(0).encode()).get("type") != "dir":
             raise
         _start(pool, build=True)  # another run defined it, and was killed, or is, before it made the folder
 

@@ -321,6 +321,16 @@ def _settle(tree: Tree, act: Callable[[], Answer], is_so: Callable[[], bool], te
     _await(tree, is_so, lost, text, deadline)
 
 
+def _may_work(tree: Tree, deadline: Deadline) -> bool:
+    """Whether a task runs, for all that its BMC tells."""
+    try:
+        return task.is_working(tree, deadline)
+    except Unreachable:
+        raise
+    except (Transient, TimedOut):
+        return True
+
+
 def _await(tree: Tree, is_so: Callable[[], bool], lost: ProviderError | None, text: str, deadline: Deadline) -> None:
     """Waits until it is so: long enough after a task, and after a lost answer as long as any task runs. The tasks are
     asked for first: one may end between the two, and then it is so."""
@@ -328,7 +338,7 @@ def _await(tree: Tree, is_so: Callable[[], bool], lost: ProviderError | None, te
     while True:
         try:
             is_over = deadline.clock() - began > (LOST_SECONDS if lost else SHOWN_SECONDS)
-            is_over = is_over and not (lost is not None and task.is_working(tree, deadline))
+            is_over = is_over and not (lost is not None and _may_work(tree, deadline))
             if is_so():
                 return
             if is_over and lost is None:

@@ -148,7 +148,11 @@ class Deployer:
                 reached(Stage.BOOTED)
             elif stage != Stage.BOOTED:
                 offer.iso = path.open("rb")
-                run.insert(f"{run.url(server)}{offer.path}.iso")
+                try:
+                    run.insert(f"{run.url(server)}{offer.path}.iso")
+                except ProviderError:
+                    run.eject_quietly()
+                    raise
                 reached(Stage.MEDIA)
                 run.survive("switching on", run.bmc.switch_on)
                 reached(Stage.BOOTED)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def _converted(job: Job, cache: Path, progress: Tell) -> Iterator[Source]:
         note.with_suffix(".note").replace(note)
         draft.replace(path)
 
-    with _kept(path, make):
+    with _kept((path, note), make):
         facts = json.loads(note.read_text())
         yield Source(path, facts["checksum"], facts["size"])
 
@@ -92,7 +92,7 @@ def _packed(found: Source, cache: Path, progress: Tell) -> Iterator[Path]:
             os.fsync(file.fileno())
         draft.replace(path)
 
-    with _kept(path, make):
+    with _kept((path,), make):
         yield path
 
 
@@ -103,18 +103,19 @@ def _home(cache: Path) -> Path:
 
 
 @contextmanager
-def _kept(path: Path, make: Callable[[], None]) -> Iterator[None]:
-    """The file, which no other process takes away as long as the block lasts; made by one at a time, once."""
-    with path.with_suffix(".lock").open("w") as lock:
+def _kept(files: Sequence[Path], make: Callable[[], None]) -> Iterator[None]:
+    """The file, and what belongs to it, which no other process takes away as long as the block lasts; made by one at a
+    time, once."""
+    with files[0].with_suffix(".lock").open("a+") as lock:  # on NFS a shared lock is for those who may read
         while True:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            if path.exists():
+            if all(each.exists() for each in files):
                 break
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
+            if not all(each.exists() for each in files):
                 make()
-                _prune(path)
-        os.utime(path)
+                _prune(files[0])
+        os.utime(files[0])
         yield
 
 
@@ -123,10 +124,11 @@ def _prune(new: Path) -> None:
     home = new.parent
     made = sorted((*home.glob("*.raw"), *home.glob("*.gz")), key=lambda path: path.stat().st_mtime)
     for path in made[:-KEPT_IMAGES]:
-        with path.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
+        with path.with_suffix(".lock").open("a+") as lock, suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+            if path.suffix == ".raw":
+                path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _digest(path: Path, algorithm: str) -> str:

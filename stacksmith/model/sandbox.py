@@ -163,7 +163,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     code_generator_class = _Generator
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
         super().__init__(undefined=Missing, keep_trailing_newline=True, finalize=printable, cache_size=0, **_SPACES)
         self.budget = Budget(clock)
         self.concat = self._join  # type: ignore[method-assign]

@@ -66,7 +66,11 @@ def download(wanted: Download) -> None:
         while not wanted.path.exists():
             with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
                 _lock(wanted, file)
-                if _is_at(file, partial):
+                if not _is_at(file, partial):
+                    continue
+                if wanted.path.exists():  # another process made it since the last look
+                    partial.unlink()
+                else:
                     _fill(wanted, file, partial)
         _sync(wanted.path.parent)
     except OSError as fault:

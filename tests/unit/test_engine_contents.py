@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -26,14 +27,15 @@ SUM512 = "sha512:" + hashlib.sha512(BODY).hexdigest()
 
 
 class Web(http.server.ThreadingHTTPServer):
-    """A server on loopback; ``asked`` are the paths it was asked for, ``dripped`` how many drips came to their end."""
+    """A server on loopback; ``asked`` are the paths it was asked for, ``dripping`` is set once it drips, ``dripped``
+    is how many drips came to their end."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.asked: list[str] = []
-        self.dripped = 0
+        self.dripping, self.dripped = threading.Event(), 0
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -79,11 +81,12 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             self.wfile.write(BODY)
 
     def _drip(self) -> None:
-        for number in range(300):
+        for number in range(2400):
             try:
                 self.wfile.write(BODY[number : number + 1])
             except OSError:
                 return
+            self.server.dripping.set()
             time.sleep(0.05)
         self.server.dripped += 1
 
@@ -236,6 +239,20 @@ def test_processes_at_once_download_once(tmp_path: Path, web: Web) -> None:
     assert (web.asked, kept(tmp_path)) == (["/slow"], [SUM.replace(":", "-")])
 
 
+def test_download_that_another_process_has_just_made_is_not_made_again(
+    tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = download._lock
+
+    def late(wanted: download.Download, file: IO[bytes]) -> None:
+        wanted.path.write_bytes(BODY)
+        lock(wanted, file)
+
+    monkeypatch.setattr(download, "_lock", late)
+    assert stack_contents(tmp_path, web.url("/disk")).image_file(SUM).read_bytes() == BODY
+    assert (web.asked, kept(tmp_path)) == ([], [SUM.replace(":", "-")])
+
+
 def test_download_writes_over_what_a_killed_run_left(tmp_path: Path, web: Web) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / f"{SUM.replace(':', '-')}.partial").write_bytes(b"x" * (5 << 20))
@@ -337,17 +354,18 @@ def test_dripping_server_does_not_outlast_the_deadline(tmp_path: Path, web: Web)
 
 
 def test_step_that_waits_for_anothers_download_minds_its_own_deadline(tmp_path: Path, web: Web) -> None:
-    whole = stack_contents(tmp_path, web.url("/drip"))
+    whole, passed = stack_contents(tmp_path, web.url("/drip")), [0.0]
 
     def first() -> None:
         with suppress(TimedOut):
-            whole.bound(after(2), lambda text: None).image_file(SUM)
+            whole.bound(Deadline(60.0, lambda: passed[0]), lambda text: None).image_file(SUM)
 
     other = threading.Thread(target=first)
     other.start()
-    time.sleep(0.2)
+    assert web.dripping.wait(60)
     with pytest.raises(TimedOut, match="another step"):
         whole.bound(after(0.1), lambda text: None).image_file(SUM)
+    passed[0] = 60.0
     other.join()
 
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -157,14 +156,35 @@ def test_run_that_does_not_wait_is_refused_without_an_event(place: Place) -> Non
 
 
 def test_heartbeat_keeps_a_lease_beyond_its_life(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 0.4)
-    store, lost = place.open(), list[str]()
+    clock, refused, lost, enough = Time(), list[bool](), list[str](), threading.Event()
+    store = place.open(now=clock)
+
+    class Pauses(threading.Event):
+        """Time passes when the heart waits, and another run tries to take the lease at the end of each wait."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            clock.now += timeout or 0.0
+            try:
+                store.acquire(STACK, ELSEWHERE, 60)
+                refused.append(False)
+            except Locked:
+                refused.append(True)
+            if clock.now > 1000 + 2 * lease.SECONDS:
+                enough.set()
+            return enough.is_set() and super().wait(60)
+
+    monkeypatch.setattr(lease, "Flag", Pauses)
     with held(store, STACK, mine(), print, lost.append):
-        time.sleep(1.2)
-        with pytest.raises(Locked):
-            store.acquire(STACK, ELSEWHERE, 60)
-    assert lost == []
+        assert enough.wait(60)
+    assert lost == [] and refused and all(refused)
     assert not any(thread.name == "lease" for thread in threading.enumerate())
+
+
+def let_the_heart_end() -> None:
+    """Waits for the thread that renews the lease to end by itself."""
+    (heart,) = (thread for thread in threading.enumerate() if thread.name == "lease")
+    heart.join(60)
+    assert not heart.is_alive()
 
 
 def test_heartbeat_says_once_that_another_took_the_lease(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +193,7 @@ def test_heartbeat_says_once_that_another_took_the_lease(place: Place, monkeypat
     with held(store, STACK, mine(), print, lost.append):
         store.release(STACK, "run-1")
         store.acquire(STACK, ELSEWHERE, 60)
-        time.sleep(0.5)
+        let_the_heart_end()
     assert lost == ["the lease was lost: another run took it"]
     holder = store.holder(STACK)
     assert holder is not None and holder.run == "run-0"
@@ -186,5 +206,5 @@ def test_heartbeat_of_a_store_that_fails_gives_up_when_the_lease_is_over(
     store, lost = place.open(), list[str]()
     with held(store, STACK, mine(), print, lost.append):
         store.close()
-        time.sleep(0.8)
+        let_the_heart_end()
     assert len(lost) == 1 and "cannot write state store" in lost[0]

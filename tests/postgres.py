@@ -64,7 +64,7 @@ class PostgresServer:
                 self._words("postgres", "-D", str(self.data), "-k", str(self.folder), *options),
                 stdout=log, stderr=log, cwd=self.folder,
             )  # fmt: skip
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while True:
             try:
                 self.admin().close()
@@ -76,7 +76,7 @@ class PostgresServer:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stops it: SIGINT ends sessions and shuts down, SIGQUIT ends at once as in a crash."""
         self.process.send_signal(how)
-        self.process.wait(60)
+        self.process.wait(180)
 
     def remove(self) -> None:
         """Leaves nothing behind."""
@@ -103,7 +103,7 @@ class PostgresServer:
 
     def cut(self, url: str) -> int:
         """Ends every session with a database from the server's side; how many there were."""
-        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND state <> ''"
+        query = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s AND state <> ''"
         with self.admin() as admin:
             return admin.execute(query, (name_of(url),)).rowcount
 

@@ -51,12 +51,13 @@ def test_lock_of_a_run_on_another_machine_is_status_6_and_names_it(url: str, cli
     assert cli("apply", "--yes").status == 0
     store = open_store(url, project)
     holder = replace(this_process("r9", "apply"), host="build7", user="ann", pid=4711, machine="another kernel")
-    store.acquire("shop", holder, 2)
-    began = time.monotonic()
+    store.acquire("shop", holder, 3600)
     result = cli("apply", "--yes", "--var", "count=3")
     assert result.status == 6
     assert "ann@build7 (pid 4711, apply, run r9, since 20" in result.err
-    waited = cli("apply", "--yes", "--var", "count=3", "--lock-timeout", "30")
+    began = time.monotonic()
+    store.acquire("shop", holder, 2)
+    waited = cli("apply", "--yes", "--var", "count=3", "--lock-timeout", "120")
     assert waited.status == 0, "the lease of a holder that is dead ends"
     assert time.monotonic() - began >= 2
     store.close()
@@ -139,18 +140,42 @@ def test_missing_extra_is_told_at_its_place_with_the_command(
     assert "hint: pip install 'stacksmith[postgres]'" in result.err
 
 
+CUT = """
+import itertools, sys
+from pathlib import Path
+from stacksmith.cli.app import run
+from stacksmith.state.sql import SqlStore
+
+begin, numbers = SqlStore.begin, itertools.count()
+
+def cut(*words, **more):
+    if next(numbers) == 0:
+        Path("begun").touch()
+        sys.stdin.read()
+    begin(*words, **more)
+
+SqlStore.begin = cut
+sys.exit(run(["apply", "--yes", "--var", "count=20"]))
+"""
+
+
 def test_server_that_goes_away_in_mid_apply_for_a_moment_is_not_noticed(
     url: str, project: Path, postgres: PostgresServer
 ) -> None:
-    code = "import sys; from stacksmith.cli.app import run; sys.exit(run(['apply', '--yes', '--var', 'count=20']))"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=project, stderr=subprocess.PIPE, text=True) as process:
-        cuts = 0
-        while process.poll() is None:
-            cuts += postgres.cut(url) if cuts < 10 else 0
+    words, pipe = [sys.executable, "-c", CUT], subprocess.PIPE
+    with subprocess.Popen(words, cwd=project, stdin=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None and process.stderr is not None
+        before = cuts = 0
+        while process.poll() is None and not (project / "begun").exists():
+            before += postgres.cut(url) if before < 5 else 0
             time.sleep(0.05)
-        assert process.stderr is not None
+        before += postgres.cut(url)  # at least now, when it waits for us
+        process.stdin.close()
+        while process.poll() is None:
+            cuts += postgres.cut(url) if cuts < 5 else 0
+            time.sleep(0.05)
         assert process.returncode == 0, process.stderr.read()
-    assert cuts > 0
+    assert before > 0
     store = open_store(url, project)
     assert {each.outcome for each in store.journal("shop")} == {"done"}
     assert len(store.records("shop")) == len({each.address for each in store.journal("shop")})

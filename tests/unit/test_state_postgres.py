@@ -2,16 +2,15 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from stacksmith.diagnostics import Diagnostic, Faults
@@ -23,6 +22,7 @@ from stacksmith.state.process import this_process
 from stacksmith.state.sql import SqlStore
 from stacksmith.state.store import LeaseLost, open_store
 from tests.postgres import PostgresServer, name_of
+from tests.unit.state_line import Line, answer_lost, breaks, through
 from tests.unit.state_parts import STACK, entry, leased, record
 
 pytestmark = pytest.mark.xdist_group("postgres")
@@ -57,75 +57,11 @@ def fault_of(work: Callable[[], object]) -> Diagnostic:
     return fault
 
 
-class Line:
-    """A socket between a store and its server, at which ``at`` can happen when the store sends ``word``."""
-
-    def __init__(self, server: Path, folder: Path) -> None:
-        self.server, self.folder, self.word = server / ".s.PGSQL.5432", folder, b""
-        self.at: Callable[[socket.socket, socket.socket, bytes], None] | None = None
-        self.passed = 0
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / ".s.PGSQL.5432"))
-        self._listener.listen()
-        self._ends: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(str(self.server))
-                self._ends += [near, far]
-                threading.Thread(target=self._pass, args=(near, far, True), daemon=True).start()
-                threading.Thread(target=self._pass, args=(far, near, False), daemon=True).start()
-
-    def _pass(self, source: socket.socket, target: socket.socket, asking: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if asking and self.at is not None and self.word in data:
-                    self.passed += 1
-                    happens, self.at = self.at, None
-                    happens(source, target, data)
-                else:
-                    target.sendall(data)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for end in (self._listener, *self._ends):
-            end.close()
-
-
-def breaks(source: socket.socket, target: socket.socket, data: bytes) -> None:
-    """The connection ends before the server hears anything."""
-    source.shutdown(socket.SHUT_RDWR)
-    target.shutdown(socket.SHUT_RDWR)
-
-
-def answer_lost(source: socket.socket, target: socket.socket, data: bytes) -> None:
-    """The server hears all, does it, and its answer reaches nobody."""
-    source.shutdown(socket.SHUT_RDWR)
-    target.sendall(data)
-    time.sleep(0.3)
-
-
-def hangs(source: socket.socket, target: socket.socket, data: bytes) -> None:
-    """Nobody hears anything, and nothing ends."""
-    time.sleep(3)
-
-
 @pytest.fixture
 def line(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     line = Line(postgres.folder, tmp_path_factory.mktemp("line"))
     yield line
     line.close()
-
-
-def through(line: Line, url: str) -> str:
-    return f"{url.partition('?')[0]}?host={line.folder}"
 
 
 def entries(store: SqlStore) -> list[tuple[str, str | None]]:
@@ -164,7 +100,10 @@ def test_sessions_that_the_server_ends_are_opened_again(postgres: PostgresServer
         assert len(store.open_steps(STACK)) == number + 1
 
 
-def test_server_that_crashes_and_starts_again_is_waited_for(postgres: PostgresServer, url: str, opened: Opened) -> None:
+def test_server_that_crashes_and_starts_again_is_waited_for(
+    postgres: PostgresServer, url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "RETRY_SECONDS", 300.0)
     store = leased(opened(url))
     store.begin(entry("server.web"), record("server.web", complete=False))
     postgres.stop(signal.SIGQUIT)
@@ -180,11 +119,16 @@ def test_server_that_crashes_and_starts_again_is_waited_for(postgres: PostgresSe
 def test_server_that_hangs_costs_the_time_of_a_call_and_no_more(
     line: Line, url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_module, "CALL_SECONDS", 0.5)
-    monkeypatch.setattr(postgres_module, "RETRY_SECONDS", 0.2)
+    over, ended = threading.Event(), list[bool]()
     store = leased(opened(through(line, url)))
-    line.word, line.at = b"INSERT INTO journal", hangs
-    fault = fault_of(lambda: store.begin(entry("server.web")))
+    # Nobody hears anything, and nothing ends.
+    line.word, line.at = b"INSERT INTO journal", lambda *_: ended.append(over.wait(120))
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_module, "CALL_SECONDS", 0.5)
+        patch.setattr(postgres_module, "RETRY_SECONDS", 0.2)
+        fault = fault_of(lambda: store.begin(entry("server.web")))
+    assert ended == []
+    over.set()
     assert (fault.code, "cannot write state store" in fault.message) == ("state-access", True)
     assert store.journal(STACK) == ()
 
@@ -205,18 +149,19 @@ def test_client_that_stops_in_a_transaction_does_not_stop_the_others(
     url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(postgres_module.SETTINGS, "idle_in_transaction_session_timeout", "300ms")
+    monkeypatch.setattr(postgres_module, "RETRY_SECONDS", 300.0)
     stopped, other = opened(url), opened(url)
     inside, go_on = threading.Event(), threading.Event()
 
     def check(*_: object) -> tuple[()]:
         inside.set()
-        go_on.wait(10)
+        go_on.wait(120)
         return ()
 
     asked = [Claim("a", {"hv1": {"VCPU": 1}})]
     thread = threading.Thread(target=stopped.claim, args=(STACK, asked, check))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     other.put(STACK, record("server.web"))
     go_on.set()
     thread.join()
@@ -247,13 +192,19 @@ def test_holder_whose_connection_died_cannot_write_once_another_took_over(
 def test_lease_goes_by_the_clock_of_the_server(
     postgres: PostgresServer, url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: 0.0)
-    store = leased(opened(url))
-    holder = store.holder(STACK)
-    with postgres.admin() as admin:
+    def now() -> float:
         row = admin.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)").fetchone()
-    assert holder is not None and row is not None
-    assert holder.since == pytest.approx(row[0], abs=5)
+        assert row is not None and isinstance(row[0], float)
+        return row[0]
+
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    store = opened(url)
+    with postgres.admin() as admin:
+        before = now()
+        holder = leased(store).holder(STACK)
+        after = now()
+    assert holder is not None
+    assert before <= holder.since <= after
     assert holder.expires - holder.since == pytest.approx(60)
 
 
@@ -365,10 +316,13 @@ def test_password_of_libpqs_own_file_opens_the_store(
     assert opened("postgresql://", read_only=True).stacks() == ()
 
 
-def test_server_that_is_not_there_is_told_at_once(opened: Opened, tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_server_that_is_not_there_is_told_at_once(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, connect = list[object](), psycopg.connect
+    monkeypatch.setattr(psycopg, "connect", lambda **given: tried.append(given) or connect(**given))
     fault = fault_of(lambda: opened(f"postgresql://me@/state?host={tmp_path}"))
-    assert time.monotonic() - began < postgres_module.RETRY_SECONDS
+    assert len(tried) == 1
     assert fault.code == "state-access" and str(tmp_path) in fault.message
 
 

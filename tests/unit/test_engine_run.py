@@ -153,7 +153,8 @@ def test_step_that_requires_an_unknown_one_is_a_fault_of_the_plan(bench: Bench) 
 def test_limits_hold_on_each_host_and_in_all(bench: Bench) -> None:
     now: dict[str, int] = {"hv1": 0, "hv2": 0}
     most: dict[str, int] = {"hv1": 0, "hv2": 0, "all": 0}
-    lock, both = threading.Lock(), threading.Event()
+    lock, full = threading.Lock(), {"hv1": threading.Event(), "hv2": threading.Event(), "all": threading.Event()}
+    wanted = {"hv1": 3, "hv2": 3, "all": 5}
 
     def count(call: Call, point: str) -> None:
         if call.operation != "create" or point not in {"begin", "end"}:
@@ -162,13 +163,19 @@ def test_limits_hold_on_each_host_and_in_all(bench: Bench) -> None:
             now[call.host] += 1 if point == "begin" else -1
             most[call.host] = max(most[call.host], now[call.host])
             most["all"] = max(most["all"], sum(now.values()))
+            for where, number in wanted.items():
+                if most[where] >= number:
+                    full[where].set()
         if point == "begin":
-            both.wait(0.01)
+            for where in ("all", call.host):
+                if not full[where].wait(60):
+                    full[where].set()  # it never will be: the others need not wait
+            time.sleep(0.01)  # were there room for more, they would come
 
     bench.world.hooks.append(count)
     steps = [create(f"volume.v[{n}]", host=f"hv{1 + n % 2}") for n in range(40)]
     assert bench.run(*steps, parallel=5, parallel_per_host=3).added == 40
-    assert most == {"hv1": 3, "hv2": 3, "all": 5}
+    assert most == wanted
 
 
 # Failures.
@@ -275,17 +282,17 @@ def test_fault_of_the_sink_ends_the_run_after_what_is_in_flight(bench: Bench) ->
     def meet(call: Call, point: str) -> None:
         if call.writes:
             writing.set()
-            release.wait(5)
+            release.wait(60)
 
     def sink(event: Event) -> None:
         if isinstance(event, StepStarted) and event.step == "create volume.b":
-            assert writing.wait(5)
+            assert writing.wait(60)
             threading.Timer(0.1, release.set).start()
             raise BrokenPipeError
 
     bench.world.hooks.append(meet)
     with pytest.raises(BrokenPipeError):
-        bench.run(create("volume.a"), create("volume.b"), create("volume.c"), sink=sink)
+        bench.run(create("volume.a"), create("volume.b"), create("volume.c"), sink=sink, grace_seconds=60)
     assert [(one.step, one.outcome) for one in bench.store.journal(STACK)] == [("create volume.a", "done")]
 
 
@@ -307,11 +314,18 @@ def test_transient_fault_is_tried_again_and_told(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("quick_retries")
 def test_transient_fault_is_tried_no_longer_than_allowed(bench: Bench) -> None:
+    """A try takes 5 s: the first fault is at 5 s, and the last try ends at 25 s."""
+    passed = [0.0]
+
+    def work(call: Call, point: str) -> None:
+        if call.writes:
+            passed[0] += 5.0
+
+    bench.world.hooks.append(work)
     bench.world.faults.append(Fault(Effect.TRANSIENT, "create", times=-1, message="pool busy"))
-    report = bench.run(create("volume.a"), retry_seconds=0.2)
+    report = bench.run(create("volume.a"), clock=lambda: passed[0], retry_seconds=20)
     assert ([one.kind for one in report.failed], report.exit_status) == (["transient"], 1)
-    assert 2 <= len(bench.world.writes) <= 12
-    assert report.seconds < 2
+    assert (len(bench.world.writes), report.seconds) == (5, 25.0)
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -430,7 +444,8 @@ def test_host_that_freezes_in_a_call_loses_its_other_steps_and_is_named(bench: B
     bench.world.hooks.append(freeze)
     here = [create(f"volume.a[{n}]") for n in range(6)]
     after = requires(create("server.c", host="hv2"), here[0])
-    report = bench.run(*here, create("volume.b", host="hv2"), after, parallel_per_host=2, step_timeout_seconds=2)
+    options = {"clock": lambda: 0.0, "step_timeout_seconds": 0.3}  # only what hangs takes time
+    report = bench.run(*here, create("volume.b", host="hv2"), after, parallel_per_host=2, **options)
     because = {one.step: one.because for one in report.skipped}
     assert {one.step for one in report.failed} == {"create volume.a[0]", "create volume.a[1]"}
     assert because.pop("create server.c") == "create volume.a[0]"
@@ -440,40 +455,61 @@ def test_host_that_freezes_in_a_call_loses_its_other_steps_and_is_named(bench: B
 
 def test_call_that_hangs_costs_its_deadline_and_not_the_run(bench: Bench) -> None:
     bench.world.faults.append(Fault(Effect.HANG, "create", address="volume.a"))
-    report = bench.run(create("volume.a"), create("volume.b"), step_timeout_seconds=0.3)
+    patient = create("volume.b", wait_for=WaitFor("lease", 600))
+    report = bench.run(create("volume.a"), patient, step_timeout_seconds=0.3)
     assert [(one.step, one.kind) for one in report.failed] == [("create volume.a", "timed-out")]
-    assert (report.added, report.seconds < 2) == (1, True)
+    assert (report.added, report.seconds < 60) == (1, True)
     assert bench.store.open_steps(STACK) == ()
 
 
 def test_call_that_does_not_mind_its_deadline_is_given_up_with_its_journal_open(bench: Bench) -> None:
-    release = threading.Event()
-    bench.world.hooks.append(
-        lambda call, point: void(release.wait(20)) if call.writes and call.address == "volume.a" else None
-    )
-    a, b = create("volume.a"), create("volume.b")
-    options = {"step_timeout_seconds": 0.2, "overdue_seconds": 0.2, "heartbeat_seconds": 0.2}
-    report = bench.run(a, b, requires(create("server.a"), a), parallel=2, **options)
+    """Two hours pass once the call has begun: volume.b has three."""
+    release, ended, passed = threading.Event(), list[bool](), [0.0]
+
+    def hang(call: Call, point: str) -> None:
+        if call.writes and call.address == "volume.a":
+            passed[0] = 7200.0
+            ended.append(release.wait(60))
+
+    bench.world.hooks.append(hang)
+    a, b = create("volume.a"), create("volume.b", wait_for=WaitFor("lease", 10800))
+    options = {"clock": lambda: passed[0], "step_timeout_seconds": 3600, "overdue_seconds": 3000}
+    report = bench.run(a, b, requires(create("server.a"), a), parallel=2, heartbeat_seconds=0.2, **options)
+    assert ended == []
     release.set()
     assert (report.failed[0].kind, [one.because for one in report.skipped]) == ("timed-out", ["create volume.a"])
     assert "it may still happen" in report.failed[0].cause
-    assert (report.added, report.seconds < 5) == (1, True)
+    assert report.added == 1
     assert [one.step for one in bench.store.open_steps(STACK)] == ["create volume.a"]
     assert bench.recorded() == {"volume.a": False, "volume.b": True}
 
 
-def test_wait_for_adds_to_the_time_of_a_step(bench: Bench) -> None:
-    bench.world.faults.append(Fault(Effect.HANG, "create", point="wait"))
-    report = bench.run(create("server.a", wait_for=WaitFor("lease", 0.4)), step_timeout_seconds=0.2)
-    assert 0.55 <= report.failed[0].seconds < 2
+@pytest.mark.parametrize(("seconds", "kinds"), [(599.0, []), (601.0, ["timed-out"])])
+def test_wait_for_adds_to_the_time_of_a_step(bench: Bench, seconds: float, kinds: list[str]) -> None:
+    passed = [0.0]
+
+    def work(call: Call, point: str) -> None:
+        if point == "wait":
+            passed[0] = seconds
+
+    bench.world.hooks.append(work)
+    waiting = create("server.a", wait_for=WaitFor("lease", 400))
+    report = bench.run(waiting, clock=lambda: passed[0], step_timeout_seconds=200)
+    assert ([one.kind for one in report.failed], report.seconds) == (kinds, seconds)
 
 
 def test_step_at_work_says_so_with_how_far_it_is(bench: Bench) -> None:
-    release = threading.Event()
-    bench.world.hooks.append(lambda call, point: void(release.wait(0.5)) if call.writes else None)
-    bench.run(create("volume.a"), heartbeat_seconds=0.1)
+    told = threading.Event()
+    bench.world.hooks.append(lambda call, point: void(told.wait(60)) if call.writes else None)
+
+    def sink(event: Event) -> None:
+        bench.events.append(event)
+        if len(bench.named(StepProgress)) == 3:
+            told.set()
+
+    bench.run(create("volume.a"), heartbeat_seconds=0.1, sink=sink)
+    assert told.is_set()
     progress = bench.named(StepProgress)
-    assert len(progress) >= 3
     seconds = [event.seconds for event in progress]  # type: ignore[union-attr]
     assert seconds == sorted(seconds) and seconds[0] >= 0.1
 
@@ -505,7 +541,7 @@ def test_no_thread_is_left_after_a_run(bench: Bench) -> None:
     bench.run(*(create(f"volume.v[{n}]") for n in range(20)))
     for thread in threading.enumerate():
         if thread.name.startswith("step-"):
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -14,6 +14,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+from stacksmith.state import file, postgres
+
 PRELOADED = (
     "stacksmith.cli.command.apply",
     "stacksmith.providers.libvirt.provider",
@@ -72,7 +74,7 @@ def at_once(main: Callable[..., int], calls: Sequence[Sequence[Any]]) -> list[En
     with tempfile.TemporaryDirectory() as folder:
         papers = [Path(folder) / str(number) for number, _ in enumerate(calls)]
         made = [Forked(_in_step, barrier, paper, main, words) for paper, words in zip(papers, calls, strict=True)]
-        statuses = [each.wait(180) for each in made]
+        statuses = [each.wait(600) for each in made]
         texts = [[paper.with_suffix(suffix).read_text() for suffix in (".out", ".err")] for paper in papers]
         return [Ended(status, *said) for status, said in zip(statuses, texts, strict=True)]
 
@@ -81,5 +83,12 @@ def _in_step(barrier: Barrier, paper: Path, main: Callable[..., int], words: Seq
     for number, suffix in ((1, ".out"), (2, ".err")):
         with paper.with_suffix(suffix).open("wb") as file:
             os.dup2(file.fileno(), number)
-    barrier.wait(60)
+    _be_patient()
+    barrier.wait(180)
     return main(*words)
+
+
+def _be_patient() -> None:
+    """Makes this process wait for the others' writes as long as they take on any machine."""
+    file.BUSY_SECONDS, postgres.CALL_SECONDS = 300.0, 600.0
+    postgres.SETTINGS.update(statement_timeout="300s", lock_timeout="300s")

@@ -70,7 +70,7 @@ class MemoryRig:
         return self._sessions[read_only]
 
     def deadline(self) -> Deadline:
-        return Deadline(time.monotonic() + 10, time.monotonic)
+        return Deadline(time.monotonic() + 120, time.monotonic)
 
     def picture(self, role: str = "disk", number: int = 0) -> ImageFile:
         return ImageFile(role, f"sha256:{hashlib.sha256(f'{role}{number}'.encode()).hexdigest()}", "raw")

@@ -98,7 +98,9 @@ def placed(folder: Path) -> Mapping[str, str] | None:
     return {p.address.name: p.host for p in plan.placements if p.host is not None}
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(worlds())
 def test_hints_hold_and_a_way_is_found_when_there_is_one(tmp_path: Path, world: World) -> None:
     files(world, tmp_path)

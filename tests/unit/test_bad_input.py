@@ -253,7 +253,9 @@ def test_read_document_any_yaml_like_text_has_a_place_for_everything(text: str) 
 
 
 @given(YAML_TEXT)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_load_any_text_gives_diagnostics(tmp_path: Path, text: str) -> None:
     loaded = load(tmp_path, HEAD + text)
     assert loaded.stack is not None or any(d.span for d in loaded.diagnostics)

@@ -26,7 +26,7 @@ DATA, WEB = Address("volume", "data"), Address("server", "web")
 SCOPE = Scope("lab", "shop", {})
 
 
-def deadline(seconds: float = 10.0) -> Deadline:
+def deadline(seconds: float = 120.0) -> Deadline:
     """A time limit from now."""
     return Deadline(time.monotonic() + seconds, time.monotonic)
 
@@ -37,7 +37,7 @@ def target(address: Address, spec: Volume | Server | Network) -> Target:
     return Target(mark, "hv1", spec, Policy())
 
 
-def create(session: Session, wanted: Target, seconds: float = 10.0) -> None:
+def create(session: Session, wanted: Target, seconds: float = 120.0) -> None:
     """Creates it."""
     session.drivers[wanted.mark.address.kind].create(wanted, MemoryContents(), deadline(seconds))
 
@@ -231,7 +231,7 @@ for number in range(10):
 """
     place, root = f"memory://{tmp_path}/world.json", str(Path(__file__).parents[2])
     started = [subprocess.Popen([sys.executable, "-c", program, place, str(n), root]) for n in range(3)]
-    assert [process.wait(60) for process in started] == [0, 0, 0]
+    assert [process.wait(300) for process in started] == [0, 0, 0]
     assert len(world(place).objects("hv1")) == 30
 
 

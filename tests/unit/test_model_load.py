@@ -187,13 +187,13 @@ servers: {web: {flavor: "{{ var.token }}", image: s3cret-word}}
 
 
 def test_load_command_that_hangs_or_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stacksmith.model.user_data.COMMAND_SECONDS", 0.2)
-    for command, cause in (
-        ("[/bin/sleep, '30']", "took longer than 0.2 seconds"),
-        ("[/bin/sh, -c, 'echo why >&2; exit 3']", "ended with 3: why"),
-        ("[/bin/none]", "No such file"),
-        ("[/bin/sh, -c, 'printf \"\\377\"']", "not UTF-8"),
+    for command, seconds, cause in (
+        ("[/bin/sleep, '300']", 0.2, "took longer than 0.2 seconds"),
+        ("[/bin/sh, -c, 'echo why >&2; exit 3']", 60.0, "ended with 3: why"),
+        ("[/bin/none]", 60.0, "No such file"),
+        ("[/bin/sh, -c, 'printf \"\\377\"']", 60.0, "not UTF-8"),
     ):
+        monkeypatch.setattr("stacksmith.model.user_data.COMMAND_SECONDS", seconds)
         servers = f"servers: {{web: {{flavor: small, image: debian, user_data: {{command: {command}}}}}}}\n"
         loaded = load(tmp_path, HEAD + SERVER + servers, LoadOptions(allow_commands=True))
         (fault,) = loaded.diagnostics

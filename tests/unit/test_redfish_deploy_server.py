@@ -44,7 +44,7 @@ class Caller:
         headers = {name.replace("_", "-"): str(value) for name, value in more.items()}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        link = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=120)
         try:
             link.request(method, path, body, headers)
             answer = link.getresponse()

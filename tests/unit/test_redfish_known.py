@@ -97,7 +97,7 @@ def session(folder: Path, **more: Any) -> RedfishSession:
 def test_bios_is_asked_beside_the_system_where_it_was_the_last_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, asked = threading.Barrier(2, timeout=10), list[str]()
+    together, asked = threading.Barrier(2, timeout=60), list[str]()
 
     def get(self: Connection, path: str, deadline: Deadline) -> Any:
         asked.append(path)

@@ -40,7 +40,7 @@ def killed(folder: Path, *opened: Opened, ended: Sequence[str] = (), at: float =
     """A process that SIGKILL ends, after it has opened and ended sessions; how many it found left."""
     given = json.dumps([(each.bmc, each.path) for each in opened]), json.dumps(ended)
     argv = [sys.executable, "-c", DEAD, str(folder), str(at), *given]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, timeout=300)
     assert done.returncode == -signal.SIGKILL
     return int(done.stdout)
 

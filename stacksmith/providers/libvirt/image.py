@@ -241,13 +241,13 @@ def _clear(host: LibvirtHost, name: str, link: Link) -> None:
     being removed, and is used, is marked again."""
     volumes = {s.name: (s, v) for s, v in host.storage.volumes(link)}
     others = [v for s, v in volumes.values() if s.name != name]
-    is_going = name in volumes and native.going_name(name) in volumes
+    claims = [v for s, v in volumes.values() if s.name.startswith(f"{name}.by.")]
+    is_going = not claims and {name, native.going_name(name)} <= volumes.keys()
     if is_going and volumes[name][0].path in _used_files(link, others):
         return _mark(host, name, link)
     host.storage.remove(link, host.storage.default, native.going_name(name))
-    for stored, volume in volumes.values():
-        if stored.name.startswith(f"{name}.by."):
-            storage.discard(volume)
+    for claim in claims:
+        storage.discard(claim)
     host.storage.remove(link, host.storage.default, name)
 
 
@@ -279,7 +279,8 @@ def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link)
         if complete_name(name) in volumes and name in present:
             pools.create(link, kind, storage.volume_xml(native.going_name(name), 0, "raw"))
         for leftover in volumes:
-            if leftover == complete_name(name) or leftover.startswith(f"{name}.by."):
+            is_marker = leftover == complete_name(name) or (leftover == native.going_name(name) and name not in present)
+            if is_marker or leftover.startswith(f"{name}.by."):
                 storage.discard(volumes[leftover][1])
     whole = {n for n in present if volumes.keys() & {complete_name(n), native.going_name(n)}}
     _remove_unmarked(host, present, whole, link)

@@ -129,13 +129,16 @@ class Rack:
         assert self.stage() != stage, "an earlier run has noted it"
         running = self.start(*words, last=stage)
         try:
-            until(lambda: is_stopped(running.pid) or running.poll() is not None, 900, f"stage {stage} is reached")
+            until(lambda: self._is_stopped_at(stage, running), 900, f"stage {stage} is reached")
             assert running.poll() is None, f"it ended before {stage}: {running.communicate()}"
-            assert self.stage() == stage
             self.arguments += self.arguments_with_secret()
         finally:
             running.kill()
             running.communicate()
+
+    def _is_stopped_at(self, stage: str, running: "subprocess.Popen[str]") -> bool:
+        """True too once it has ended."""
+        return running.poll() is not None or (is_stopped(running.pid) and self.stage() == stage)
 
     def stage(self) -> str:
         """What the state store notes of the node."""

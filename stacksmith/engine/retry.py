@@ -45,14 +45,16 @@ def _again(attempt: Callable[[], T], until: Deadline, halted: Flag, tell: Tell, 
     from tenacity import Retrying, retry_if_exception_type, wait_exponential, wait_random
 
     since: float | None = None  # the first of the faults that came one after the other
+    busy = 0  # the attempts until then
 
     def over(state: "RetryCallState") -> bool:
-        nonlocal since
+        nonlocal since, busy
         fault = state.outcome.exception() if state.outcome else None
-        if isinstance(fault, Unserved) and state.attempt_number >= FEW_TRIES:
+        if isinstance(fault, Unserved) and state.attempt_number - busy >= FEW_TRIES:
             return True
         now = until.clock()
         since = None if isinstance(fault, Busy) else now if since is None else since
+        busy = state.attempt_number if since is None else busy
         end = until.at if since is None else min(until.at, since + most_seconds)
         return halted.is_set() or state.upcoming_sleep >= end - now
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import libvirt
 import pytest
@@ -18,6 +19,7 @@ from stacksmith.providers.libvirt import image as image_module
 from stacksmith.providers.libvirt import native
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.image import ImageDriver
+from stacksmith.providers.libvirt.session import LibvirtSession
 from stacksmith.providers.libvirt.storage import Storage, volume_xml
 from tests.e2e.libvirt_parts import MIB, declared, image, session
 from tests.e2e.light_parts import Killed
@@ -243,35 +245,89 @@ def test_image_whose_users_cannot_be_looked_for_again_stays_whole(store: Store, 
     store.delete("image.base@hv1", image(file))
 
 
+def beside(store: Store, name: str) -> set[str]:
+    """What is there of an image file: itself, and the marks beside it."""
+    return {each.removeprefix(name) for each in store.names() if each.startswith(name)}
+
+
+def die(*of: object) -> None:
+    raise Killed
+
+
 def test_image_in_use_whose_remover_dies_is_whole_again_without_an_upload(
     store: Store, other: Store, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the next that removes it, or that needs it."""
+    """By who needs it, however many wait for it; who removes it leaves it so."""
     file = store.files.make("disk", b"dies" * MIB)
     name, spec = image_file_name(file.checksum, "disk"), overlay(file)
     store.create("image.base@hv1", image(file))
-
-    def die(*of: Any) -> None:
-        raise Killed
-
-    def killed() -> set[str]:
-        meanwhile(libvirt.virStorageVol, "delete", lambda: other.create("server.web", spec))
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(image_module, "_remove_unmarked", die)
-            store.delete("image.base@hv1", image(file))
-        return {each.removeprefix(name) for each in store.names() if each.startswith(name)}
-
-    assert killed() == {"", ".going"}
+    meanwhile(libvirt.virStorageVol, "delete", lambda: other.create("server.web", spec))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(image_module, "_remove_unmarked", die)
+        store.delete("image.base@hv1", image(file))
     store.delete("image.base@hv1", image(file))
-    assert store.names() >= {name, complete_name(name)}
+    assert beside(store, name) == {"", ".going"}
+    host = cast(LibvirtSession, store.session)._host
+    for _ in range(2):  # have waited long enough
+        image_module._clear(host, name, Link(store.connection))
+    assert beside(store, name) == {"", ".complete"}
     other.delete("server.web", spec)
-    assert killed() == {"", ".going"}
+    store.delete("image.base@hv1", image(file))
+    assert beside(store, name) == set()
+
+
+def test_image_in_use_that_another_claims_while_its_remover_looks_again_is_not_uploaded(
+    store: Store, other: Store, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim is one that is given up, for the name is taken."""
+    file = store.files.make("disk", b"claimed" * MIB)
+    name, spec = image_file_name(file.checksum, "disk"), overlay(file)
+    store.create("image.base@hv1", image(file))
+    claims: list[libvirt.virStorageVol] = []
+    claim = partial(store.put, native.claim_name(name, "fleet", "other"))
+
+    def begin() -> None:
+        other.create("server.web", spec)
+        meanwhile(libvirt.virConnect, "getAllDomainStats", lambda: claims.append(claim()))
+
+    meanwhile(libvirt.virStorageVol, "delete", begin)
+    store.delete("image.base@hv1", image(file))
+    claims[0].delete()
     monkeypatch.setattr(image_module, "STALLED_SECONDS", 1.0)
     monkeypatch.setattr(ImageDriver, "_fill", pytest.fail)
     store.create("image.base@hv1", image(file))
+    assert beside(store, name) == {"", ".complete"}
     other.delete("server.web", spec)
     store.delete("image.base@hv1", image(file))
-    assert {each for each in store.names() if each.startswith(name)} == set()
+
+
+def test_claim_of_a_whole_image_goes_before_its_marker(store: Store, meanwhile: Meanwhile) -> None:
+    """A file with a claim and no marker is a part of one."""
+    file = store.files.make("disk", b"sealed" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    store.create("image.base@hv1", image(file))
+    for stack in (STACK, "zz"):
+        store.put(native.claim_name(name, "fleet", stack))
+    meanwhile(libvirt.virStorageVol, "delete", die, complete_name(name), after=True)
+    with pytest.raises(Killed):
+        store.delete("image.base@hv1", image(file))
+    assert beside(store, name) == {"", ".going"}
+    store.delete("image.base@hv1", image(file))
+    assert beside(store, name) == set()
+
+
+def test_part_of_an_image_is_not_whole_for_what_a_killed_remover_left(store: Store, meanwhile: Meanwhile) -> None:
+    file = store.files.make("disk", b"part" * MIB)
+    name = image_file_name(file.checksum, "disk")
+    for each in (name, f"{name}.going", native.claim_name(name, "fleet", STACK)):
+        store.put(each)
+    store.create("image.base@hv1", image(file))
+    assert beside(store, name) == {"", ".complete"}
+    store.delete("image.base@hv1", image(file))
+    for each in (name, f"{name}.going", native.claim_name(name, "fleet", STACK)):
+        store.put(each)
+    store.delete("image.base@hv1", image(file))
+    assert beside(store, name) == set()
 
 
 def test_image_that_is_for_the_next_start_of_a_running_guest_stays(
@@ -324,7 +380,29 @@ def test_pool_that_another_run_starts_is_no_fault(
 def test_pool_whose_folder_another_run_did_not_make_yet_is_started(store: Store, racing: tuple[Storage, Link]) -> None:
     store.connection.storagePoolDefineXML(RACE_XML)
     storage, link = racing
+    pool = storage.ensure(link, "race")
+    assert pool.isActive() and pool.autostart()
+
+
+def test_pool_whose_folder_another_run_makes_in_this_moment_is_no_fault(
+    store: Store, racing: tuple[Storage, Link], meanwhile: Meanwhile
+) -> None:
+    other, (storage, link) = store.connection.storagePoolDefineXML(RACE_XML), racing
+
+    def make() -> None:
+        other.build()
+        other.create()
+        other.setAutostart(1)
+
+    meanwhile(libvirt.virStoragePool, "autostart", make)
     assert storage.ensure(link, "race").isActive()
+
+
+def test_pool_of_another_folder_than_the_fleets_is_not_made(store: Store, racing: tuple[Storage, Link]) -> None:
+    store.connection.storagePoolDefineXML(RACE_XML.replace(RACE, f"{RACE}/by/hand"))
+    storage, link = racing
+    with pytest.raises(libvirt.libvirtError, match="No such file or directory"):
+        storage.ensure(link, "race")
 
 
 def test_pool_that_was_whole_and_has_no_folder_is_not_made_anew(store: Store, racing: tuple[Storage, Link]) -> None:

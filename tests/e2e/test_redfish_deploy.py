@@ -39,7 +39,7 @@ from tests.e2e.kit import until
 from tests.e2e.light_parts import Killed, LightBmc, soon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("light")]
-BMCS = 34
+BMCS = 35
 DEPLOY = {"listen": "127.0.0.1:0", "boot_timeout_seconds": 60}
 STACK = """\
 stack: shop
@@ -456,6 +456,27 @@ def test_iso_that_is_at_work_when_the_time_is_over_is_told_with_the_setting(bmc:
     finally:
         deployer.close()
     assert "deploy_timeout_seconds of the node" in str(late.value.hint)
+
+
+def test_iso_of_a_server_is_taken_out_where_the_bmc_does_not_boot_from_it(
+    bmc: LightBmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installer.iso").write_bytes(bytes(2048))
+    name, there = bmc.node.name, list[bool]()
+    deployer = Deployer(DeploySpec(listen="127.0.0.1:0"), {name: Node.model_validate(bmc.fields)}, lab_cache())
+
+    def refuse(*of: object) -> None:
+        there.append(bmc.get("/VirtualMedia/Cd")["Inserted"])
+        raise Refused("it boots from no such device")
+
+    try:
+        with bmc.session() as session, pytest.raises(Refused, match="no such device"):
+            monkeypatch.setattr(session, "boot_once", refuse)
+            wanted = Job(name, "u-1", iso=tmp_path / "installer.iso")
+            deployer.deploy(session, wanted, lambda words: None, lambda stage: None, "", soon(60))
+    finally:
+        deployer.close()
+    assert there == [True] and bmc.get("/VirtualMedia/Cd")["Inserted"] is False
 
 
 def test_whole_disks_are_not_wiped_by_the_time_of_a_deployment(

@@ -27,7 +27,7 @@ from stacksmith.model.realised import Disk, Policy, Server, Volume, to_data
 from stacksmith.model.record import Record
 from stacksmith.model.report import Outcome
 from stacksmith.planner.plan import Operation
-from stacksmith.providers.base import Busy, Deadline, TimedOut, Transient, WaitFor
+from stacksmith.providers.base import Busy, Deadline, TimedOut, Transient, Unserved, WaitFor
 from stacksmith.providers.memory.fault import Call, Crash, Effect, Fault
 
 
@@ -375,6 +375,19 @@ def test_fault_after_a_host_was_at_work_has_its_own_time() -> None:
     tell: list[str] = []
     told = retry.retried(work, until, threading.Event(), lambda cause, attempt, seconds: tell.append(cause), 120.0)
     assert (told, len(tell)) == ("done", 6)
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_who_is_not_served_after_a_host_was_at_work_tries_a_few_times() -> None:
+    faults: list[Exception] = [*[Busy("a volume is copied")] * 6, *[Unserved("refused")] * 4]
+
+    def work() -> str:
+        if faults:
+            raise faults.pop(0)
+        return "done"
+
+    until = Deadline(600.0, lambda: 0.0)
+    assert retry.retried(work, until, threading.Event(), lambda cause, attempt, seconds: None, 120.0) == "done"
 
 
 @pytest.mark.usefixtures("quick_retries")

@@ -101,16 +101,19 @@ class ImageDriver:
 
     def _claim(self, name: str, file: ImageFile, capacity: int, mark: Mark, deadline: Deadline) -> bool:
         """Makes the file's name ours to fill. False when another upload holds it."""
-        claim = native.claim_name(name, mark.fleet, mark.stack)
+        claim, going = native.claim_name(name, mark.fleet, mark.stack), native.going_name(name)
         # libvirt cannot make an ISO file; to it, it is raw.
         form = "qcow2" if file.format == "qcow2" else "raw"
 
         def make(link: Link) -> bool:
             pools, kind = self._host.storage, self._host.storage.default
-            claims = {s.name for s, _ in pools.volumes(link) if s.name.startswith(f"{name}.by.")}
-            if claims == {claim}:
-                pools.remove(link, kind, name)  # our own, and that run is dead
+            volumes = {s.name: v for s, v in pools.volumes(link)}
+            is_own = {each for each in volumes if each.startswith(f"{name}.by.")} == {claim}  # and that run is dead
+            if not is_own and name in volumes and inventory.facts_or_none(volumes[name]) is not None:
+                return False
             pools.create(link, kind, storage.volume_xml(claim, 0, "raw"))
+            for former in {going, name if is_own else going} & volumes.keys():
+                pools.remove(link, kind, former)
             is_ours = pools.create(link, kind, storage.volume_xml(name, capacity, form)) is not None
             if not is_ours:
                 pools.remove(link, kind, claim)
@@ -240,6 +243,8 @@ def _clear(host: LibvirtHost, name: str, link: Link) -> None:
     """Removes an upload that nobody goes on with: claims first, so that a sleeper cannot seal it. A whole file that was
     being removed, and is used, is marked again."""
     volumes = {s.name: (s, v) for s, v in host.storage.volumes(link)}
+    if complete_name(name) in volumes:
+        return  # it is whole since
     others = [v for s, v in volumes.values() if s.name != name]
     claims = [v for s, v in volumes.values() if s.name.startswith(f"{name}.by.")]
     is_going = not claims and {name, native.going_name(name)} <= volumes.keys()
@@ -252,10 +257,12 @@ def _clear(host: LibvirtHost, name: str, link: Link) -> None:
 
 
 def _mark(host: LibvirtHost, name: str, link: Link) -> None:
-    """Marks a file as whole again that is not removed after all, unless another run uploads it by now."""
+    """Marks a file as whole again that is not removed after all. Where another run claims it just now that is left to
+    who waits for it."""
     pools, kind = host.storage, host.storage.default
-    if not any(stored.name.startswith(f"{name}.by.") for stored, _ in pools.volumes(link)):
-        pools.create(link, kind, storage.volume_xml(complete_name(name), 0, "raw"))
+    if any(stored.name.startswith(f"{name}.by.") for stored, _ in pools.volumes(link)):
+        return
+    pools.create(link, kind, storage.volume_xml(complete_name(name), 0, "raw"))
     pools.remove(link, kind, native.going_name(name))
 
 
@@ -266,24 +273,24 @@ def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link)
     volumes = {s.name: (s, v) for s, v in pools.volumes(link)}
     present = {n: volumes[n] for n in own_claims if n in volumes}
     used = _used_files(link, [v for s, v in volumes.values() if s.name not in present]) if present else set()
+    whole: set[str] = set()
     for name, own_claim in own_claims.items():
         claims = {each for each in volumes if each.startswith(f"{name}.by.")}
         is_foreign = complete_name(name) not in volumes and bool(claims - {own_claim})  # its upload goes on
         if is_foreign or (name in present and present[name][0].path in used):
             if own_claim in claims:
                 storage.discard(volumes[own_claim][1])
-            if native.going_name(name) in volumes and not is_foreign:
-                _mark(host, name, link)
             present.pop(name, None)
             continue
         if complete_name(name) in volumes and name in present:
             pools.create(link, kind, storage.volume_xml(native.going_name(name), 0, "raw"))
-        for leftover in volumes:
-            is_marker = leftover == complete_name(name) or (leftover == native.going_name(name) and name not in present)
-            if is_marker or leftover.startswith(f"{name}.by."):
+        # A claim without the marker would say that the file is a part.
+        for leftover in (*sorted(claims), complete_name(name), *([] if name in present else [native.going_name(name)])):
+            if leftover in volumes:
                 storage.discard(volumes[leftover][1])
-    whole = {n for n in present if volumes.keys() & {complete_name(n), native.going_name(n)}}
-    _remove_unmarked(host, present, whole, link)
+        if complete_name(name) in volumes or (native.going_name(name) in volumes and not claims):
+            whole.add(name)
+    _remove_unmarked(host, present, whole & present.keys(), link)
 
 
 def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]], whole: set[str], link: Link) -> None:

@@ -76,7 +76,7 @@ class Storage:
             if pool is None:
                 pool = link.pools[declared.pool] = _make_pool(link, declared)
             else:
-                _start(pool)
+                _start(pool, declared.path)
             self._directories[declared.pool] = _target_path(pool)
         return pool
 
@@ -193,12 +193,12 @@ def _make_pool(link: Link, declared: VolumeType) -> Any:
     except libvirt.libvirtError:
         # Another run may have made it in this moment; if not, this raises the reason.
         pool = link.connect.storagePoolLookupByName(declared.pool)
-    _start(pool, build=True)
+    _start(pool, declared.path, build=True)
     pool.setAutostart(1)
     return pool
 
 
-def _start(pool: Any, build: bool = False) -> None:
+def _start(pool: Any, path: str, build: bool = False) -> None:
     """Starts a pool that does not run, unless another run does it in this moment. ``build`` makes its folder first."""
     if pool.isActive():
         return
@@ -207,12 +207,14 @@ def _start(pool: Any, build: bool = False) -> None:
             _build(pool)
         pool.create(0)
     except libvirt.libvirtError:
+        is_whole = bool(pool.autostart())  # its maker sets that last: the folder was there once, and must be mounted
         if pool.isActive():
             return
-        is_whole = bool(pool.autostart())  # its maker sets that last: the folder was there once, and must be mounted
-        if build or is_whole or etree.fromstring(pool.XMLDesc(0).encode()).get("type") != "dir":
+        root = etree.fromstring(pool.XMLDesc(0).encode())
+        if build or is_whole or (root.get("type"), root.findtext("target/path")) != ("dir", path):
             raise
-        _start(pool, build=True)  # another run defined it, and was killed, or is, before it made the folder
+        _start(pool, path, build=True)  # another run defined it, and was killed, or is, before it made the folder
+        pool.setAutostart(1)
 
 
 def _build(pool: Any) -> None:

@@ -144,6 +144,9 @@ def _make_copy(host: LibvirtHost, mark: Mark, spec: Volume, link: Link) -> None:
         raise _not_whole(host, spec) from error
     if storage.facts(copy).capacity_bytes < spec.size_bytes:  # a copy is as large as what it was made from
         copy.resize(spec.size_bytes, 0)
+    if pools.lookup(link, pools.default, complete_name(base.name())) is None:  # it went while it was copied
+        storage.discard(copy)
+        raise _not_whole(host, spec)
     pools.create(link, kind, storage.volume_xml(origin, 0, "raw"))
     pools.remove(link, kind, begun)
 

@@ -191,13 +191,16 @@ def test_disk_that_was_there_before_its_image_went_is_kept(store: Store, other: 
     store.delete("image.base@hv1", image(file))
 
 
-def test_volume_whose_image_goes_before_it_is_copied_is_stale(store: Store, meanwhile: Meanwhile) -> None:
+@pytest.mark.parametrize("after", [False, True])
+def test_volume_whose_image_goes_while_it_is_copied_is_stale(store: Store, meanwhile: Meanwhile, after: bool) -> None:
     file = store.files.make("disk", b"early" * MIB)
     store.create("image.base@hv1", image(file))
-    meanwhile(libvirt.virStoragePool, "createXMLFrom", lambda: store.delete("image.base@hv1", image(file)))
+    goes = partial(store.delete, "image.base@hv1", image(file))
+    meanwhile(libvirt.virStoragePool, "createXMLFrom", goes, after=after)
     spec = Volume(8 * MIB, image=file.checksum)
     with pytest.raises(Stale, match="as a whole file"):
         store.create("volume.data", spec)
+    assert not [each for each in store.names() if ".data." in each and ".begun." not in each]
     store.delete("volume.data", spec)
 
 

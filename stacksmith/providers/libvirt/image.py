@@ -112,8 +112,9 @@ class ImageDriver:
             if not is_own and name in volumes and inventory.facts_or_none(volumes[name]) is not None:
                 return False
             pools.create(link, kind, storage.volume_xml(claim, 0, "raw"))
-            for former in {going, name if is_own else going} & volumes.keys():
-                pools.remove(link, kind, former)
+            for former in (going, name) if is_own else (going,):
+                if former in volumes:
+                    pools.remove(link, kind, former)
             is_ours = pools.create(link, kind, storage.volume_xml(name, capacity, form)) is not None
             if not is_ours:
                 pools.remove(link, kind, claim)
@@ -275,22 +276,23 @@ def _remove_unused(host: LibvirtHost, own_claims: Mapping[str, str], link: Link)
     used = _used_files(link, [v for s, v in volumes.values() if s.name not in present]) if present else set()
     whole: set[str] = set()
     for name, own_claim in own_claims.items():
+        marker, going = complete_name(name), native.going_name(name)
         claims = {each for each in volumes if each.startswith(f"{name}.by.")}
-        is_foreign = complete_name(name) not in volumes and bool(claims - {own_claim})  # its upload goes on
+        is_foreign = marker not in volumes and bool(claims - {own_claim})  # its upload goes on
         if is_foreign or (name in present and present[name][0].path in used):
             if own_claim in claims:
                 storage.discard(volumes[own_claim][1])
             present.pop(name, None)
             continue
-        if complete_name(name) in volumes and name in present:
-            pools.create(link, kind, storage.volume_xml(native.going_name(name), 0, "raw"))
+        if name in present and (marker in volumes or (going in volumes and not claims)):
+            whole.add(name)
+        if name in present and marker in volumes:
+            pools.create(link, kind, storage.volume_xml(going, 0, "raw"))
         # A claim without the marker would say that the file is a part.
-        for leftover in (*sorted(claims), complete_name(name), *([] if name in present else [native.going_name(name)])):
+        for leftover in (*sorted(claims), marker) if name in present else (*sorted(claims), marker, going):
             if leftover in volumes:
                 storage.discard(volumes[leftover][1])
-        if complete_name(name) in volumes or (native.going_name(name) in volumes and not claims):
-            whole.add(name)
-    _remove_unmarked(host, present, whole & present.keys(), link)
+    _remove_unmarked(host, present, whole, link)
 
 
 def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]], whole: set[str], link: Link) -> None:
@@ -303,7 +305,7 @@ def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]],
         others = [v for s, v in host.storage.volumes(link) if s.name not in files] if whole else []
         used = _used_files(link, others) if whole else set()
         for name, (stored, volume) in files.items():
-            if stored.path not in used and not _is_copied(volume):
+            if stored.path not in used and _is_removed(volume):
                 gone.add(name)
                 host.bases.pop(stored.path, None)
                 host.storage.remove(link, host.storage.default, native.going_name(name))
@@ -312,15 +314,15 @@ def _remove_unmarked(host: LibvirtHost, files: Mapping[str, tuple[Stored, Any]],
             _mark(host, name, link)
 
 
-def _is_copied(volume: Any) -> bool:
-    """True when a copy is made of the file in this moment; else the file is removed."""
+def _is_removed(volume: Any) -> bool:
+    """Removes the file; False when a copy is made of it in this moment."""
     try:
         storage.discard(volume)
     except libvirt.libvirtError as error:
         if "is still in use" not in str(error):
             raise
-        return True
-    return False
+        return False
+    return True
 
 
 def _used_files(link: Link, volumes: list[Any]) -> set[str]:

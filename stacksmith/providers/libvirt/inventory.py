@@ -22,7 +22,7 @@ from stacksmith.providers.libvirt import native, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.found import GIB, digest
 from stacksmith.providers.libvirt.native import Part
-from stacksmith.providers.libvirt.storage import Stored, VolumeFacts
+from stacksmith.providers.libvirt.storage import Storage, Stored, VolumeFacts
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,12 @@ def volume_facts(stored: Iterable[Stored], link: Link) -> dict[str, VolumeFacts 
                 raise
             found[volume.name] = None
     return found
+
+
+def is_marked(pools: Storage, checksum: str, role: str, link: Link) -> bool:
+    """True when the marker of an image file is there: who removes the file removes it first, and then looks again for
+    what uses the file."""
+    return pools.lookup(link, pools.default, complete_name(image_file_name(checksum, role))) is not None
 
 
 def facts_or_none(volume: Any) -> VolumeFacts | None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from stacksmith.address import Address, identity
 from stacksmith.model.found import Mark
-from stacksmith.model.naming import complete_name, config_drive_name, image_file_name, local_disk_name
+from stacksmith.model.naming import config_drive_name, image_file_name, local_disk_name
 from stacksmith.model.realised import Disk, Server
 from stacksmith.providers.base import Deadline, Refused, Stale
-from stacksmith.providers.libvirt import native, storage
+from stacksmith.providers.libvirt import inventory, native, storage
 from stacksmith.providers.libvirt.connection import Link
 from stacksmith.providers.libvirt.domain_xml import DiskFile
 from stacksmith.providers.libvirt.host import LibvirtHost
@@ -54,7 +54,7 @@ def _local(host: LibvirtHost, mark: Mark, disk: Disk, link: Link) -> DiskFile:
     try:
         is_made = _make(host, name, (size, backing), link)
     finally:  # libvirt tells of an image that was removed meanwhile only that it cannot be read, or nothing
-        if base and not _is_marked(host, disk.ref or "", "disk", link):
+        if base and not inventory.is_marked(host.storage, disk.ref or "", "disk", link):
             if is_made:
                 pools.remove(link, kind, name)
             raise _not_whole(host, f"the image of disk {disk.device}", f"disks[{disk.device}]")
@@ -104,17 +104,10 @@ def _base(host: LibvirtHost, disk: Disk, link: Link) -> VolumeFacts:
         if path not in host.bases:
             pools, kind = host.storage, host.storage.default
             volume = pools.lookup(link, kind, name)
-            if volume is None or not _is_marked(host, disk.ref or "", "disk", link):
+            if volume is None or not inventory.is_marked(host.storage, disk.ref or "", "disk", link):
                 raise _not_whole(host, f"the image of disk {disk.device}", f"disks[{disk.device}]")
             host.bases[path] = storage.facts(volume)
         return host.bases[path]
-
-
-def _is_marked(host: LibvirtHost, checksum: str, role: str, link: Link) -> bool:
-    """True when the marker of an image file is there: who removes the file removes it first, and then looks again for
-    what uses the file."""
-    name = complete_name(image_file_name(checksum, role))
-    return host.storage.lookup(link, host.storage.default, name) is not None
 
 
 def _not_whole(host: LibvirtHost, what: str, path: str) -> Stale:
@@ -128,7 +121,7 @@ def check_images(host: LibvirtHost, spec: Server, link: Link) -> None:
         (d.ref, "disk", f"disks[{d.device}]") for d in spec.disks if d.source == "image" and d.device_type == "cdrom"
     ]
     for checksum, role, path in [*files, (spec.kernel, "kernel", "kernel"), (spec.ramdisk, "ramdisk", "ramdisk")]:
-        if checksum and not _is_marked(host, checksum, role, link):
+        if checksum and not inventory.is_marked(host.storage, checksum, role, link):
             raise _not_whole(host, f"the image of {path}", path)
 
 

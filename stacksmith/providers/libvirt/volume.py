@@ -6,7 +6,7 @@ from typing import Any
 import libvirt
 
 from stacksmith.model.found import MOVING, Found, Mark
-from stacksmith.model.naming import complete_name, image_file_name, volume_name
+from stacksmith.model.naming import image_file_name, volume_name
 from stacksmith.model.realised import Volume
 from stacksmith.providers.base import Contents, Deadline, Driver, Gone, Refused, Scope, Stale, Target
 from stacksmith.providers.libvirt import carry, inventory, native, storage
@@ -144,7 +144,7 @@ def _make_copy(host: LibvirtHost, mark: Mark, spec: Volume, link: Link) -> None:
         raise _not_whole(host, spec) from error
     if storage.facts(copy).capacity_bytes < spec.size_bytes:  # a copy is as large as what it was made from
         copy.resize(spec.size_bytes, 0)
-    if pools.lookup(link, pools.default, complete_name(base.name())) is None:  # it went while it was copied
+    if not inventory.is_marked(pools, spec.image or "", "disk", link):  # it went while it was copied
         storage.discard(copy)
         raise _not_whole(host, spec)
     pools.create(link, kind, storage.volume_xml(origin, 0, "raw"))
@@ -155,7 +155,7 @@ def _image(host: LibvirtHost, spec: Volume, link: Link) -> Any:
     """The image's file. Raises: Stale when it is not whole, Refused when it is larger than the volume."""
     name, pools = image_file_name(spec.image or "", "disk"), host.storage
     base = pools.lookup(link, pools.default, name)
-    if base is None or pools.lookup(link, pools.default, complete_name(name)) is None:
+    if base is None or not inventory.is_marked(pools, spec.image or "", "disk", link):
         raise _not_whole(host, spec)
     needed = storage.facts(base).capacity_bytes
     if spec.size_bytes < needed:
